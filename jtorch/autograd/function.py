@@ -1,0 +1,182 @@
+"""Custom differentiable functions written in Python."""
+
+from __future__ import annotations
+
+import functools
+
+from ..tape import modes
+from ..tape.node import Node
+from ..tensor import Tensor
+from ..tensor.autograd import gradient_of, tensor_of
+from ..tensor.dispatch import wrap
+
+
+class FunctionCtx:
+    """What ``forward`` leaves for ``backward``: saved tensors, flags, and any attribute."""
+
+    def __init__(self):
+        self._saved = ()
+        self._versions = ()
+        self._non_differentiable = ()
+        self._dirty = ()
+        self._materialize = True
+        self.needs_input_grad = ()
+
+    def save_for_backward(self, *tensors):
+        """Keep tensors (or None) for :attr:`saved_tensors`; later in-place writes to them are detected."""
+        self._saved = tensors
+        self._versions = tuple(None if t is None else t._version for t in tensors)
+
+    def save_for_forward(self, *tensors):
+        """Accepted for PyTorch's sake; forward-mode ``jvp`` of custom functions is not supported."""
+
+    @property
+    def saved_tensors(self):
+        if self._saved is None:
+            raise RuntimeError(
+                "Trying to backward through the graph a second time (or directly access saved tensors after they have "
+                "already been freed). Specify retain_graph=True if you need to backward through the graph a second time."
+            )
+        for t, v in zip(self._saved, self._versions, strict=True):
+            if t is not None and t._version != v:
+                raise RuntimeError(
+                    "one of the variables needed for gradient computation has been modified by an inplace operation: "
+                    f"[torch.{t.dtype.legacy_name}Tensor {list(t.shape)}] is at version {t._version}; expected version "
+                    f"{v} instead."
+                )
+        return self._saved
+
+    saved_variables = saved_tensors
+
+    def mark_non_differentiable(self, *outputs):
+        """These outputs carry no gradient."""
+        self._non_differentiable = outputs
+
+    def mark_dirty(self, *inputs):
+        """These inputs were modified in place by ``forward`` and are returned."""
+        self._dirty = inputs
+
+    def set_materialize_grads(self, value: bool):
+        """Whether missing output gradients arrive as zeros (default) or as None."""
+        self._materialize = value
+
+
+class _FunctionNode(Node):
+    __slots__ = ("ctx", "function", "positions", "count")
+
+    def __init__(self, function, ctx, edges, positions, count, out_avals, device):
+        super().__init__(edges, out_avals, device)
+        self.function, self.ctx, self.positions, self.count = function, ctx, positions, count
+
+    def name(self) -> str:
+        return f"{self.function.__name__}Backward"
+
+    def apply(self, grads, create_graph):
+        tensors = [tensor_of(g, create_graph) for g in grads]
+        if self.ctx._materialize:
+            from ..tensor.creation import filled
+
+            tensors = [
+                filled(a.shape, 0, a.dtype, self.device) if t is None and a is not None else t
+                for t, a in zip(tensors, self.out_avals, strict=True)
+            ]
+        results = self.function._run_backward(self.ctx, *tensors)
+        results = results if isinstance(results, tuple) else (results,)
+        if len(results) < self.count or any(r is not None for r in results[self.count :]):
+            raise RuntimeError(
+                f"function {self.name()} returned an incorrect number of gradients (expected {self.count}, got "
+                f"{len(results)})"
+            )
+        return [gradient_of(results[i], create_graph) for i in self.positions]
+
+    def release(self):
+        self.ctx._saved = None
+
+
+class Function:
+    """A differentiable function with a hand-written backward.
+
+    Subclass with static methods ``forward(ctx, *args)`` and ``backward(ctx, *grad_outputs)`` (or ``forward(*args)`` and
+    ``setup_context(ctx, inputs, output)``), and call ``MyFunction.apply(*args)``.
+    """
+
+    generate_vmap_rule = False
+
+    @staticmethod
+    def forward(*args, **kwargs):
+        raise NotImplementedError("You must implement the forward function for custom autograd.Function.")
+
+    @staticmethod
+    def backward(ctx, *grad_outputs):
+        raise NotImplementedError("You must implement either the backward or vjp method for your custom autograd.Function")
+
+    vjp = backward
+
+    @classmethod
+    def _run_backward(cls, ctx, *grads):
+        fn = cls.backward if cls.backward is not Function.backward else cls.vjp
+        return fn(ctx, *grads)
+
+    @classmethod
+    def apply(cls, *args, **kwargs):
+        """Run ``forward`` without recording, and record ``backward`` as its derivative."""
+        ctx = FunctionCtx()
+        edges, positions = [], []
+        ctx.needs_input_grad = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
+        recording = modes.state.grad and any(ctx.needs_input_grad)
+        if recording:
+            for i, needed in enumerate(ctx.needs_input_grad):
+                if needed:
+                    edges.append(args[i]._history())
+                    positions.append(i)
+        with modes.no_grad():
+            if hasattr(cls, "setup_context"):
+                outputs = cls.forward(*args, **kwargs)
+                cls.setup_context(ctx, args, outputs)
+            else:
+                outputs = cls.forward(ctx, *args, **kwargs)
+        if not recording:
+            return outputs
+        listed = outputs if isinstance(outputs, tuple) else (outputs,)
+        device = next(a.device for a in args if isinstance(a, Tensor))
+        avals = tuple(o._value().aval if isinstance(o, Tensor) else None for o in listed)
+        node = _FunctionNode(cls, ctx, edges, positions, len(args), avals, device)
+        made = tuple(_output(o, ctx, node, i, args) if isinstance(o, Tensor) else o for i, o in enumerate(listed))
+        ctx._saved = _own_outputs(ctx._saved, listed, made)
+        return made if isinstance(outputs, tuple) else made[0]
+
+
+def _own_outputs(saved, before, after):
+    """Saved outputs become detached ones, so that node and output do not hold each other."""
+    names = {id(b): a for b, a in zip(before, after, strict=True)}
+    return tuple(names[id(t)].detach() if t is not None and id(t) in names else t for t in saved)
+
+
+def _output(t: Tensor, ctx, node, i, inputs):
+    if any(t is n for n in ctx._non_differentiable) or not t._value().aval.is_float:
+        return t
+    if any(t is d for d in ctx._dirty):
+        root = t._root if t._root is not None else t
+        t._edge, t._requires_grad = (node, i), False
+        root._history_count += 1
+        return t
+    if any(t is a for a in inputs) or t._root is not None:
+        t = t.detach()  # an input returned as it is, or a view of one, becomes an output of its own
+    else:
+        t = t.detach() if t._edge is not None else t
+    if t._lens is not None:
+        t = wrap(t._value())
+    t._edge = (node, i)
+    return t
+
+
+def once_differentiable(fn):
+    """Decorates a ``backward`` that cannot itself be differentiated."""
+
+    @functools.wraps(fn)
+    def wrapper(ctx, *grads):
+        with modes.no_grad():
+            return fn(ctx, *grads)
+
+    return wrapper
+

@@ -1,0 +1,21 @@
+"""Every setting in one place. Environment variables are read once, at import; the attributes may be changed later.
+
+==========================  ===========================================================================================
+``JTORCH_LOGS``             comma-separated topics to print on stderr: ``flushes``, ``recompiles``
+``JTORCH_CACHE_DIR``        folder of the persistent compilation cache; empty turns it off
+``JTORCH_MAX_TRACE``        a trace is flushed when it holds this many calls
+``JTORCH_MAX_EXECUTABLES``  compiled programs kept in memory (least recently used goes first)
+==========================  ===========================================================================================
+"""
+
+from __future__ import annotations
+
+import os
+
+logs: set[str] = {topic.strip() for topic in os.environ.get("JTORCH_LOGS", "").split(",") if topic.strip()}
+max_trace: int = int(os.environ.get("JTORCH_MAX_TRACE", "4000"))
+max_executables: int = int(os.environ.get("JTORCH_MAX_EXECUTABLES", "512"))
+cache_dir: str = os.environ.get(
+    "JTORCH_CACHE_DIR",
+    os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache"), "jtorch", "xla"),
+)

@@ -1,0 +1,323 @@
+"""Random factories, and the in-place samplers of Tensors."""
+
+from __future__ import annotations
+
+
+
+import numpy as np
+
+from .. import devices, dtypes
+from ..random import samplers
+from ..tensor import Tensor
+from ..tensor.creation import dtype_of, finish
+from ..tensor.dispatch import dense_strides, wrap
+from ..tensor.export import _sizes, composite
+from ..tensor.random import default_generator, draw, draw_like, generator_for, manual_seed
+from ..trace.value import put
+
+composite("torch")(manual_seed)
+
+
+@composite("torch")
+def seed() -> int:
+    """Seed all default generators with a fresh random number, which is returned."""
+    s = default_generator().seed()
+    manual_seed(s)
+    return s
+
+
+@composite("torch")
+def initial_seed() -> int:
+    """The seed of the CPU's default generator."""
+    return default_generator().initial_seed()
+
+
+@composite("torch")
+def get_rng_state():
+    """The CPU generator's state as a ByteTensor of 5,056 bytes."""
+    return default_generator().get_state()
+
+
+@composite("torch")
+def set_rng_state(new_state) -> None:
+    """Continue the CPU generator from a state ``get_rng_state`` returned."""
+    default_generator().set_state(new_state)
+
+
+def _finished(t, out, requires_grad, layout):
+    if out is not None:
+        out._write_out(t)
+        return out
+    return finish(t, requires_grad, layout)
+
+
+def _size_factory(name, kind, parameters, doc):
+    def make(
+        *size_, size=None, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad=False,
+        pin_memory=False,
+    ):  # fmt: skip
+        shape = _sizes((size,)) if size is not None else _sizes(size_) if size_ else ()
+        d = dtype_of(dtype, None if out is None else out.dtype)
+        if d.category < dtypes.FLOAT:
+            kernel = "normal_kernel_cpu" if kind == "normal" else "check_uniform_bounds"
+            raise NotImplementedError(f'"{kernel}" not implemented for \'{d.legacy_name}\'')
+        if device is None and generator is not None and out is None:
+            device = devices.get_default_device() if devices.get_default_device() is not devices.CPU else None
+        t = draw(kind, shape, parameters, d, device, generator)
+        return _finished(t, out, requires_grad, layout)
+
+    make.__name__ = make.__qualname__ = name
+    make.__doc__ = doc
+    return composite("torch")(make)
+
+
+rand = _size_factory("rand", "uniform", (0.0, 1.0), "Uniform numbers in [0, 1): ``rand(2, 3)``.")
+randn = _size_factory("randn", "normal", (0.0, 1.0), "Standard normal numbers: ``randn(2, 3)``.")
+
+
+def _like_factory(name, kind, parameters, doc):
+    def make(
+        input, *, generator=None, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None,
+        pin_memory=False,
+    ):  # fmt: skip
+        d = dtype_of(dtype, input.dtype)
+        strides = None if input.is_contiguous() else dense_strides(tuple(input.shape), input.stride())
+        t = draw(kind, input.shape, parameters, d, input.device if device is None else device, generator, strides)
+        t._strides = strides
+        return finish(t, requires_grad, layout)
+
+    make.__name__ = make.__qualname__ = name
+    make.__doc__ = doc
+    return composite("torch")(make)
+
+
+rand_like = _like_factory("rand_like", "uniform", (0.0, 1.0), "Uniform numbers in [0, 1), like ``input``.")
+randn_like = _like_factory("randn_like", "normal", (0.0, 1.0), "Standard normal numbers, like ``input``.")
+
+
+@composite("torch")
+def randint(
+    *args, low=None, high=None, size=None, generator=None, out=None, dtype=None, layout=None, device=None,
+    requires_grad=False, pin_memory=False,
+):  # fmt: skip
+    """Integers in [low, high): ``randint(high, size)`` or ``randint(low, high, size)``; int64 unless ``dtype`` is given."""
+    rest = list(args)
+    if size is None:
+        size = rest.pop()
+    if len(rest) == 2:
+        low, high = rest
+    elif len(rest) == 1:
+        low, high = (rest[0], high) if high is not None and low is None else (low or 0, rest[0])
+    low = 0 if low is None else int(low)
+    high = int(high)
+    if low >= high:
+        raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
+    t = draw("randint", _sizes((size,)), (low, high), dtype_of(dtype, dtypes.int64), device, generator)
+    return _finished(t, out, requires_grad, layout)
+
+
+@composite("torch")
+def randint_like(input, low, high=None, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
+    """Integers in [low, high) ([0, low) with one bound), like ``input``."""
+    low, high = (0, low) if high is None else (low, high)
+    t = draw(
+        "randint", input.shape, (int(low), int(high)), dtype_of(dtype, input.dtype), input.device if device is None
+        else device,
+    )  # fmt: skip
+    return finish(t, requires_grad, layout)
+
+
+@composite("torch")
+def randperm(
+    n, *, generator=None, out=None, dtype=dtypes.int64, layout=None, device=None, requires_grad=False, pin_memory=False
+):
+    """A random permutation of 0 … n-1."""
+    if n < 0:
+        raise RuntimeError(f"n must be non-negative, got {n}")
+    t = draw("randperm", (int(n),), (), dtype_of(dtype), device, generator)
+    return _finished(t, out, requires_grad, layout)
+
+
+@composite("torch")
+def normal(mean=0.0, std=1.0, size=None, *, generator=None, out=None, dtype=None, layout=None, device=None,
+           requires_grad=False, pin_memory=False):  # fmt: skip
+    """Normal numbers: ``normal(mean, std, size)``, or with tensors ``mean`` and/or ``std`` in their broadcast shape."""
+    if not isinstance(mean, Tensor) and not isinstance(std, Tensor):
+        if std < 0:
+            raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
+        t = draw("normal", _sizes((size,)), (float(mean), float(std)), dtype_of(dtype), device, generator)
+        return _finished(t, out, requires_grad, layout)
+    of = mean if isinstance(mean, Tensor) else std
+    shape = np.broadcast_shapes(*(tuple(x.shape) for x in (mean, std) if isinstance(x, Tensor)))
+    if not isinstance(std, Tensor):
+        t = draw("normal", shape, (0.0, float(std)), of.dtype, of.device, generator) + mean
+    else:
+        t = draw("normal", shape, (0.0, 1.0), of.dtype, of.device, generator) * std + mean
+    return _finished(t.detach(), out, requires_grad, layout)
+
+
+@composite("torch", method=True)
+def bernoulli(input, p=None, *, generator=None, out=None):
+    """Zeros and ones; one with probability ``input`` (or with the number ``p`` everywhere)."""
+    if p is not None:
+        t = draw("bernoulli", input.shape, (float(p),), input.dtype, input.device, generator)
+    elif input.device is devices.CPU:
+        g = generator_for(input.device, generator)
+        data = samplers.bernoulli_tensor(g._stream, _probabilities(input))
+        t = wrap(put(np.ascontiguousarray(data), devices.CPU))
+    else:
+        t = (draw("uniform", input.shape, (0.0, 1.0), input.dtype, input.device, generator) < input).to(input.dtype)
+    return _finished(t, out, False, None)
+
+
+def _probabilities(p) -> np.ndarray:
+    data = p.detach()._host("bernoulli()")
+    if data.size and not ((data >= 0) & (data <= 1)).all():
+        raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
+    return data
+
+
+@composite("torch", method=True)
+def multinomial(input, num_samples, replacement=False, *, generator=None, out=None):
+    """``num_samples`` category indices per row of non-negative weights.
+
+    Raises:
+        RuntimeError: negative, infinite or NaN weights, rows that sum to zero, or too many samples without replacement.
+    """
+    if input.dim() not in (1, 2):
+        raise RuntimeError("prob_dist must be 1 or 2 dim")
+    if input.dtype.category != dtypes.FLOAT:
+        raise RuntimeError(
+            f"multinomial only supports floating-point dtypes for input, got: {input.dtype.legacy_name}"
+        )
+    if num_samples <= 0:
+        raise RuntimeError("cannot sample n_sample <= 0 samples")
+    if not replacement and num_samples > input.shape[-1]:
+        raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
+    weights = input.detach()._host("multinomial()")
+    if not np.isfinite(weights.astype(np.float64)).all() or (weights < 0).any():
+        raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
+    if (weights.astype(np.float64).sum(-1) <= 0).any():
+        raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
+    # On an accelerator the weights are read back and the draw is the host's, from that device's generator.
+    g = generator_for(input.device, generator)
+    data = samplers.multinomial(g._stream, weights, int(num_samples), replacement)
+    return _finished(wrap(put(np.ascontiguousarray(data), input.device)), out, False, None)
+
+
+@composite("torch")
+def poisson(input, generator=None):
+    """Poisson counts with rates ``input``."""
+    g = generator_for(input.device, generator)
+    return wrap(put(np.asarray(samplers.poisson(g._stream, input.detach()._host("poisson()"))), input.device))
+
+
+@composite("torch")
+def _standard_gamma(input, generator=None):
+    """Gamma variates of unit scale with concentrations ``input``."""
+    g = generator_for(input.device, generator)
+    return wrap(put(np.asarray(samplers.standard_gamma(g._stream, input.detach()._host("gamma"))), input.device))
+
+
+@composite("torch")
+def _sample_dirichlet(input, generator=None):
+    """Dirichlet variates with concentrations ``input`` along the last dimension."""
+    g = generator_for(input.device, generator)
+    return wrap(put(np.asarray(samplers.dirichlet(g._stream, input.detach()._host("dirichlet"))), input.device))
+
+
+# --- in-place samplers ---------------------------------------------------------------------------------------------
+
+
+def _overwrite(t, new):
+    t._check_inplace()
+    t._assign(new)
+    return t
+
+
+def _floating(t, name):
+    if t.dtype.category < dtypes.FLOAT:
+        raise NotImplementedError(f'"{name}" not implemented for \'{t.dtype.legacy_name}\'')
+
+
+@composite(method=True)
+def uniform_(self, a=0.0, b=1.0, *, generator=None, **bounds):
+    """Fill with uniform numbers in [a, b)."""
+    a, b = bounds.pop("from", a), bounds.pop("to", b)
+    _floating(self, "check_uniform_bounds")
+    if a > b:
+        raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={a} > to={b}")
+    return _overwrite(self, draw_like(self, "uniform", (float(a), float(b)), generator))
+
+
+@composite(method=True)
+def normal_(self, mean=0.0, std=1.0, *, generator=None):
+    """Fill with normal numbers."""
+    _floating(self, "normal_kernel_cpu")
+    if std < 0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
+    return _overwrite(self, draw_like(self, "normal", (float(mean), float(std)), generator))
+
+
+@composite(method=True)
+def random_(self, *args, generator=None, **bounds):
+    """Fill with integers: ``random_()`` over the dtype's range, ``random_(to)``, ``random_(from, to)``."""
+    low, high = bounds.get("from"), bounds.get("to")
+    if len(args) == 1:
+        high = args[0]
+    elif args:
+        low, high = args
+    if low is None and high is None:
+        return _overwrite(self, draw_like(self, "random", (), generator))
+    return _overwrite(
+        self, draw_like(self, "randint", (int(low or 0), None if high is None else int(high)), generator)
+    )
+
+
+@composite(method=True)
+def bernoulli_(self, p=0.5, *, generator=None):
+    """Fill with zeros and ones; one with probability ``p`` (a number or a tensor)."""
+    if isinstance(p, Tensor):
+        g = generator_for(self.device, generator)
+        strides = None if self.is_contiguous() else self.stride()
+        data = samplers.bernoulli_tensor(
+            g._stream, _probabilities(p), tuple(self.shape), dtype=self.dtype.np, strides=strides
+        )
+        return _overwrite(self, wrap(put(np.ascontiguousarray(data), self.device)))
+    if not 0 <= p <= 1:
+        raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
+    return _overwrite(self, draw_like(self, "bernoulli", (float(p),), generator))
+
+
+@composite(method=True)
+def exponential_(self, lambd=1.0, *, generator=None):
+    """Fill with exponential numbers of rate ``lambd``."""
+    if not lambd > 0:
+        raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd}")
+    return _overwrite(self, draw_like(self, "exponential", (float(lambd),), generator))
+
+
+@composite(method=True)
+def log_normal_(self, mean=1.0, std=2.0, *, generator=None):
+    """Fill with exp of normal numbers."""
+    if not std > 0:
+        raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std}")
+    return _overwrite(self, draw_like(self, "log_normal", (float(mean), float(std)), generator))
+
+
+@composite(method=True)
+def cauchy_(self, median=0.0, sigma=1.0, *, generator=None):
+    """Fill with Cauchy numbers."""
+    if not sigma > 0:
+        raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma}")
+    return _overwrite(self, draw_like(self, "cauchy", (float(median), float(sigma)), generator))
+
+
+@composite(method=True)
+def geometric_(self, p, *, generator=None):
+    """Fill with geometric numbers of success probability ``p``."""
+    if not 0 < p < 1:
+        raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p}")
+    return _overwrite(self, draw_like(self, "geometric", (float(p),), generator))
+
+

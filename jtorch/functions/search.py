@@ -1,0 +1,65 @@
+"""Results whose shape depends on data: these run what was recorded, then go on with the shape known."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import devices, dtypes
+from ..tensor import Tensor
+from ..tensor.dispatch import wrap
+from ..tensor.export import composite
+from ..trace.value import put
+
+
+@composite("torch", method=True)
+def nonzero(input, *, out=None, as_tuple=False):
+    """Indices of the non-zero elements, one row each (a tuple of index tensors with ``as_tuple``).
+
+    The number of results depends on the data, so the recorded program runs first.
+    """
+    data = input.detach()._host("nonzero()")
+    if not input.shape:
+        data = data.reshape(1)
+    found = np.nonzero(data)
+    device = devices.resolve(input.device)
+    if as_tuple:
+        return tuple(wrap(put(np.ascontiguousarray(i.astype(np.int64)), device)) for i in found)
+    rows = np.stack(found, 1).astype(np.int64)
+    if not input.shape:
+        rows = rows[:, :0]
+    result = wrap(put(np.ascontiguousarray(rows), device))
+    if out is not None:
+        out._write_out(result)
+        return out
+    return result
+
+
+@composite("torch", method=True)
+def argwhere(input):
+    """Indices of the non-zero elements, one row each."""
+    return nonzero(input)
+
+
+@composite("torch", method=True)
+def masked_select(input, mask, *, out=None):
+    """The elements where ``mask`` is true, as a 1-d tensor.
+
+    Raises:
+        RuntimeError: ``mask`` is not a bool tensor.
+    """
+    if mask.dtype is not dtypes.bool_:
+        raise RuntimeError(f"masked_select: expected BoolTensor for mask, but got {mask.dtype}")
+    shape = np.broadcast_shapes(tuple(input.shape), tuple(mask.shape))
+    result = input.expand(shape)[mask.expand(shape)]
+    if out is not None:
+        out._write_out(result)
+        return out
+    return result
+
+
+@composite("torch", method=True)
+def equal(input, other):
+    """Whether both have the same shape and elements, as a Python bool."""
+    if not isinstance(other, Tensor):
+        raise TypeError(f"equal(): argument 'other' (position 2) must be Tensor, not {type(other).__name__}")
+    return input.shape == other.shape and bool((input == other).all())

@@ -1,0 +1,115 @@
+"""One tensor into several views."""
+
+from __future__ import annotations
+
+from ..ops.registry import OPS
+from ..ops.shapes import canonical_dim
+from ..tensor.dispatch import dispatch
+from ..tensor.export import composite
+
+
+@composite("torch", method=True)
+def unbind(input, dim=0):
+    """The slices along ``dim``, which disappears, as a tuple of views."""
+    dim = canonical_dim(dim, input.dim())
+    return tuple(dispatch(OPS["select"], (input, i), (dim,)) for i in range(input.shape[dim]))
+
+
+def _pieces(input, dim, bounds):
+    return tuple(
+        dispatch(OPS["slice"], (input, a), (dim, b - a, 1)) for a, b in zip(bounds[:-1], bounds[1:], strict=True)
+    )
+
+
+@composite("torch", method=True)
+def split(tensor, split_size_or_sections, dim=0):
+    """Views of ``split_size`` elements each along ``dim`` (the last may be smaller), or of the sizes given.
+
+    Raises:
+        RuntimeError: a negative size, or sizes that do not add up.
+    """
+    dim = canonical_dim(dim, tensor.dim())
+    n = tensor.shape[dim]
+    if isinstance(split_size_or_sections, int):
+        size = split_size_or_sections
+        if size < 0:
+            raise RuntimeError(f"split expects split_size be non-negative, but got split_size={size}")
+        if size == 0:
+            if n:
+                raise RuntimeError(f"split_size can only be 0 if dimension size is 0, but got dimension size of {n}")
+            return _pieces(tensor, dim, (0, 0))
+        return _pieces(tensor, dim, (*range(0, n, size), n) if n else (0, 0))
+    sizes = [int(s) for s in split_size_or_sections]
+    if any(s < 0 for s in sizes) or sum(sizes) != n:
+        raise RuntimeError(
+            f"split_with_sizes expects split_sizes to sum exactly to {n} (input tensor's size at dimension {dim}), but "
+            f"got split_sizes={sizes}"
+        )
+    bounds = [0]
+    for s in sizes:
+        bounds.append(bounds[-1] + s)
+    return _pieces(tensor, dim, bounds)
+
+
+@composite("torch", method=True)
+def split_with_sizes(input, split_sizes, dim=0):
+    """Views of the given sizes along ``dim``."""
+    return split(input, list(split_sizes), dim)
+
+
+@composite("torch", method=True)
+def chunk(input, chunks, dim=0):
+    """At most ``chunks`` views of equal size along ``dim`` (the last may be smaller).
+
+    Raises:
+        RuntimeError: ``chunks`` is not positive.
+    """
+    if chunks <= 0:
+        raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
+    dim = canonical_dim(dim, input.dim())
+    n = input.shape[dim]
+    if n == 0:
+        return _pieces(input, dim, (0,) * (chunks + 1))
+    return split(input, -(-n // chunks), dim)
+
+
+@composite("torch", method=True)
+def tensor_split(input, indices_or_sections, dim=0):
+    """Views cut at the given indices, or ``sections`` nearly equal ones along ``dim``."""
+    dim = canonical_dim(dim, input.dim())
+    n = input.shape[dim]
+    if hasattr(indices_or_sections, "tolist"):
+        indices_or_sections = indices_or_sections.tolist()
+    if isinstance(indices_or_sections, int):
+        k = indices_or_sections
+        if k <= 0:
+            raise RuntimeError(f"number of sections must be larger than 0, got {k}")
+        small, extra = divmod(n, k)
+        bounds = [0]
+        for i in range(k):
+            bounds.append(bounds[-1] + small + (i < extra))
+    else:
+        cuts = [min(max(i + n if i < 0 else i, 0), n) for i in indices_or_sections]
+        bounds = [0, *cuts, n]
+        bounds = [max(bounds[: i + 1]) if i else b for i, b in enumerate(bounds)]
+    return _pieces(input, dim, bounds)
+
+
+def _along(name, at):
+    def f(input, indices_or_sections):
+        dim = at(input.dim())
+        if isinstance(indices_or_sections, int) and input.shape[dim] % indices_or_sections:
+            raise RuntimeError(
+                f"torch.{name} attempted to split along dimension {dim}, but the size of the dimension "
+                f"{input.shape[dim]} is not divisible by the split_size {indices_or_sections}!"
+            )
+        return tensor_split(input, indices_or_sections, dim)
+
+    f.__name__ = f.__qualname__ = name
+    f.__doc__ = f"``tensor_split`` along dimension {at(3)} ({at(1)} for 1-d input)."
+    composite("torch", method=True)(f)
+
+
+_along("hsplit", lambda n: 0 if n == 1 else 1)
+_along("vsplit", lambda n: 0)
+_along("dsplit", lambda n: 2)

@@ -1,0 +1,89 @@
+"""What the elementwise and reduction families share: dtype questions, their error messages, half-precision rules."""
+
+from __future__ import annotations
+
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+
+from .shapes import broadcast_shapes
+
+#: NumPy type name -> (the name PyTorch's messages use, the C++ name its matrix products use)
+_NAMES = {
+    "float64": ("Double", "double"), "float32": ("Float", "float"), "float16": ("Half", "c10::Half"),
+    "bfloat16": ("BFloat16", "c10::BFloat16"), "int64": ("Long", "long int"), "int32": ("Int", "int"),
+    "int16": ("Short", "short int"), "int8": ("Char", "signed char"), "uint8": ("Byte", "unsigned char"),
+    "uint16": ("UInt16", "short unsigned int"), "uint32": ("UInt32", "unsigned int"),
+    "uint64": ("UInt64", "long unsigned int"), "bool": ("Bool", "bool"),
+    "complex64": ("ComplexFloat", "c10::complex<float>"), "complex128": ("ComplexDouble", "c10::complex<double>"),
+}  # fmt: skip
+
+
+def type_name(x) -> str:
+    """The dtype of ``x`` as PyTorch's messages spell it: ``"Float"``, ``"Long"``."""
+    return _NAMES.get(str(x.dtype), (str(x.dtype),))[0]
+
+
+def c_type_name(x) -> str:
+    """The dtype of ``x`` as PyTorch's matrix products spell it: ``"float"``, ``"long int"``."""
+    return _NAMES.get(str(x.dtype), (str(x.dtype),) * 2)[1]
+
+
+def is_bool(x) -> bool:
+    return x.dtype == np.bool_
+
+
+def is_integral(x) -> bool:
+    """An integer or bool array."""
+    return is_bool(x) or jnp.issubdtype(x.dtype, jnp.integer)
+
+
+def is_complex(x) -> bool:
+    return jnp.issubdtype(x.dtype, jnp.complexfloating)
+
+
+def is_half(x) -> bool:
+    return str(getattr(x, "dtype", "")) in ("float16", "bfloat16")
+
+
+def magnitude(x):
+    """``|x|`` with gradient 0 at 0, where JAX's own is 1."""
+    return jnp.abs(x) if is_complex(x) or is_integral(x) else jnp.where(x == 0, 0, jnp.abs(x))
+
+
+def refuse(kernel: str, x, *, when: bool) -> None:
+    """Raise PyTorch's "not implemented for this dtype" error if ``when``."""
+    if when:
+        raise NotImplementedError(f"\"{kernel}\" not implemented for '{type_name(x)}'")
+
+
+def same_shape(*arrays):
+    """The arrays broadcast to their common shape.
+
+    Raises:
+        RuntimeError: the shapes do not broadcast.
+    """
+    shape = broadcast_shapes(*(a.shape for a in arrays))
+    return tuple(a if a.shape == shape else jnp.broadcast_to(a, shape) for a in arrays)
+
+
+def in_float32(fn):
+    """Run ``fn`` in float32 when it is given half or bfloat16 arrays, and round the results once, at the end."""
+
+    @functools.wraps(fn)
+    def wrapper(*args, **kwargs):
+        halves = [a.dtype for a in (*args, *kwargs.values()) if is_half(a)]
+        if not halves:
+            return fn(*args, **kwargs)
+
+        def widen(a):
+            return a.astype(np.float32) if is_half(a) else a
+
+        def narrow(r):
+            return r.astype(halves[0]) if r.dtype == np.float32 else r
+
+        out = fn(*map(widen, args), **{k: widen(v) for k, v in kwargs.items()})
+        return tuple(map(narrow, out)) if isinstance(out, tuple) else narrow(out)
+
+    return wrapper

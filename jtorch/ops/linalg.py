@@ -1,0 +1,316 @@
+"""Decompositions, solvers and determinants, over batches of matrices."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax import scipy as jscipy
+
+from .elementwise import is_complex, is_half, is_integral, type_name
+from .matmul import matmul
+from .norms import matrix_norm
+from .registry import Array, op
+from .shapes import broadcast_shapes
+
+BOTH = ("torch", "linalg")
+ONLY = ("linalg",)
+
+# --- checks ----------------------------------------------------------------------------------------------------------
+
+
+def _matrix(name: str, A):
+    if A.ndim < 2:
+        raise RuntimeError(f"linalg.{name}: The input tensor A must have at least 2 dimensions.")
+    if is_integral(A):
+        raise RuntimeError(f"linalg.{name}: Expected a floating point or complex tensor as input. Got {type_name(A)}")
+    if is_half(A):
+        raise RuntimeError(f"linalg.{name}: Low precision dtypes not supported. Got {type_name(A)}")
+
+
+def _square(name: str, A):
+    _matrix(name, A)
+    if A.shape[-1] != A.shape[-2]:
+        raise RuntimeError(
+            f"linalg.{name}: A must be batches of square matrices, but they are {A.shape[-2]} by {A.shape[-1]} matrices"
+        )
+
+
+def adjoint(A):
+    """The conjugate transpose of the last two dims."""
+    return jnp.conj(jnp.swapaxes(A, -2, -1))
+
+
+# --- determinants and inverses ---------------------------------------------------------------------------------------
+
+
+@op(namespaces=BOTH)
+def det(A: Array):
+    """The determinant."""
+    _square("det", A)
+    return jnp.linalg.det(A)
+
+
+@op(namespaces=BOTH, returns=("sign", "logabsdet"))
+def slogdet(A: Array):
+    """The sign of the determinant and the logarithm of its absolute value."""
+    _square("slogdet", A)
+    sign, logabsdet = jnp.linalg.slogdet(A)
+    return sign, logabsdet
+
+
+@op
+def logdet(input: Array):
+    """The logarithm of the determinant; NaN where that is negative."""
+    _square("logdet", input)
+    sign, logabsdet = jnp.linalg.slogdet(input)
+    if is_complex(input):
+        return jnp.log(sign) + logabsdet.astype(sign.dtype)
+    return jnp.where(sign < 0, jnp.nan, logabsdet)
+
+
+@op(namespaces=ONLY)
+def inv(A: Array):
+    """The inverse of a square matrix."""
+    _square("inv", A)
+    return jnp.linalg.inv(A)
+
+
+@op
+def inverse(input: Array):
+    """The inverse of a square matrix."""
+    return inv(input)
+
+
+@op(namespaces=ONLY)
+def pinv(A: Array, *, atol: float | None = None, rtol: float | None = None, hermitian: bool = False):
+    """The Moore-Penrose inverse; singular values up to ``rtol`` times the largest count as 0.
+
+    ``rtol`` defaults to ``max(m, n) * eps``.
+
+    Raises:
+        NotImplementedError: an absolute tolerance.
+    """
+    _matrix("pinv", A)
+    if atol:
+        raise NotImplementedError("linalg.pinv: atol is not supported; give rtol, relative to the largest value")
+    if rtol is None:
+        rtol = max(A.shape[-2:]) * float(jnp.finfo(A.dtype).eps)
+    return jnp.linalg.pinv(A, rtol=rtol, hermitian=hermitian)
+
+
+@op
+def pinverse(input: Array, rcond: float = 1e-15):
+    """The Moore-Penrose inverse; singular values up to ``rcond`` times the largest count as 0."""
+    return pinv(input, rtol=rcond)
+
+
+@op(namespaces=BOTH)
+def matrix_power(A: Array, n: int):
+    """``A`` multiplied ``n`` times by itself; the power of the inverse for a negative ``n``."""
+    if A.ndim < 2 or A.shape[-1] != A.shape[-2]:
+        _square("matrix_power", A)
+    return jnp.linalg.matrix_power(A, n)
+
+
+@op(namespaces=BOTH)
+def matrix_exp(A: Array):
+    """The matrix exponential."""
+    _square("matrix_exp", A)
+    return jscipy.linalg.expm(A)
+
+
+# --- linear systems --------------------------------------------------------------------------------------------------
+
+
+def _is_vector(A, B) -> bool:
+    return B.ndim == 1 or (A.ndim - 1 == B.ndim and A.shape[:-1] == B.shape)
+
+
+def _same_dtype(name: str, A, B):
+    if A.dtype != B.dtype:
+        raise RuntimeError(
+            f"linalg.{name}: Expected A and B to have the same dtype, but found A of type {type_name(A)} "
+            f"and B of type {type_name(B)} instead"
+        )
+
+
+@op(namespaces=ONLY)
+def solve(A: Array, B: Array, *, left: bool = True):
+    """The X with ``A X = B`` (``X A = B`` with ``left=False``); ``B`` may be a vector, and batch dims broadcast.
+
+    Raises:
+        RuntimeError: ``A`` is not square, or the sizes or dtypes do not fit.
+    """
+    _square("solve", A)
+    _same_dtype("solve", A, B)
+    vector = left and _is_vector(A, B)
+    X = B[..., None] if vector else B
+    size = X.shape[-2 if left else -1] if X.ndim >= 2 else 1
+    if size != A.shape[-1]:
+        raise RuntimeError(
+            f"linalg.solve: Incompatible shapes of A and B for the equation {'AX = B' if left else 'XA = B'} "
+            f"({A.shape[-2]}x{A.shape[-1]} and {X.shape[-2]}x{X.shape[-1]})"
+        )
+    batch = broadcast_shapes(A.shape[:-2], X.shape[:-2])
+    A, X = jnp.broadcast_to(A, batch + A.shape[-2:]), jnp.broadcast_to(X, batch + X.shape[-2:])
+    if not left:
+        return jnp.swapaxes(jnp.linalg.solve(jnp.swapaxes(A, -1, -2), jnp.swapaxes(X, -1, -2)), -1, -2)
+    out = jnp.linalg.solve(A, X)
+    return out[..., 0] if vector else out
+
+
+@op(namespaces=ONLY)
+def solve_triangular(A: Array, B: Array, *, upper: bool, left: bool = True, unitriangular: bool = False):
+    """The X with ``A X = B`` (``X A = B`` with ``left=False``) for a triangular ``A``, whose other half is not read."""
+    _square("solve_triangular", A)
+    _same_dtype("solve_triangular", A, B)
+    batch = broadcast_shapes(A.shape[:-2], B.shape[:-2])
+    A, B = jnp.broadcast_to(A, batch + A.shape[-2:]), jnp.broadcast_to(B, batch + B.shape[-2:])
+    return lax.linalg.triangular_solve(A, B, left_side=left, lower=not upper, unit_diagonal=unitriangular)
+
+
+@op
+def cholesky_solve(B: Array, L: Array, upper: bool = False):
+    """The X with ``A X = B``, given the Cholesky factor ``L`` of ``A``."""
+    first, second = (adjoint(L), L) if upper else (L, adjoint(L))
+    return solve_triangular(second, solve_triangular(first, B, upper=False), upper=True)
+
+
+@op(namespaces=ONLY, returns=("solution", "residuals", "rank", "singular_values"))
+def lstsq(A: Array, B: Array, rcond: float | None = None, *, driver: str | None = None):
+    """The X of least norm that minimises ``|A X - B|``, for matrices ``A`` and ``B`` (or a vector for each ``A``).
+
+    ``residuals`` are the squared norms of the columns of ``A X - B`` (empty unless ``A`` has more rows than
+    columns), ``rank`` that of ``A``; ``singular_values`` are empty, as for PyTorch's default driver.
+    """
+    _matrix("lstsq", A)
+    _same_dtype("lstsq", A, B)
+    vector = _is_vector(A, B)
+    target = B[..., None] if vector else B
+    if target.shape[-2] != A.shape[-2]:
+        raise RuntimeError(
+            f"torch.linalg.lstsq: input.size(-2) should match other.size(-2), got {A.shape[-2]} and {target.shape[-2]}"
+        )
+    solution = matmul(pinv(A, rtol=rcond), target)
+    real = jnp.finfo(A.dtype).dtype
+    residuals = jnp.zeros((0,), real)
+    if A.shape[-2] > A.shape[-1]:
+        error = jnp.abs(matmul(A, solution) - target)
+        residuals = jnp.sum(error * error, -2)
+        residuals = residuals[..., 0] if vector else residuals
+    rank = matrix_rank(A, rtol=rcond)
+    return solution[..., 0] if vector else solution, residuals, rank, jnp.zeros((0,), real)
+
+
+# --- decompositions --------------------------------------------------------------------------------------------------
+
+
+@op(namespaces=BOTH)
+def cholesky(A: Array, upper: bool = False):
+    """The lower triangular L with ``L L^H = A`` for a positive-definite ``A`` (``upper``: its adjoint).
+
+    The result is NaN where ``A`` is not positive-definite.
+    """
+    _square("cholesky", A)
+    L = jnp.linalg.cholesky(A)
+    return adjoint(L) if upper else L
+
+
+@op(namespaces=ONLY, returns=("Q", "R"))
+def qr(A: Array, mode: str = "reduced"):
+    """``A = Q R`` with orthonormal columns of Q and upper triangular R; ``mode`` is reduced, complete or r."""
+    _matrix("qr", A)
+    if mode not in ("reduced", "complete", "r"):
+        raise RuntimeError(
+            f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'"
+        )
+    if mode == "r":
+        return jnp.zeros((0,), A.dtype), jnp.linalg.qr(A, mode="r")
+    Q, R = jnp.linalg.qr(A, mode=mode)
+    return Q, R
+
+
+@op(namespaces=ONLY, returns=("U", "S", "Vh"))
+def svd(A: Array, full_matrices: bool = True, *, driver: str | None = None):
+    """``A = U diag(S) Vh``; with ``full_matrices``, U and Vh are square.
+
+    The columns that ``full_matrices`` adds carry no gradient, as they are an arbitrary basis.
+    """
+    _matrix("svd", A)
+    U, S, Vh = jnp.linalg.svd(A, full_matrices=False)
+    if full_matrices:
+        U, Vh = _completed(U), adjoint(_completed(adjoint(Vh)))
+    return U, S, Vh
+
+
+def _completed(Q):
+    """``Q`` (n, k) with orthonormal columns, extended to a basis of all n dims."""
+    n, k = Q.shape[-2:]
+    if n == k:
+        return Q
+    full, _ = jnp.linalg.qr(lax.stop_gradient(Q), mode="complete")
+    return jnp.concatenate([Q, full[..., k:]], -1)
+
+
+@op(namespaces=ONLY)
+def svdvals(A: Array, *, driver: str | None = None):
+    """The singular values, largest first."""
+    _matrix("svdvals", A)
+    return jnp.linalg.svd(A, compute_uv=False)
+
+
+def _uplo(name: str, UPLO: str) -> str:
+    if UPLO.upper() not in ("L", "U"):
+        raise RuntimeError(f"Expected UPLO argument to be 'L' or 'U', but got {UPLO} in linalg.{name}")
+    return UPLO.upper()
+
+
+@op(namespaces=ONLY, returns=("eigenvalues", "eigenvectors"))
+def eigh(A: Array, UPLO: str = "L"):
+    """The eigenvalues (ascending) and eigenvectors of a symmetric or Hermitian matrix, read from one triangle."""
+    _square("eigh", A)
+    values, vectors = jnp.linalg.eigh(A, UPLO=_uplo("eigh", UPLO), symmetrize_input=False)
+    return values, vectors
+
+
+@op(namespaces=ONLY)
+def eigvalsh(A: Array, UPLO: str = "L"):
+    """The eigenvalues of a symmetric or Hermitian matrix, ascending."""
+    return eigh(A, UPLO)[0]
+
+
+@op(namespaces=ONLY, returns=("eigenvalues", "eigenvectors"))
+def eig(A: Array):
+    """The (complex) eigenvalues and eigenvectors of a square matrix. Runs on the CPU only."""
+    _square("eig", A)
+    values, vectors = jnp.linalg.eig(A)
+    return values, vectors
+
+
+@op(namespaces=ONLY)
+def eigvals(A: Array):
+    """The (complex) eigenvalues of a square matrix. Runs on the CPU only."""
+    _square("eigvals", A)
+    return jnp.linalg.eigvals(A)
+
+
+@op(namespaces=ONLY, differentiable=False)
+def matrix_rank(A: Array, *, atol: float | None = None, rtol: float | None = None, hermitian: bool = False):
+    """How many singular values exceed ``max(atol, rtol * largest)``; ``rtol`` defaults to ``max(m, n) * eps``."""
+    _matrix("matrix_rank", A)
+    values = jnp.abs(jnp.linalg.eigvalsh(A)) if hermitian else jnp.linalg.svd(A, compute_uv=False)
+    if rtol is None:
+        rtol = 0.0 if atol else max(A.shape[-2:]) * float(jnp.finfo(A.dtype).eps)
+    limit = jnp.maximum(jnp.max(values, -1, keepdims=True) * rtol, atol or 0.0)
+    return jnp.sum(values > limit, -1, dtype=np.int64)
+
+
+@op(namespaces=ONLY)
+def cond(A: Array, p: float | str | None = None):
+    """The condition number: the largest singular value over the smallest, or ``norm(A, p) * norm(inv(A), p)``."""
+    _matrix("cond", A)
+    if p in (None, 2, -2):
+        values = svdvals(A)
+        return values[..., -1] / values[..., 0] if p == -2 else values[..., 0] / values[..., -1]
+    return matrix_norm(A, p) * matrix_norm(inv(A), p)

@@ -1,0 +1,267 @@
+"""Update rules of the optimizers, each one fused op over all parameters of a group.
+
+The rules are gradient transformations in optax's sense (``init``, ``update``), so they chain with optax's own, which
+are used where their arithmetic is PyTorch's bit for bit (weight decay, momentum, scaling). Adam, RMSprop and Adagrad
+are written here because PyTorch orders and rounds differently: ``lerp`` for the first moment, bias corrections in
+double precision, ``eps`` added after the corrected root.
+
+Hyper-parameters are run-time operands and "the first step" is the step count, never another program. A step with
+a weight decay of 0 adds ``0 p``. float16 and bfloat16 parameters are computed in float32 and rounded when stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import optax
+
+from .registry import Array, Arrays, Hyper, op
+from .softmax import widened
+
+
+def _leaf_update(transform: Callable[..., optax.GradientTransformation], hypers, p, g, *state):
+    """One parameter through ``transform(*hypers)``: the new parameter and the new state.
+
+    Hyper-parameters are rounded to the type the parameter is computed in; complex numbers are pairs of reals.
+    """
+    stored = (p, *state)
+    if jnp.iscomplexobj(p):
+        p, g, *state = (_pair(x) for x in (p, g, *state))
+    p, g, *state = (widened(x) for x in (p, g, *state))
+    updates, state = transform(*(h.astype(p.dtype) for h in hypers)).update(g, tuple(state), p)
+    new = (optax.apply_updates(p, updates), *state)
+    if jnp.iscomplexobj(stored[0]):
+        new = tuple(x[0] + 1j * x[1] for x in new)
+    return tuple(x.astype(old.dtype) for x, old in zip(new, stored, strict=True))
+
+
+def _pair(x):
+    return jnp.stack([x.real, x.imag])
+
+
+def _apply(transform, hypers, params, grads, *states):
+    """``_leaf_update`` of every parameter: all new parameters, then all new values of each state, empty ones left out."""
+    states = [s for s in states if s]
+    new = [
+        _leaf_update(transform, hypers, *leaf) for leaf in zip(params, grads, *states, strict=True)
+    ]  # fmt: skip
+    return tuple(x for column in zip(*new, strict=True) for x in column)
+
+
+def _ascent(grads, maximize: bool):
+    return tuple(-g for g in grads) if maximize else grads
+
+
+def _no_state(params):
+    return ()
+
+
+def _lerp(start, end, weight):
+    """``start + weight (end - start)``, from the nearer end, as ``torch.lerp``."""
+    near = jnp.abs(weight) < 0.5
+    return jnp.where(near, start, end) + jnp.where(near, weight, weight - 1) * (end - start)
+
+
+# --- SGD -----------------------------------------------------------------------------------------------------------
+
+
+def sgd(lr, weight_decay, momentum=None, damped=None, nesterov: bool = False) -> optax.GradientTransformation:
+    """optax's own parts, chained: decay, momentum of the gradient times ``damped = 1 - dampening``, descent."""
+    decay, scale = optax.add_decayed_weights(weight_decay), optax.scale(-lr)
+    if momentum is None:
+        inner = optax.chain(decay, scale)
+    else:
+        inner = optax.chain(decay, optax.scale(damped), optax.trace(momentum, nesterov), scale)
+
+    def update(g, state, p):
+        full = inner.init(p) if momentum is None else (*inner.init(p)[:2], optax.TraceState(*state), optax.EmptyState())
+        updates, full = inner.update(g, full, p)
+        return updates, () if momentum is None else (full[2].trace,)
+
+    return optax.GradientTransformation(_no_state, update)
+
+
+@op(namespaces=(), differentiable=False)
+def _sgd_step(
+    params: Arrays,
+    grads: Arrays,
+    momentum: Arrays,
+    fresh: Array | None,
+    lr: Hyper,
+    weight_decay: Hyper,
+    momentum_factor: Hyper,
+    dampening: Hyper,
+    *,
+    nesterov: bool = False,
+    maximize: bool = False,
+):
+    """``b = μ b + (1 - dampening) g``, ``p = p - lr b``: the new parameters, then the new buffers.
+
+    ``momentum`` is empty for plain descent, else one buffer per parameter, zeros before its first use. PyTorch's first
+    buffer is the gradient itself, undamped: ``fresh`` ``(n,)`` is true for parameters whose buffer was never used. It
+    matters only with dampening; None stands for "no dampening anywhere".
+    """
+    grads = _ascent(grads, maximize)
+    if not momentum:
+        return _apply(sgd, (lr, weight_decay), params, grads)
+    new = []
+    for i, leaf in enumerate(zip(params, grads, momentum, strict=True)):
+        damped = 1 - dampening if fresh is None else jnp.where(fresh[i], 1.0, 1 - dampening)
+        rule = lambda *h: sgd(*h, nesterov=nesterov)  # noqa: E731
+        new.append(_leaf_update(rule, (lr, weight_decay, momentum_factor, damped), *leaf))
+    return tuple(x for column in zip(*new, strict=True) for x in column)
+
+
+# --- Adam and AdamW ------------------------------------------------------------------------------------------------
+
+
+class Moments(NamedTuple):
+    """Adam's running averages; ``largest`` only with amsgrad."""
+
+    mean: object
+    square: object
+    largest: object = None
+
+
+def adam(step_size, root, mean_weight, beta2, square_weight, eps, decay, decoupled) -> optax.GradientTransformation:
+    """Adam on one array, with the step's bias corrections given.
+
+    Args:
+        step_size: ``lr / (1 - beta1^t)``.
+        root: ``sqrt(1 - beta2^t)``.
+        mean_weight, square_weight: ``1 - beta1`` and ``1 - beta2``.
+        decay: the weight decay, or, when ``decoupled``, ``lr`` times it.
+    """
+
+    def update(g, state, p):
+        state = Moments(*state)
+        if not decoupled:
+            g = g + decay * p
+        mean = _lerp(state.mean, g, mean_weight)
+        square = state.square * beta2 + square_weight * g * g
+        largest = None if state.largest is None else jnp.maximum(state.largest, square)
+        denominator = jnp.sqrt(square if largest is None else largest) / root + eps
+        updates = -step_size * mean / denominator
+        return updates, tuple(x for x in (mean, square, largest) if x is not None)
+
+    return optax.GradientTransformation(_no_state, update)
+
+
+@op(namespaces=(), differentiable=False)
+def _adam_step(
+    params: Arrays,
+    grads: Arrays,
+    exp_avg: Arrays,
+    exp_avg_sq: Arrays,
+    max_exp_avg_sq: Arrays,
+    step: Array,
+    lr: Hyper,
+    beta1: Hyper,
+    beta2: Hyper,
+    eps: Hyper,
+    weight_decay: Hyper,
+    *,
+    amsgrad: bool = False,
+    maximize: bool = False,
+    decoupled: bool = False,
+):
+    """One step of Adam, or of AdamW when ``decoupled``.
+
+    ``step`` is the number of steps taken before. Returns the new parameters, the new ``exp_avg``, the new
+    ``exp_avg_sq``, with ``amsgrad`` the new ``max_exp_avg_sq``, and ``step + 1``.
+    """
+    lr, beta1, beta2, decay = (h.astype(jnp.float64) for h in (lr, beta1, beta2, weight_decay))
+    count = step.astype(jnp.float64) + 1
+    grads = _ascent(grads, maximize)
+    if decoupled:
+        kept = 1 - lr * decay
+        params = tuple(
+            (widened(p) * kept.astype(widened(p).real.dtype)).astype(p.dtype) for p in params
+        )
+    hypers = (lr / (1 - beta1**count), jnp.sqrt(1 - beta2**count), 1 - beta1, beta2, 1 - beta2, eps, decay)
+    states = (exp_avg, exp_avg_sq, max_exp_avg_sq if amsgrad else ())
+    return (*_apply(lambda *h: adam(*h, decoupled), hypers, params, grads, *states), step + 1)
+
+
+# --- RMSprop and Adagrad -------------------------------------------------------------------------------------------
+
+
+def rmsprop(lr, alpha, square_weight, eps, decay, momentum, *, centered: bool, moving: bool):
+    """RMSprop on one array; the state is the mean square, then the mean gradient, then the momentum buffer."""
+
+    def update(g, state, p):
+        square, *rest = state
+        g = g + decay * p
+        square = square * alpha + square_weight * g * g
+        new = [square]
+        if centered:
+            mean = _lerp(rest.pop(0), g, square_weight)
+            new.append(mean)
+            root = jnp.sqrt(square - mean * mean)
+        else:
+            root = jnp.sqrt(square)
+        root = root + eps
+        if not moving:
+            return -lr * g / root, tuple(new)
+        buffer = rest.pop(0) * momentum + g / root
+        return -lr * buffer, (*new, buffer)
+
+    return optax.GradientTransformation(_no_state, update)
+
+
+@op(namespaces=(), differentiable=False)
+def _rmsprop_step(
+    params: Arrays,
+    grads: Arrays,
+    square_avg: Arrays,
+    grad_avg: Arrays,
+    momentum_buffer: Arrays,
+    lr: Hyper,
+    alpha: Hyper,
+    eps: Hyper,
+    weight_decay: Hyper,
+    momentum: Hyper,
+    *,
+    maximize: bool = False,
+):
+    """One step of RMSprop; ``grad_avg`` is empty unless centered, ``momentum_buffer`` empty without momentum.
+
+    Returns the new parameters, ``square_avg``, and those of ``grad_avg`` and ``momentum_buffer`` that are in use.
+    """
+    centered, moving = bool(grad_avg), bool(momentum_buffer)
+    hypers = (lr, alpha, 1 - alpha, eps, weight_decay, momentum)
+    rule = lambda *h: rmsprop(*h, centered=centered, moving=moving)  # noqa: E731
+    return _apply(rule, hypers, params, _ascent(grads, maximize), square_avg, grad_avg, momentum_buffer)
+
+
+def adagrad(step_size, eps, decay) -> optax.GradientTransformation:
+    """Adagrad on one array; the state is the sum of squares."""
+
+    def update(g, state, p):
+        g = g + decay * p
+        total = state[0] + g * g
+        return -step_size * g / (jnp.sqrt(total) + eps), (total,)
+
+    return optax.GradientTransformation(_no_state, update)
+
+
+@op(namespaces=(), differentiable=False)
+def _adagrad_step(
+    params: Arrays,
+    grads: Arrays,
+    state_sum: Arrays,
+    step: Array,
+    lr: Hyper,
+    lr_decay: Hyper,
+    eps: Hyper,
+    weight_decay: Hyper,
+    *,
+    maximize: bool = False,
+):
+    """One step of Adagrad; ``step`` counts the steps before. Returns the parameters, the sums, and ``step + 1``."""
+    lr, lr_decay = lr.astype(jnp.float64), lr_decay.astype(jnp.float64)
+    step_size = lr / (1 + step.astype(jnp.float64) * lr_decay)
+    hypers = (step_size, eps, weight_decay)
+    return (*_apply(adagrad, hypers, params, _ascent(grads, maximize), state_sum), step + 1)

@@ -1,0 +1,359 @@
+"""Arithmetic on two or three tensors, element by element, with broadcasting.
+
+Operands arrive in their common dtype. ``div`` with its ``rounding_mode`` is two ops, because the dtypes of their
+results follow different rules: ``true_divide`` and ``div.mode``.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from .elementwise import in_float32, is_bool, is_complex, is_integral, magnitude, refuse, same_shape
+from .registry import Array, Scalar, op
+
+# --- sums and products -----------------------------------------------------------------------------------------------
+
+
+def _scaled(x, alpha):
+    return x if alpha is None else mul(x, alpha)
+
+
+# ``alpha`` is PyTorch's ``alpha=1``; None keeps the commonest ops at two operands.
+@op(promote="default")
+def add(input: Array, other: Array, *, alpha: Scalar | None = None):
+    """``input + alpha * other`` (``alpha`` is 1 by default); on bools, or."""
+    x, y = same_shape(input, _scaled(other, alpha))
+    return x | y if is_bool(x) else x + y
+
+
+@op(promote="default", aliases=("subtract",))
+def sub(input: Array, other: Array, *, alpha: Scalar | None = None):
+    """``input - alpha * other`` (``alpha`` is 1 by default).
+
+    Raises:
+        RuntimeError: two bool tensors.
+    """
+    if is_bool(input):
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with two bool tensors is not supported. "
+            "Use the `^` or `logical_xor()` operator instead."
+        )
+    x, y = same_shape(input, _scaled(other, alpha))
+    return x - y
+
+
+@op(promote="default", inplace=False, out=False)
+def rsub(input: Array, other: Array, *, alpha: Scalar | None = None):
+    """``other - alpha * input``."""
+    return sub(other, input, alpha=alpha)
+
+
+@op(promote="default", aliases=("multiply",))
+def mul(input: Array, other: Array):
+    """``input * other``; on bools, and."""
+    x, y = same_shape(input, other)
+    return x & y if is_bool(x) else x * y
+
+
+@op(promote="default")
+@in_float32
+def addcmul(input: Array, tensor1: Array, tensor2: Array, *, value: Scalar = 1):
+    """``input + value * tensor1 * tensor2``."""
+    x, a, b = same_shape(input, tensor1, tensor2)
+    return x + value * (a * b)
+
+
+@op(promote="default")
+@in_float32
+def addcdiv(input: Array, tensor1: Array, tensor2: Array, *, value: Scalar = 1):
+    """``input + value * tensor1 / tensor2``.
+
+    Raises:
+        RuntimeError: integer tensors.
+    """
+    if is_integral(input):
+        raise RuntimeError(
+            "Integer division with addcdiv is not supported. Convert the tensors to a floating dtype, or write "
+            "(input + value * torch.trunc(tensor1 / tensor2)).to(input.dtype)."
+        )
+    x, a, b = same_shape(input, tensor1, tensor2)
+    return x + value * (a / b)
+
+
+@op(promote="default")
+@in_float32
+def lerp(input: Array, end: Array, weight: Array):
+    """``input + weight * (end - input)``, computed from the nearer end, so that ``weight`` 1 gives ``end`` exactly."""
+    refuse("lerp_kernel", input, when=is_integral(input))
+    x, y, w = same_shape(input, end, weight)
+    return jnp.where(jnp.abs(w) < 0.5, x + w * (y - x), y - (y - x) * (1 - w))
+
+
+# --- division --------------------------------------------------------------------------------------------------------
+
+
+@op(promote="float")
+def true_divide(input: Array, other: Array):
+    """``input / other``; integers give the default floating dtype. :func:`div` without a ``rounding_mode``."""
+    x, y = same_shape(input, other)
+    return x / y
+
+
+@op(name="div.mode", promote="default", grad_name="DivBackward1")
+def div_mode(input: Array, other: Array, *, rounding_mode: str | None = None):
+    """The quotient rounded to an integer: towards 0 (``"trunc"``) or downwards (``"floor"``). Dtypes stay.
+
+    Raises:
+        RuntimeError: another ``rounding_mode``.
+    """
+    if rounding_mode == "floor":
+        return floor_divide(input, other)
+    if rounding_mode != "trunc":
+        raise RuntimeError(
+            f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'"
+        )
+    refuse("div_trunc_cpu", input, when=is_bool(input) or is_complex(input))
+    x, y = same_shape(input, other)
+    return lax.div(x, y) if is_integral(x) else lax.stop_gradient(jnp.trunc(x / y))
+
+
+@op(promote="default", differentiable=False)
+@in_float32
+def floor_divide(input: Array, other: Array):
+    """The quotient rounded downwards. Dtypes stay; a float divided by 0 gives an infinity or NaN."""
+    refuse("div_floor_cpu", input, when=is_bool(input) or is_complex(input))
+    x, y = same_shape(input, other)
+    if is_integral(x):
+        return jnp.floor_divide(x, y)
+    x, y = lax.stop_gradient((x, y))
+    # floor(x / y) is wrong where x / y rounds up to an integer, so divide out the exact remainder first
+    mod = lax.rem(x, y)
+    quotient = (x - mod) / y
+    quotient = jnp.where((mod != 0) & ((y < 0) != (mod < 0)), quotient - 1, quotient)
+    floored = jnp.floor(quotient)
+    floored = jnp.where(quotient - floored > 0.5, floored + 1, floored)
+    result = jnp.where(quotient != 0, floored, jnp.copysign(jnp.zeros_like(x), x / y))
+    return jnp.where(y == 0, x / y, result)
+
+
+@op(promote="default")
+@in_float32
+def remainder(input: Array, other: Array):
+    """``input - floor(input / other) * other``: the sign is ``other``'s, as in Python."""
+    refuse("remainder_cpu", input, when=is_bool(input) or is_complex(input))
+    return jnp.remainder(*same_shape(input, other))
+
+
+@op(promote="default")
+@in_float32
+def fmod(input: Array, other: Array):
+    """``input - trunc(input / other) * other``: the sign is ``input``'s, as in C."""
+    refuse("fmod_cpu", input, when=is_bool(input) or is_complex(input))
+    return lax.rem(*same_shape(input, other))
+
+
+@op(promote="default", differentiable=False)
+def gcd(input: Array, other: Array):
+    """The greatest common divisor of integers; ``gcd(0, 0)`` is 0."""
+    refuse("gcd_cpu", input, when=is_bool(input) or not is_integral(input))
+    return jnp.gcd(*same_shape(input, other))
+
+
+@op(promote="default", differentiable=False)
+def lcm(input: Array, other: Array):
+    """The least common multiple of integers, not negative."""
+    refuse("lcm_cpu", input, when=is_bool(input) or not is_integral(input))
+    return jnp.lcm(*same_shape(input, other))
+
+
+# --- powers ----------------------------------------------------------------------------------------------------------
+
+
+@op(promote="default")
+def pow(input: Array, exponent: Array):
+    """``input ** exponent``; either may be a number. An integer to a negative power is 0, except for 1 and -1."""
+    refuse("pow", input, when=is_bool(input))
+    x, y = same_shape(input, exponent)
+    if not is_integral(x):
+        return lax.pow(x, y)
+    result = jnp.power(x, jnp.maximum(y, 0))
+    if jnp.issubdtype(x.dtype, jnp.unsignedinteger):
+        return result
+    unit = jnp.where(x == 1, 1, jnp.where(x == -1, 1 - 2 * (y & 1), 0)).astype(x.dtype)
+    return jnp.where(y < 0, unit, result)
+
+
+@op(promote="keep", inplace=True)
+def float_power(input: Array, exponent: Array):
+    """``input ** exponent`` in double precision, whatever the operands' dtypes."""
+    wide = np.complex128 if is_complex(input) or is_complex(exponent) else np.float64
+    return jnp.power(*same_shape(input.astype(wide), exponent.astype(wide)))
+
+
+@op(promote="float")
+@in_float32
+def ldexp(input: Array, other: Array):
+    """``input * 2 ** other``; exact for integer exponents."""
+    x, y = same_shape(input, other)
+    whole = jnp.floor(y)
+    # 2 ** 1000 does not fit a float32, nor does the half of a tiny result: apply the exponent to x itself
+    return _scale_by_power_of_two(x, lax.stop_gradient(whole).astype(np.int32)) * jnp.exp2(y - lax.stop_gradient(whole))
+
+
+@jax.custom_jvp
+def _scale_by_power_of_two(x, n):
+    return jnp.ldexp(x, n)
+
+
+@_scale_by_power_of_two.defjvp
+def _(primals, tangents):
+    x, n = primals
+    return _scale_by_power_of_two(x, n), tangents[0] * jnp.ldexp(jnp.ones_like(x), n)
+
+
+# --- the larger, the smaller, the nearer ---------------------------------------------------------------------------
+
+
+def _ordered(name, x):
+    if is_complex(x):
+        raise RuntimeError(f"{name} not implemented for complex tensors.")
+
+
+@op(promote="default", inplace=False)
+def maximum(input: Array, other: Array):
+    """The larger of the two; NaN if either is. Equal operands share the gradient."""
+    _ordered("maximum", input)
+    return jnp.maximum(*same_shape(input, other))
+
+
+@op(promote="default", inplace=False)
+def minimum(input: Array, other: Array):
+    """The smaller of the two; NaN if either is. Equal operands share the gradient."""
+    _ordered("minimum", input)
+    return jnp.minimum(*same_shape(input, other))
+
+
+@op(promote="default", inplace=False)
+def fmax(input: Array, other: Array):
+    """The larger of the two; a NaN loses against a number."""
+    _ordered("fmax", input)
+    x, y = same_shape(input, other)
+    return jnp.where((x >= y) | (y != y), x, y)
+
+
+@op(promote="default", inplace=False)
+def fmin(input: Array, other: Array):
+    """The smaller of the two; a NaN loses against a number."""
+    _ordered("fmin", input)
+    x, y = same_shape(input, other)
+    return jnp.where((x <= y) | (y != y), x, y)
+
+
+@op(promote="default", aliases=("clip",))
+def clamp(input: Array, min: Array | None = None, max: Array | None = None):
+    """x limited to ``[min, max]``; ``max`` wins where ``min > max``. At a bound the gradient goes to x.
+
+    Raises:
+        RuntimeError: neither bound is given.
+    """
+    if min is None and max is None:
+        raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
+    _ordered("clamp", input)
+    out = input
+    if min is not None:
+        out, low = same_shape(out, min)
+        out = jnp.where((out < low) | (low != low), low, out)
+    if max is not None:
+        out, high = same_shape(out, max)
+        out = jnp.where((out > high) | (high != high), high, out)
+    return out
+
+
+@op(promote="default")
+def clamp_min(input: Array, min: Array):
+    """x, but at least ``min``."""
+    return clamp(input, min=min)
+
+
+@op(promote="default")
+def clamp_max(input: Array, max: Array):
+    """x, but at most ``max``."""
+    return clamp(input, max=max)
+
+
+@op(promote="default", differentiable=False)
+def nextafter(input: Array, other: Array):
+    """The next floating-point number after ``input`` towards ``other``."""
+    refuse("nextafter_cpu", input, when=is_integral(input) or is_complex(input))
+    return lax.nextafter(*same_shape(input, other))
+
+
+@op(promote="default", differentiable=False)
+def heaviside(input: Array, values: Array):
+    """0 below 0, 1 above, ``values`` at 0."""
+    x, v = same_shape(input, values)
+    return jnp.where(x == 0, v, (x > 0).astype(x.dtype))
+
+
+# --- logarithms, angles, signs -------------------------------------------------------------------------------------
+
+
+@op(promote="default", inplace=False)
+@in_float32
+def logaddexp(input: Array, other: Array):
+    """``log(exp(input) + exp(other))``, without overflow."""
+    refuse("logaddexp_cpu", input, when=is_integral(input))
+    return jnp.logaddexp(*same_shape(input, other))
+
+
+@op(promote="default", inplace=False)
+@in_float32
+def logaddexp2(input: Array, other: Array):
+    """``log2(2 ** input + 2 ** other)``, without overflow."""
+    refuse("logaddexp2_cpu", input, when=is_integral(input))
+    return jnp.logaddexp2(*same_shape(input, other))
+
+
+@op(promote="float", aliases=("arctan2",))
+@in_float32
+def atan2(input: Array, other: Array):
+    """The angle of the point (``other``, ``input``), in [-pi, pi]. The gradient at the origin is 0."""
+    y, x = same_shape(input, other)
+    origin = (x == 0) & (y == 0)
+    angle = jnp.arctan2(y, jnp.where(origin, 1, x))
+    return jnp.where(origin, lax.stop_gradient(jnp.arctan2(y, x)), angle)
+
+
+@op(promote="default")
+@in_float32
+def hypot(input: Array, other: Array):
+    """``sqrt(input^2 + other^2)``, without overflow. The gradient at the origin is 0."""
+    refuse("hypot_cpu", input, when=is_integral(input))
+    return _hypot(*same_shape(input, other))
+
+
+@jax.custom_jvp
+def _hypot(x, y):
+    a, b = jnp.abs(x), jnp.abs(y)
+    big, small = jnp.maximum(a, b), jnp.minimum(a, b)
+    ratio = jnp.where(big == 0, 0, small / jnp.where(big == 0, 1, big))
+    return jnp.where(jnp.isinf(big), jnp.inf, big * jnp.sqrt(1 + ratio * ratio))
+
+
+@_hypot.defjvp
+def _(primals, tangents):
+    (x, y), (dx, dy) = primals, tangents
+    r = _hypot(x, y)
+    scale = jnp.where(r == 0, 0, 1 / jnp.where(r == 0, 1, r))
+    return r, x * scale * dx + y * scale * dy
+
+
+@op(promote="float")
+def copysign(input: Array, other: Array):
+    """``|input|`` with the sign of ``other`` (that of ``-0.0`` is minus)."""
+    x, y = same_shape(input, other)
+    size = magnitude(x)
+    return jnp.where(jnp.signbit(y), -size, size)

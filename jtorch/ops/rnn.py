@@ -1,0 +1,303 @@
+"""Recurrent layers: one layer in one direction is one op, over time-major input ``(T, B, I)``.
+
+What does not depend on the recurrence is taken out of the scan: the input projection is one large product before it;
+the backward scan carries only the state's gradient through ``w_hh``, with every factor that the saved pre-activations
+determine computed for all steps at once before it, and the weight gradients are one large product each after it.
+The derived gradient would accumulate the weights' gradients step by step.
+
+``lengths`` ``(B,)`` gives the semantics of PyTorch's packed sequences: past the end of a sequence the state stays and
+the output is 0, and the reverse direction starts at each sequence's own end.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from .activation import relu
+from .linear import affine, dot2d, flatten_rows
+from .registry import Array, op
+
+# --- shared pieces -------------------------------------------------------------------------------------------------
+
+
+def _bias_sum(b_ih, b_hh):
+    return b_ih if b_hh is None else b_hh if b_ih is None else b_ih + b_hh
+
+
+def _valid(lengths, steps: int):
+    """``(T, B, 1)``: whether a step lies inside its sequence (None when all do)."""
+    return None if lengths is None else (jnp.arange(steps)[:, None] < lengths)[:, :, None]
+
+
+def _keep(valid, new, old):
+    return new if valid is None else jnp.where(valid, new, old)
+
+
+def _previous(states, first, valid, reverse: bool):
+    """The state before each step, from the state after each step."""
+    if reverse:
+        before = jnp.concatenate([states[1:], first[None]])
+        if valid is None:
+            return before
+        inside = jnp.concatenate([valid[1:], jnp.zeros_like(valid[:1])])
+        return jnp.where(inside, before, first[None])
+    return jnp.concatenate([first[None], states[:-1]])
+
+
+def _split(x, n: int):
+    return jnp.split(x, n, -1)
+
+
+def _weight_gradient(d, x):
+    """``Σ_t d_tᵀ x_t`` as one product over all steps and samples."""
+    return dot2d(flatten_rows(d), flatten_rows(x), (0, 0))
+
+
+# --- plain recurrent layer -----------------------------------------------------------------------------------------
+
+
+def _activate(mode: str, z):
+    return jnp.tanh(z) if mode == "RNN_TANH" else relu(z)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _rnn_scan(xp, h0, w_hh, valid, mode, reverse):
+    return _rnn_forward(xp, h0, w_hh, valid, mode, reverse)[0]
+
+
+def _rnn_forward(xp, h0, w_hh, valid, mode, reverse):
+    w = w_hh.T
+
+    def step(h, now):
+        z, inside = now
+        new = _activate(mode, z + h @ w)
+        return _keep(inside, new, h), _keep(inside, new, 0)
+
+    last, out = lax.scan(step, h0, (xp, valid), reverse=reverse)
+    return (out, last), (out, h0, w_hh, valid)
+
+
+def _rnn_backward(mode, reverse, saved, g):
+    out, h0, w_hh, valid = saved
+    slope = 1 - out * out if mode == "RNN_TANH" else (out > 0).astype(out.dtype)
+
+    def step(dh, now):
+        g_out, slope, inside = now
+        dz = _keep(inside, (dh + g_out) * slope, 0)
+        return _keep(inside, dz @ w_hh, dh), dz
+
+    dh0, dz = lax.scan(step, g[1], (g[0], slope, valid), reverse=not reverse)
+    return dz, dh0, _weight_gradient(dz, _previous(out, h0, valid, reverse)), None
+
+
+_rnn_scan.defvjp(_rnn_forward, _rnn_backward)
+
+
+@op(namespaces=(), grad_name="RnnBackward0")
+def _rnn_layer(
+    input: Array,
+    h0: Array,
+    w_ih: Array,
+    w_hh: Array,
+    b_ih: Array | None,
+    b_hh: Array | None,
+    lengths: Array | None,
+    *,
+    mode: str,
+    reverse: bool = False,
+):
+    """``h_t = act(w_ih x_t + b_ih + w_hh h_{t-1} + b_hh)`` with tanh or relu: ``(out (T, B, H), h_T (B, H))``."""
+    xp = affine(input, w_ih, _bias_sum(b_ih, b_hh))
+    return _rnn_scan(xp, h0, w_hh, _valid(lengths, input.shape[0]), mode, reverse)
+
+
+# --- LSTM ----------------------------------------------------------------------------------------------------------
+
+
+def _lstm_state(z, c):
+    """The cell state and the unprojected output from the pre-activations ``z`` of the gates i, f, g, o."""
+    i, f, g, o = _split(z, 4)
+    c = lax.logistic(f) * c + lax.logistic(i) * jnp.tanh(g)
+    return c, lax.logistic(o) * jnp.tanh(c)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(6,))
+def _lstm_scan(xp, h0, c0, w_hh, w_hr, valid, reverse):
+    return _lstm_forward(xp, h0, c0, w_hh, w_hr, valid, reverse)[0]
+
+
+def _lstm_forward(xp, h0, c0, w_hh, w_hr, valid, reverse):
+    w = w_hh.T
+
+    def step(carry, now):
+        h, c = carry
+        xp, inside = now
+        z = xp + h @ w
+        new_c, new_h = _lstm_state(z, c)
+        if w_hr is not None:
+            new_h = new_h @ w_hr.T
+        c = _keep(inside, new_c, c)
+        return (_keep(inside, new_h, h), c), (_keep(inside, new_h, 0), c, z)
+
+    (h, c), (out, cells, z) = lax.scan(step, (h0, c0), (xp, valid), reverse=reverse)
+    return (out, h, c), (out, cells, z, h0, c0, w_hh, w_hr, valid)
+
+
+def _lstm_backward(reverse, saved, g):
+    out, cells, z, h0, c0, w_hh, w_hr, valid = saved
+    i, f, n, o = _split(z, 4)
+    i, f, n, o = lax.logistic(i), lax.logistic(f), jnp.tanh(n), lax.logistic(o)
+    t = jnp.tanh(cells)
+    before = _previous(cells, c0, None, reverse)
+    to_cell = o * (1 - t * t)
+    by_cell = jnp.concatenate([n * i * (1 - i), before * f * (1 - f), i * (1 - n * n)], -1)
+    by_out = t * o * (1 - o)
+
+    def step(carry, now):
+        dh, dc = carry
+        g_out, to_cell, by_cell, by_out, f, inside = now
+        dh_now = dh + g_out
+        dm = dh_now if w_hr is None else dh_now @ w_hr
+        dc_now = dc + dm * to_cell
+        dz = jnp.concatenate([by_cell * jnp.tile(dc_now, 3), by_out * dm], -1)
+        dz = _keep(inside, dz, 0)
+        carry = _keep(inside, dz @ w_hh, dh), _keep(inside, dc_now * f, dc)
+        return carry, (dz, None if w_hr is None else _keep(inside, dh_now, 0))
+
+    (dh0, dc0), (dz, dh) = lax.scan(
+        step, (g[1], g[2]), (g[0], to_cell, by_cell, by_out, f, valid), reverse=not reverse
+    )
+    dw_hh = _weight_gradient(dz, _previous(out, h0, valid, reverse))
+    return dz, dh0, dc0, dw_hh, None if w_hr is None else _weight_gradient(dh, o * t), None
+
+
+_lstm_scan.defvjp(_lstm_forward, _lstm_backward)
+
+
+@op(namespaces=(), grad_name="LstmBackward0")
+def _lstm_layer(
+    input: Array,
+    h0: Array,
+    c0: Array,
+    w_ih: Array,
+    w_hh: Array,
+    b_ih: Array | None,
+    b_hh: Array | None,
+    w_hr: Array | None,
+    lengths: Array | None,
+    *,
+    reverse: bool = False,
+):
+    """``c_t = σ(f) c_{t-1} + σ(i) tanh(g)``, ``h_t = σ(o) tanh(c_t)`` (times ``w_hrᵀ``), gates in the order i, f, g, o.
+
+    Returns ``(out (T, B, H or P), h_T, c_T)``.
+    """
+    xp = affine(input, w_ih, _bias_sum(b_ih, b_hh))
+    return _lstm_scan(xp, h0, c0, w_hh, w_hr, _valid(lengths, input.shape[0]), reverse)
+
+
+# --- GRU -----------------------------------------------------------------------------------------------------------
+
+
+def _gru_state(xp, hp, h):
+    xr, xz, xn = _split(xp, 3)
+    hr, hz, hn = _split(hp, 3)
+    z = lax.logistic(xz + hz)
+    n = jnp.tanh(xn + lax.logistic(xr + hr) * hn)
+    return n + z * (h - n)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(5,))
+def _gru_scan(xp, h0, w_hh, b_hh, valid, reverse):
+    return _gru_forward(xp, h0, w_hh, b_hh, valid, reverse)[0]
+
+
+def _gru_forward(xp, h0, w_hh, b_hh, valid, reverse):
+    w = w_hh.T
+
+    def step(h, now):
+        xp, inside = now
+        hp = h @ w if b_hh is None else h @ w + b_hh
+        new = _gru_state(xp, hp, h)
+        return _keep(inside, new, h), (_keep(inside, new, 0), hp)
+
+    last, (out, hp) = lax.scan(step, h0, (xp, valid), reverse=reverse)
+    return (out, last), (xp, hp, out, h0, w_hh, b_hh, valid)
+
+
+def _gru_backward(reverse, saved, g):
+    xp, hp, out, h0, w_hh, b_hh, valid = saved
+    before = _previous(out, h0, valid, reverse)
+    xr, xz, xn = _split(xp, 3)
+    hr, hz, hn = _split(hp, 3)
+    r, z = lax.logistic(xr + hr), lax.logistic(xz + hz)
+    n = jnp.tanh(xn + r * hn)
+    by_n = (1 - z) * (1 - n * n)
+    by_r = by_n * hn * r * (1 - r)
+    by_z = (before - n) * z * (1 - z)
+    factors = jnp.concatenate([by_r, by_z, by_n * r], -1)
+
+    def step(dh, now):
+        g_out, factors, z, inside = now
+        dh_now = dh + g_out
+        following = dh_now * z + (factors * jnp.tile(dh_now, 3)) @ w_hh
+        return _keep(inside, following, dh), _keep(inside, dh_now, 0)
+
+    dh0, dh = lax.scan(step, g[1], (g[0], factors, z, valid), reverse=not reverse)
+    dhp = factors * jnp.tile(dh, 3)
+    dxp = jnp.concatenate([dhp[..., : -h0.shape[-1]], by_n * dh], -1)
+    db = None if b_hh is None else flatten_rows(dhp).sum(0)
+    return dxp, dh0, _weight_gradient(dhp, before), db, None
+
+
+_gru_scan.defvjp(_gru_forward, _gru_backward)
+
+
+@op(namespaces=(), grad_name="GruBackward0")
+def _gru_layer(
+    input: Array,
+    h0: Array,
+    w_ih: Array,
+    w_hh: Array,
+    b_ih: Array | None,
+    b_hh: Array | None,
+    lengths: Array | None,
+    *,
+    reverse: bool = False,
+):
+    """``h_t = (1 - z) n + z h_{t-1}`` with ``n = tanh(x_n + r (w_hn h + b_hn))``, gates in the order r, z, n.
+
+    Returns ``(out (T, B, H), h_T)``.
+    """
+    xp = affine(input, w_ih, b_ih)
+    return _gru_scan(xp, h0, w_hh, b_hh, _valid(lengths, input.shape[0]), reverse)
+
+
+# --- cells ---------------------------------------------------------------------------------------------------------
+
+
+@op(namespaces=(), grad_name="TanhBackward0")
+def _rnn_cell(
+    input: Array, hx: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None, *, mode: str
+):
+    """One step of :func:`_rnn_layer` for ``(B, I)`` or ``(I,)``."""
+    return _activate(mode, affine(input, w_ih, b_ih) + affine(hx, w_hh, b_hh))
+
+
+@op(namespaces=(), grad_name="ThnnFusedLstmCellBackward0")
+def _lstm_cell(
+    input: Array, hx: Array, cx: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None
+):
+    """One step of :func:`_lstm_layer`: ``(h, c)``."""
+    c, h = _lstm_state(affine(input, w_ih, b_ih) + affine(hx, w_hh, b_hh), cx)
+    return h, c
+
+
+@op(namespaces=(), grad_name="ThnnFusedGruCellBackward0")
+def _gru_cell(input: Array, hx: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None):
+    """One step of :func:`_gru_layer`."""
+    return _gru_state(affine(input, w_ih, b_ih), affine(hx, w_hh, b_hh), hx)

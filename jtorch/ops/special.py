@@ -1,0 +1,216 @@
+"""Special functions: error functions, gamma functions, Bessel functions."""
+
+from __future__ import annotations
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.scipy import special as jsp
+
+from .elementwise import in_float32, same_shape
+from .registry import Array, op
+
+BOTH = ("torch", "special")
+ONLY = ("special",)
+
+# --- error functions and the normal distribution ---------------------------------------------------------------------
+
+
+@op(promote="float", namespaces=BOTH)
+def erf(input: Array):
+    """``2 / sqrt(pi) * integral of exp(-t^2) from 0 to x``."""
+    return lax.erf(input)
+
+
+@op(promote="float", namespaces=BOTH)
+def erfc(input: Array):
+    """``1 - erf(x)``, accurate for large x."""
+    return lax.erfc(input)
+
+
+@op(promote="float", namespaces=BOTH)
+@in_float32
+def erfinv(input: Array):
+    """The inverse of :func:`erf`, on (-1, 1)."""
+    return lax.erf_inv(input)
+
+
+@op(promote="float", namespaces=ONLY)
+@in_float32
+def ndtr(input: Array):
+    """The standard normal distribution function: ``(1 + erf(x / sqrt 2)) / 2``."""
+    return jsp.ndtr(input)
+
+
+@op(promote="float", namespaces=ONLY)
+@in_float32
+def ndtri(input: Array):
+    """The inverse of :func:`ndtr`."""
+    return jsp.ndtri(input)
+
+
+@op(promote="float", namespaces=ONLY)
+@in_float32
+def log_ndtr(input: Array):
+    """``log(ndtr(x))``, accurate in the left tail."""
+    return jsp.log_ndtr(input)
+
+
+@op(promote="float", namespaces=ONLY)
+@in_float32
+def erfcx(input: Array):
+    """``exp(x^2) * erfc(x)``, without overflow for large x."""
+    # the product for small x, the asymptotic series in 1 / x^2 from where it is exact to the last digits
+    limit = 25.0 if input.dtype == np.float64 else 5.0
+    low, high = jnp.minimum(input, limit), jnp.maximum(input, limit)
+    t = 1 / jnp.square(high)
+    series, term = jnp.ones_like(t), jnp.ones_like(t)
+    for k in range(1, 9):
+        term = term * t * (-(2 * k - 1) / 2)
+        series = series + term
+    return jnp.where(input > limit, series / (high * math.sqrt(math.pi)), jnp.exp(low * low) * lax.erfc(low))
+
+
+# --- gamma functions -------------------------------------------------------------------------------------------------
+
+
+@op(promote="float")
+@in_float32
+def lgamma(input: Array):
+    """``log |gamma(x)|``."""
+    return lax.lgamma(input)
+
+
+@op(promote="float", namespaces=BOTH)
+@in_float32
+def digamma(input: Array):
+    """The derivative of ``lgamma``; minus infinity at ``+0``, NaN at the negative integers."""
+    zero = input == 0
+    at_zero = jnp.where(jnp.signbit(input), jnp.inf, -jnp.inf).astype(input.dtype)
+    return jnp.where(zero, at_zero, lax.digamma(jnp.where(zero, 1, input)))
+
+
+@op(promote="float", namespaces=BOTH, inplace=False)
+@in_float32
+def polygamma(n: int, input: Array):
+    """The ``n``-th derivative of :func:`digamma`.
+
+    Raises:
+        RuntimeError: ``n`` is negative.
+    """
+    if n < 0:
+        raise RuntimeError("polygamma(n, x) does not support negative n.")
+    return digamma(input) if n == 0 else jsp.polygamma(n, input)
+
+
+@op(promote="float", namespaces=BOTH)
+@in_float32
+def mvlgamma(input: Array, p: int):
+    """The logarithm of the multivariate gamma function of dimension ``p``."""
+    terms = sum(lax.lgamma(input - j / 2) for j in range(p))
+    return terms + p * (p - 1) / 4 * math.log(math.pi)
+
+
+@op(promote="float", namespaces=ONLY)
+@in_float32
+def gammainc(input: Array, other: Array):
+    """The regularised lower incomplete gamma function P(input, other)."""
+    return lax.igamma(*same_shape(input, other))
+
+
+@op(promote="float", namespaces=ONLY)
+@in_float32
+def gammaincc(input: Array, other: Array):
+    """The regularised upper incomplete gamma function Q(input, other)."""
+    return lax.igammac(*same_shape(input, other))
+
+
+@op(promote="float", namespaces=ONLY)
+@in_float32
+def zeta(input: Array, other: Array):
+    """The Hurwitz zeta function: the sum of ``(k + other) ** -input`` over k = 0, 1, ..."""
+    return jsp.zeta(*same_shape(input, other))
+
+
+# --- Bessel functions ------------------------------------------------------------------------------------------------
+
+
+@op(promote="float", namespaces=BOTH)
+@in_float32
+def i0(input: Array):
+    """The modified Bessel function of the first kind, order 0."""
+    return jsp.i0(input)
+
+
+@op(promote="float", namespaces=ONLY)
+@in_float32
+def i0e(input: Array):
+    """``exp(-|x|) * i0(x)``."""
+    return jsp.i0e(input)
+
+
+@op(promote="float", namespaces=ONLY)
+@in_float32
+def i1(input: Array):
+    """The modified Bessel function of the first kind, order 1."""
+    return jsp.i1(input)
+
+
+@op(promote="float", namespaces=ONLY)
+@in_float32
+def i1e(input: Array):
+    """``exp(-|x|) * i1(x)``."""
+    return jsp.i1e(input)
+
+
+# --- logits, entropies, sinc -----------------------------------------------------------------------------------------
+
+
+@op(promote="float", namespaces=BOTH)
+@in_float32
+def logit(input: Array, eps: float | None = None):
+    """``log(x / (1 - x))``; with ``eps``, x is first clamped to ``[eps, 1 - eps]``."""
+    if eps is None:
+        return jnp.log(input / (1 - input))
+    low, high = jnp.asarray(eps, input.dtype), jnp.asarray(1 - eps, input.dtype)
+    inside = jnp.where(input < low, low, jnp.where(input > high, high, input))
+    return jnp.log(inside / (1 - inside))
+
+
+@op(promote="float", namespaces=BOTH)
+@in_float32
+def sinc(input: Array):
+    """``sin(pi x) / (pi x)``, and 1 at 0."""
+    return jnp.sinc(input)
+
+
+@op(promote="float", namespaces=BOTH)
+@in_float32
+def xlogy(input: Array, other: Array):
+    """``input * log(other)``; 0 where ``input`` is 0, NaN where ``other`` is."""
+    return _x_times_log(input, other, jnp.log, lambda y: y <= 0)
+
+
+@op(promote="float", namespaces=ONLY)
+@in_float32
+def xlog1py(input: Array, other: Array):
+    """``input * log1p(other)``; 0 where ``input`` is 0, NaN where ``other`` is."""
+    return _x_times_log(input, other, jnp.log1p, lambda y: y <= -1)
+
+
+def _x_times_log(x, y, log, outside):
+    x, y = same_shape(x, y)
+    vanish = (x == 0) & (outside(y) | jnp.isinf(y))  # there x * log(y) would be NaN; elsewhere its gradient is right
+    return jnp.where(vanish, 0, x * log(jnp.where(vanish, 1, y)))
+
+
+@op(promote="float", namespaces=ONLY)
+@in_float32
+def entr(input: Array):
+    """``-x log x``; 0 at 0, minus infinity below."""
+    positive = input > 0
+    safe = jnp.where(positive, input, 1)
+    rest = jnp.where(input == 0, 0, -jnp.inf).astype(input.dtype)
+    return jnp.where(jnp.isnan(input), input, jnp.where(positive, -safe * jnp.log(safe), rest))

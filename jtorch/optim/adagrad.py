@@ -1,0 +1,79 @@
+"""Adagrad."""
+
+from __future__ import annotations
+
+from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_lr, check_not_negative, zeros_like
+from jtorch.tensor import dispatch
+
+
+class Adagrad(FusedOptimizer):
+    r"""Adagrad (Duchi, Hazan and Singer, 2011).
+
+    .. math:: s \leftarrow s + g^2, \qquad p \leftarrow p - \frac{\gamma}{1 + (t - 1)\eta} \frac{g}{\sqrt{s} + \epsilon}
+
+    with ``lr_decay`` :math:`\eta`; ``s`` starts at ``initial_accumulator_value``, when the optimizer is made.
+    ``weight_decay`` :math:`\lambda` adds :math:`\lambda p` to ``g``. ``maximize`` ascends. ``foreach`` and ``fused``
+    are accepted and change nothing.
+
+    Raises:
+        ValueError: a negative option.
+    """
+
+    def __init__(
+        self,
+        params,
+        lr=1e-2,
+        lr_decay: float = 0,
+        weight_decay: float = 0,
+        initial_accumulator_value: float = 0,
+        eps: float = 1e-10,
+        foreach: bool | None = None,
+        *,
+        maximize: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+    ):
+        check_lr(lr)
+        check_not_negative("lr_decay", lr_decay, "Invalid {} value: {}")
+        check_not_negative("weight_decay", weight_decay, "Invalid {} value: {}")
+        check_not_negative("initial_accumulator_value", initial_accumulator_value, "Invalid {} value: {}")
+        check_not_negative("epsilon", eps, "Invalid {} value: {}")
+        check_implementation(foreach, fused, differentiable)
+        defaults = {
+            "lr": lr,
+            "lr_decay": lr_decay,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "initial_accumulator_value": initial_accumulator_value,
+            "foreach": foreach,
+            "maximize": maximize,
+            "differentiable": differentiable,
+            "fused": fused,
+        }
+        super().__init__(params, defaults)
+        counts: dict = {}
+        for group in self.param_groups:
+            for p in group["params"]:
+                self._start(p, group, counts)
+
+    def _new_state(self, p, group: dict) -> dict:
+        start = group["initial_accumulator_value"]
+        total = zeros_like(p)
+        if start:
+            total.fill_(complex(start, start) if p.is_complex() else start)
+        return {"sum": total}
+
+    def _update(self, group: dict, part: Part) -> None:
+        new = dispatch.call(
+            "_adagrad_step",
+            tuple(part.params),
+            tuple(part.grads),
+            part.column("sum"),
+            part.step,
+            group["lr"],
+            group["lr_decay"],
+            group["eps"],
+            group["weight_decay"],
+            maximize=group["maximize"],
+        )
+        part.write(new, ("sum",))

@@ -1,0 +1,93 @@
+"""Adam, and AdamW, which decays the weights apart from the gradient."""
+
+from __future__ import annotations
+
+from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_lr, check_not_negative, zeros_like
+from jtorch.optim.optimizer import is_tensor
+from jtorch.tensor import dispatch
+
+
+class Adam(FusedOptimizer):
+    r"""Adam (Kingma and Ba, 2015).
+
+    .. math::
+        m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
+        p \leftarrow p - \gamma \frac{m / (1 - \beta_1^t)}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
+
+    ``weight_decay`` :math:`\lambda` adds :math:`\lambda p` to ``g``, or with ``decoupled_weight_decay`` first shrinks
+    ``p`` by :math:`1 - \gamma\lambda`. ``amsgrad`` divides by the largest ``v`` so far. ``maximize`` ascends.
+    ``foreach``, ``fused`` and ``capturable`` are accepted and change nothing.
+
+    Raises:
+        ValueError: a negative option, or a beta outside [0, 1).
+    """
+
+    def __init__(
+        self,
+        params,
+        lr=1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        amsgrad: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
+    ):
+        check_lr(lr)
+        check_not_negative("epsilon", eps, "Invalid {} value: {}")
+        for i, beta in enumerate(betas):
+            if not 0.0 <= beta < 1.0:
+                raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
+        check_not_negative("weight_decay", weight_decay, "Invalid {} value: {}")
+        check_implementation(foreach, fused, differentiable)
+        defaults = {
+            "lr": lr,
+            "betas": tuple(beta.item() if is_tensor(beta) else beta for beta in betas),
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            "decoupled_weight_decay": decoupled_weight_decay,
+        }
+        super().__init__(params, defaults)
+
+    _older_defaults = FusedOptimizer._older_defaults | {
+        "amsgrad": False,
+        "capturable": False,
+        "decoupled_weight_decay": False,
+    }
+
+    def _new_state(self, p, group: dict) -> dict:
+        names = ("exp_avg", "exp_avg_sq") + (("max_exp_avg_sq",) if group["amsgrad"] else ())
+        return {name: zeros_like(p) for name in names}
+
+    def _update(self, group: dict, part: Part) -> None:
+        names = ("exp_avg", "exp_avg_sq") + (("max_exp_avg_sq",) if group["amsgrad"] else ())
+        beta1, beta2 = group["betas"]
+        new = dispatch.call(
+            "_adam_step",
+            tuple(part.params),
+            tuple(part.grads),
+            part.column("exp_avg"),
+            part.column("exp_avg_sq"),
+            part.column("max_exp_avg_sq") if group["amsgrad"] else (),
+            part.step,
+            group["lr"],
+            beta1,
+            beta2,
+            group["eps"],
+            group["weight_decay"],
+            amsgrad=group["amsgrad"],
+            maximize=group["maximize"],
+            decoupled=group["decoupled_weight_decay"],
+        )
+        part.write(new, names)

@@ -1,0 +1,169 @@
+"""Optimizers whose step is one recorded call per parameter group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from jtorch import dtypes
+from jtorch.optim.optimizer import Optimizer, is_tensor
+from jtorch.tape.modes import enable_grad, no_grad
+from jtorch.tensor import dispatch
+
+
+@dataclass
+class Part:
+    """The parameters of a group that one call updates: on one device and equally often stepped."""
+
+    params: list = field(default_factory=list)
+    grads: list = field(default_factory=list)
+    states: list[dict] = field(default_factory=list)
+    fresh: bool = False  # whether this is their first step
+
+    @property
+    def step(self):
+        """The step count they share."""
+        return self.states[0]["step"]
+
+    def column(self, name: str) -> tuple:
+        """One entry of the states, of all parameters; empty when this group does not use it."""
+        return tuple(state[name] for state in self.states) if name in self.states[0] else ()
+
+    def write(self, results, names: tuple[str, ...]) -> None:
+        """Store a call's results: the new parameters, then the new value of each named (used) entry, in order."""
+        results = iter(results)
+        for p in self.params:
+            _rebind(p, next(results))
+        for name in names:
+            for tensor in self.column(name):
+                _rebind(tensor, next(results))
+        for count in results:
+            _rebind(self.step, count)
+
+
+def _rebind(tensor, new) -> None:
+    if tensor._lens is None:
+        dispatch.rebind(tensor, new)
+    else:  # a view of something larger, which must see the change
+        tensor.copy_(new)
+
+
+class FusedOptimizer(Optimizer):
+    """Subclasses say what a parameter's state is, and record the call.
+
+    State is made before the first step is recorded, from arrays that exist: so the first step is the same program as
+    all later ones. The step count is one tensor, shared by all parameters that have been stepped equally often.
+    """
+
+    counts = True  # whether the state has a step count
+
+    @no_grad()
+    def step(self, closure: Callable[[], float] | None = None):
+        """Update the parameters that have gradients. Returns what ``closure`` returned, if there is one."""
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for part in self._parts(group):
+                self._update(group, part)
+        return loss
+
+    def _new_state(self, p, group: dict) -> dict:
+        """The state of a parameter that was never stepped, without its step count."""
+        raise NotImplementedError
+
+    def _update(self, group: dict, part: Part) -> None:
+        """Record the step of these parameters and write the results."""
+        raise NotImplementedError
+
+    def _parts(self, group: dict) -> Iterator[Part]:
+        parts: dict[tuple, Part] = {}
+        counts: dict = {}
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            state = self.state[p]
+            fresh = not state
+            if fresh:
+                self._start(p, group, counts)
+            part = parts.setdefault((p.device, id(state.get("step")), fresh), Part(fresh=fresh))
+            part.params.append(p)
+            part.grads.append(p.grad)
+            part.states.append(state)
+        yield from parts.values()
+
+    def _start(self, p, group: dict, counts: dict) -> None:
+        """Give ``p`` its state; ``counts`` holds the step count that parameters started together share, by device."""
+        state = self.state[p]
+        if self.counts:
+            if p.device not in counts:
+                counts[p.device] = dispatch.concrete_zeros((), dtypes.float32, p.device)
+            state["step"] = counts[p.device]
+        state.update(self._new_state(p, group))
+
+    def _saved(self, param, values: dict) -> dict:
+        """With a step count of the parameter's own, on the CPU, as PyTorch keeps it."""
+        if "step" not in values:
+            return values
+        return values | {"step": dispatch.wrap(values["step"].cpu()._value())}
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        # Equal step counts become one tensor again (numbers, in old files, become tensors).
+        for group in self.param_groups:
+            for name, value in self._older_defaults.items():
+                group.setdefault(name, value)
+            counts: dict = {}
+            for p in group["params"]:
+                if "step" in (own := self.state.get(p, {})):
+                    value = float(own["step"])
+                    key = (value, p.device)
+                    if key not in counts:
+                        counts[key] = dispatch.concrete_zeros((), dtypes.float32, p.device)
+                        counts[key].fill_(value)
+                    own["step"] = counts[key]
+
+    #: Options that files of earlier versions lack.
+    _older_defaults = {"maximize": False, "foreach": None, "differentiable": False, "fused": None}
+
+
+def zeros_like(p):
+    """Zeros in the shape, dtype and place of ``p``, that exist already."""
+    return dispatch.concrete_zeros(p.shape, p.dtype, p.device)
+
+
+# --- checks the constructors share
+
+
+def check_lr(lr) -> None:
+    """Raises:
+    ValueError: ``lr`` is negative or NaN, or a tensor of more than one element.
+    """
+    if is_tensor(lr) and lr.numel() != 1:
+        raise ValueError("Tensor lr must be 1-element")
+    check_not_negative("learning rate", lr)
+
+
+def check_not_negative(what: str, value, form: str = "Invalid {}: {}") -> None:
+    """Raises:
+    ValueError: ``value`` is negative or NaN.
+    """
+    if not 0.0 <= value:
+        raise ValueError(form.format(what, value))
+
+
+def check_implementation(foreach: bool | None, fused: bool | None, differentiable: bool) -> None:
+    """``foreach`` and ``fused`` choose among PyTorch's implementations; here there is one, and it is fused.
+
+    Raises:
+        RuntimeError: both are asked for.
+        NotImplementedError: ``differentiable``.
+    """
+    if fused and foreach:
+        raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+    if differentiable:
+        raise NotImplementedError(
+            "differentiable=True is not supported: step() is not recorded by autograd. Write the update with tensor "
+            "operations, for example p - lr * g with g from torch.autograd.grad(..., create_graph=True)."
+        )

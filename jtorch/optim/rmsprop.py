@@ -1,0 +1,92 @@
+"""RMSprop."""
+
+from __future__ import annotations
+
+from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_lr, check_not_negative, zeros_like
+from jtorch.tensor import dispatch
+
+
+class RMSprop(FusedOptimizer):
+    r"""RMSprop (Hinton's lecture 6e, 2012).
+
+    .. math:: v \leftarrow \alpha v + (1 - \alpha) g^2, \qquad p \leftarrow p - \gamma \frac{g}{\sqrt{v} + \epsilon}
+
+    ``centered`` subtracts the square of the mean gradient from ``v``; ``momentum`` :math:`\mu` steps by
+    :math:`b \leftarrow \mu b + g / (\sqrt{v} + \epsilon)`; ``weight_decay`` :math:`\lambda` adds :math:`\lambda p` to
+    ``g``. ``maximize`` ascends. ``foreach`` and ``capturable`` are accepted and change nothing.
+
+    Raises:
+        ValueError: a negative option.
+    """
+
+    def __init__(
+        self,
+        params,
+        lr=1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        momentum: float = 0,
+        centered: bool = False,
+        capturable: bool = False,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+    ):
+        check_lr(lr)
+        check_not_negative("epsilon", eps, "Invalid {} value: {}")
+        check_not_negative("momentum", momentum, "Invalid {} value: {}")
+        check_not_negative("weight_decay", weight_decay, "Invalid {} value: {}")
+        check_not_negative("alpha", alpha, "Invalid {} value: {}")
+        check_implementation(foreach, False, differentiable)
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "alpha": alpha,
+            "eps": eps,
+            "centered": centered,
+            "weight_decay": weight_decay,
+            "capturable": capturable,
+            "foreach": foreach,
+            "maximize": maximize,
+            "differentiable": differentiable,
+        }
+        super().__init__(params, defaults)
+
+    _older_defaults = {
+        "momentum": 0,
+        "centered": False,
+        "foreach": None,
+        "maximize": False,
+        "differentiable": False,
+        "capturable": False,
+    }
+
+    @staticmethod
+    def _names(group: dict) -> tuple[str, ...]:
+        centered, moving = group["centered"], group["momentum"] > 0
+        return ("square_avg",) + ("grad_avg",) * centered + ("momentum_buffer",) * moving
+
+    def _new_state(self, p, group: dict) -> dict:
+        # in the order PyTorch has them
+        names = sorted(self._names(group), key=("square_avg", "momentum_buffer", "grad_avg").index)
+        return {name: zeros_like(p) for name in names}
+
+    def _update(self, group: dict, part: Part) -> None:
+        names = self._names(group)
+        new = dispatch.call(
+            "_rmsprop_step",
+            tuple(part.params),
+            tuple(part.grads),
+            part.column("square_avg"),
+            part.column("grad_avg") if "grad_avg" in names else (),
+            part.column("momentum_buffer") if "momentum_buffer" in names else (),
+            group["lr"],
+            group["alpha"],
+            group["eps"],
+            group["weight_decay"],
+            group["momentum"],
+            maximize=group["maximize"],
+        )
+        part.write(new, names)
+        part.step.add_(1)

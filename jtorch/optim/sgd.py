@@ -1,0 +1,83 @@
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_lr, check_not_negative, zeros_like
+from jtorch.tensor import dispatch
+
+
+class SGD(FusedOptimizer):
+    r"""Gradient descent, with momentum.
+
+    .. math:: b \leftarrow \mu b + (1 - \tau) g, \qquad p \leftarrow p - \gamma b
+
+    with ``lr`` :math:`\gamma`, ``momentum`` :math:`\mu`, ``dampening`` :math:`\tau` (the first ``b`` is ``g``), and
+    ``weight_decay`` :math:`\lambda`, which adds :math:`\lambda p` to ``g``. ``nesterov`` steps by
+    :math:`g + \mu b`. ``maximize`` ascends. ``foreach`` and ``fused`` are accepted and change nothing.
+
+    Raises:
+        ValueError: a negative option, or ``nesterov`` without momentum or with dampening.
+    """
+
+    counts = False
+
+    def __init__(
+        self,
+        params,
+        lr=1e-3,
+        momentum: float = 0,
+        dampening: float = 0,
+        weight_decay: float = 0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
+    ):
+        check_lr(lr)
+        check_not_negative("momentum", momentum, "Invalid {} value: {}")
+        check_not_negative("weight_decay", weight_decay, "Invalid {} value: {}")
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError("Nesterov momentum requires a momentum and zero dampening")
+        check_implementation(foreach, fused, differentiable)
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "nesterov": nesterov,
+            "maximize": maximize,
+            "foreach": foreach,
+            "differentiable": differentiable,
+            "fused": fused,
+        }
+        super().__init__(params, defaults)
+
+    _older_defaults = FusedOptimizer._older_defaults | {"nesterov": False}
+
+    def _parts(self, group: dict):
+        for p in group["params"]:  # a file may hold None for a buffer that was never used
+            if self.state.get(p, {}).get("momentum_buffer", p) is None:
+                del self.state[p]["momentum_buffer"]
+        yield from super()._parts(group)
+
+    def _new_state(self, p, group: dict) -> dict:
+        return {"momentum_buffer": zeros_like(p)} if group["momentum"] != 0 else {}
+
+    def _update(self, group: dict, part: Part) -> None:
+        # The buffer of a first step is the gradient itself: zero times the momentum, plus the gradient undamped.
+        new = dispatch.call(
+            "_sgd_step",
+            tuple(part.params),
+            tuple(part.grads),
+            part.column("momentum_buffer") if group["momentum"] != 0 else (),
+            None,
+            group["lr"],
+            group["weight_decay"],
+            group["momentum"],
+            0.0 if part.fresh else group["dampening"],
+            nesterov=group["nesterov"],
+            maximize=group["maximize"],
+        )
+        part.write(new, ("momentum_buffer",) if group["momentum"] != 0 else ())

@@ -1,0 +1,247 @@
+"""Where files meet Tensors: the only module of this package that knows what a Tensor is made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..devices import device, resolve
+from ..dtypes import bool_, dtype
+
+
+@dataclass
+class TensorRecord:
+    """What a file says about one tensor.
+
+    Tensors of equal ``storage_key`` share one storage; the key must stay unique while the record lives. ``read`` gives
+    the whole storage as a 1-d contiguous array of ``numel`` elements; it is called when the bytes are written, so
+    that not every tensor of an accelerator has to be on the host at the same time. Strides and offset count elements.
+    """
+
+    storage_key: Hashable
+    read: Callable[[], np.ndarray]
+    numel: int
+    dtype: dtype
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    requires_grad: bool = False
+    is_parameter: bool = False
+    device: str = "cpu"
+    state: dict[str, Any] = field(default_factory=dict)  # attributes the program hung on the tensor
+    subclass: type | None = None  # the tensor's class, when it is a subclass of Tensor or Parameter
+
+
+class LoadedStorage:
+    """The bytes of one storage of a file, and the device they are to go to.
+
+    This is also what a ``map_location`` function gets and returns: it has ``device``, ``cpu()`` and ``cuda(index)``.
+    """
+
+    __slots__ = ("_bytes", "device", "base")
+
+    def __init__(self, data: np.ndarray, location: str = "cpu"):
+        self._bytes, self.device = data, location
+        self.base: Any = None  # for `rebuild`: what it made of the first tensor in this storage
+
+    def nbytes(self) -> int:
+        return self._bytes.size
+
+    def cpu(self) -> LoadedStorage:
+        self.device = "cpu"
+        return self
+
+    def cuda(self, index: int = 0) -> LoadedStorage:
+        self.device = f"cuda:{index}"
+        return self
+
+    def to(self, device: device | str) -> LoadedStorage:
+        self.device = str(device)
+        return self
+
+    def array(self, dtype: dtype) -> np.ndarray:
+        """All whole elements, as a 1-d array that nobody writes to any more."""
+        data = self._bytes[: self._bytes.size // dtype.itemsize * dtype.itemsize]
+        if dtype is bool_ and data.size and data.max() > 1:
+            return data != 0  # a hostile or foreign file: XLA relies on 0 and 1
+        return data.view(dtype.np)
+
+
+def as_bytes(array: np.ndarray) -> memoryview:
+    """The bytes of a 1-d array, without a copy where it is contiguous."""
+    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+
+
+def strided_view(flat: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> np.ndarray:
+    """The elements a geometry, counted in elements and checked by the caller, shows of a 1-d array; read-only."""
+    if 0 in size:
+        return np.empty(size, flat.dtype)
+    # not as_strided: it does not know all of ml_dtypes' types
+    steps = [s * flat.itemsize for s in stride]
+    out = np.ndarray(size, flat.dtype, flat.view(np.uint8), offset * flat.itemsize, steps)
+    out.flags.writeable = False
+    return out
+
+
+# --- from Tensors --------------------------------------------------------------------------------------------------
+
+
+def tensor_class() -> type:
+    from ..tensor.tensor import Tensor
+
+    return Tensor
+
+
+def parameter_class() -> type:
+    from ..nn.parameter import Parameter
+
+    return Parameter
+
+
+def describe(obj: Any) -> TensorRecord | None:
+    """The record of a Tensor; None for anything else."""
+    if not isinstance(obj, tensor_class()):
+        return None
+    is_parameter = isinstance(obj, parameter_class())
+    record = _geometry(obj)
+    record.requires_grad, record.is_parameter = obj.requires_grad, is_parameter
+    if type(obj) not in (tensor_class(), parameter_class()):
+        record.subclass = type(obj)
+    record.state = {name: value for name, value in vars(obj).items() if not hasattr(type(obj), name) and name[0] != "_"}
+    return record
+
+
+def _geometry(t) -> TensorRecord:
+    """Where ``t``'s elements lie in its storage, laid out in memory as PyTorch would.
+
+    The storage's array has one logical shape; ``stride()`` says how PyTorch would have laid it out, and that is what is
+    written. A view whose geometry no strides describe (another dtype than its storage's, say) is written as a tensor of
+    its own.
+    """
+    from ..tensor.layout import contiguous_strides
+
+    storage, size, kind, where = t._storage, tuple(t.shape), t.dtype, str(t.device)
+    if where == "meta":
+        return TensorRecord(None, lambda: np.empty(0), 0, kind, 0, size, tuple(t.stride()), device=where)
+    value = storage.value
+    shape = tuple(value.aval.shape)
+    base = t if t._lens is None else t._root
+    strides = (base._strides if base is not None and base._lens is None else None) or contiguous_strides(shape)
+
+    def read() -> np.ndarray:
+        return _in_memory_order(np.asarray(value.concrete("save")), strides)
+
+    numel = math.prod(shape)
+    if t._lens is None:
+        return TensorRecord((id(storage), strides), read, numel, kind, 0, size, strides, device=where)
+    own = np.asarray(t._value().concrete("save"))
+    offset, stride = t.storage_offset(), tuple(t.stride())
+    if kind is value.aval.dtype and _shows(read(), offset, size, stride, own):
+        return TensorRecord((id(storage), strides), read, numel, kind, offset, size, stride, device=where)
+    own = np.ascontiguousarray(own).reshape(-1)
+    return TensorRecord(id(own), lambda: own, own.size, kind, 0, size, contiguous_strides(size), device=where)
+
+
+def _in_memory_order(array: np.ndarray, strides: tuple[int, ...]) -> np.ndarray:
+    """The elements of a gap-free array in the order ``strides`` puts them in memory, as a 1-d array."""
+    order = sorted(range(array.ndim), key=lambda d: (-strides[d], d))
+    return np.ascontiguousarray(array.transpose(order)).reshape(-1)
+
+
+def _shows(flat: np.ndarray, offset: int, size: tuple, stride: tuple, expected: np.ndarray) -> bool:
+    """Whether this geometry of ``flat`` has exactly the bits of ``expected``."""
+    if 0 in size:
+        return True
+    if offset < 0 or min(stride, default=0) < 0:
+        return False
+    if offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) >= flat.size:
+        return False
+    seen = strided_view(flat, offset, size, stride)
+    return np.ascontiguousarray(seen).tobytes() == np.ascontiguousarray(expected).tobytes()
+
+
+# --- to Tensors ----------------------------------------------------------------------------------------------------
+
+
+def rebuild(
+    storage: LoadedStorage, dtype: dtype, offset: int, size: tuple, stride: tuple, requires_grad: bool
+):  # fmt: skip
+    """A Tensor on ``storage.device`` over the storage's bytes; the geometry is checked already.
+
+    Tensors rebuilt from one ``storage`` share it. The first that fills it makes the base, in its own shape, so that
+    an ordinary weight is no view of anything; others are views of the base, or the base once more.
+    """
+    made = storage.base
+    if made is None or made[0] is not dtype:
+        made = storage.base = (dtype, *_base(storage, dtype, offset, size, stride))
+    _, base, base_geometry = made
+    if base_geometry == (offset, tuple(size), tuple(stride)):
+        t = base.detach()
+    else:
+        t = _memory_order_view(base).as_strided(size, stride, offset).detach()
+    return t.requires_grad_() if requires_grad else t
+
+
+def _base(storage: LoadedStorage, dtype: dtype, offset: int, size: tuple, stride: tuple):
+    from ..tensor.dispatch import wrap
+    from ..tensor.layout import contiguous_strides
+    from ..trace.value import put
+
+    flat = storage.array(dtype)
+    order = sorted(range(len(size)), key=lambda d: (-stride[d], d))
+    dense = contiguous_strides([size[d] for d in order]) == tuple(stride[d] for d in order)
+    if dense and offset == 0 and math.prod(size) == flat.size and flat.size:
+        array = strided_view(flat, 0, size, stride)
+        geometry = (0, tuple(size), tuple(stride))
+    else:
+        array, geometry = flat, (0, (flat.size,), (1,))
+    base = wrap(put(np.ascontiguousarray(array), resolve(storage.device)))
+    if geometry[2] != contiguous_strides(geometry[1]):
+        base._strides = geometry[2]
+    return base, geometry
+
+
+def _memory_order_view(base):
+    """``base`` seen with its dimensions in memory order, so that it is contiguous."""
+    stride = base.stride()
+    order = sorted(range(base.dim()), key=lambda d: (-stride[d], d))
+    return base if order == list(range(base.dim())) else base.permute(order)
+
+
+def rebuild_meta(dtype: dtype, size: tuple, stride: tuple, requires_grad: bool):
+    """A Tensor without data."""
+    from ..tensor.dispatch import wrap
+    from ..tensor.layout import contiguous_strides
+    from ..trace.value import put
+
+    t = wrap(put(np.broadcast_to(np.zeros((), dtype.np), size), resolve("meta")))
+    if tuple(stride) != contiguous_strides(size):
+        t._strides = tuple(stride)
+    return t.requires_grad_() if requires_grad else t
+
+
+def as_parameter(tensor, requires_grad: bool):
+    """The tensor as a Parameter that shares its storage."""
+    return parameter_class()(tensor, requires_grad)
+
+
+def as_subclass(tensor, cls: type):
+    """The tensor as an instance of ``cls``, a subclass of Tensor."""
+    if cls is parameter_class():
+        return as_parameter(tensor, tensor.requires_grad)
+    if not (isinstance(cls, type) and issubclass(cls, tensor_class())):
+        raise TypeError(f"{cls!r} is not a subclass of Tensor")
+    return tensor.as_subclass(cls)
+
+
+def check_location(location: str) -> None:
+    """Refuse a device this machine does not have.
+
+    Raises:
+        RuntimeError: there is none, or the name is unknown.
+    """
+    resolve(location)

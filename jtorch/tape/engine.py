@@ -1,0 +1,234 @@
+"""The backward walk: newest node first, gradients summed as they meet.
+
+Gradients travel as Values. Under ``create_graph`` they travel as :class:`Tracked` pairs of a Value and its own edge,
+and the backward calls are recorded with the tape on, so that any order of derivative works.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+import jax.numpy as jnp
+
+from ..ops.registry import OPS, Array, op
+from ..trace.call import Call, intern
+from ..trace.linearize import linearize
+from ..trace.recorder import record
+from ..trace.value import Value
+from . import modes
+from .node import Node, node_type
+
+
+@op(name="_accumulate", namespaces=(), grad_name="AddBackward0")
+def _accumulate(input: Array, other: Array):
+    """``input + other``: where two gradients meet."""
+    return input + other
+
+
+@op(name="_ones", namespaces=(), differentiable=False)
+def _ones(input: Array):
+    """Ones like ``input``: the gradient backward() starts from."""
+    return jnp.ones(input.shape, input.dtype)
+
+
+class _Anomaly:
+    """Whether backward looks for NaN after each node."""
+
+    enabled = False
+
+
+anomaly = _Anomaly()
+
+
+class Tracked:
+    """A gradient that has a history of its own."""
+
+    __slots__ = ("value", "edge")
+
+    def __init__(self, value: Value, edge):
+        self.value, self.edge = value, edge
+
+
+def apply_call(call: Call, operands: list, edges: list, name: str, device) -> tuple[list[Value], Node | None]:
+    """Record ``call``, with a node where an operand has an edge.
+
+    Args:
+        operands: flat Values and Python numbers.
+        edges: per operand its ``(node, index)``, or None.
+    """
+    mask = tuple(e is not None and a.is_float for e, a in zip(edges, call.in_avals, strict=True))
+    if not (modes.state.grad and any(mask)):
+        return record(call, operands, device), None
+    return record_linearized(call, operands, edges, mask, name, device, None)
+
+
+def record_linearized(call, operands, edges, mask, name, device, storages):
+    """Record ``call`` for backward.
+
+    ``storages`` (per operand, or None) are watched: backward refuses to run if one whose value was saved has been
+    written meanwhile.
+    """
+    lin = linearize(call, mask)
+    outs = record(lin.forward, operands, device)
+    if not lin.outputs:
+        return outs, None
+    saved = [s and (operands[s[1]] if s[0] == "in" else outs[s[1]]) for s in lin.saved]
+    used = {s[1] for s in lin.saved if s is not None and s[0] == "in"}
+    guards = ()
+    if storages is not None:
+        guards = tuple(
+            (storages[i], storages[i].version, call.in_avals[i]) for i in used if storages[i] is not None
+        )
+    node = node_type(name)(
+        lin, saved, list(operands) if lin.has_new else None, guards, [edges[i] for i in lin.operands], device
+    )
+    del outs[len(call.out_avals) :]
+    return outs, node
+
+
+def run_backward_call(node, lin, given, present, create_graph):
+    """Record the backward call of a node; with ``create_graph``, so that it can be differentiated again."""
+    if not create_graph:
+        call = lin.backward(given)
+        residuals = [v for s, v in zip(lin.saved, node.saved, strict=True) if s is not None]
+        return record(call, residuals + present, node.device)
+    # The history of an operand is its edge; that of an output is this very node.
+    edges_of = dict(zip(lin.operands, node.edges, strict=True))
+    grads, grad_edges = [g.value for g in present], [g.edge for g in present]
+    if lin.has_new:
+        call = lin.from_inputs(given)
+        operands = node.operands
+        edges = [edges_of.get(i) for i in range(len(operands))]
+    else:
+        call = lin.backward(given)
+        operands, edges = [], []
+        for s, v in zip(lin.saved, node.saved, strict=True):
+            if s is None:
+                continue
+            kind, i = s
+            operands.append(v)
+            edges.append(edges_of.get(i) if kind == "in" else (node, i))
+    name = node.name().removesuffix("0") + "Backward0"
+    outs, made = apply_call(call, operands + grads, edges + grad_edges, name, node.device)
+    return [Tracked(v, None if made is None else (made, i)) for i, v in enumerate(outs)]
+
+
+def add(a, b, create_graph: bool):
+    """The sum of two gradients."""
+    va, vb = (a.value, b.value) if create_graph else (a, b)
+    call = intern(OPS["_accumulate"], (), (va.aval, vb.aval), va.device.platform)
+    if not create_graph:
+        return record(call, [va, vb], va.device)[0]
+    outs, node = apply_call(call, [va, vb], [a.edge, b.edge], "AddBackward0", va.device)
+    return Tracked(outs[0], None if node is None else (node, 0))
+
+
+def ones_like(value: Value) -> Value:
+    """A recorded tensor of ones (so that the start of backward costs no transfer)."""
+    call = intern(OPS["_ones"], (), (value.aval,), value.device.platform)
+    return record(call, [value], value.device)[0]
+
+
+def run(roots: list, wanted: list | None, *, create_graph: bool, retain_graph: bool) -> list | None:
+    """Walk back from ``roots``.
+
+    Args:
+        roots: ``(node, output number, gradient)``.
+        wanted: edges whose gradients to return instead of accumulating into leaves; None accumulates everywhere.
+        create_graph: record the backward itself; gradients are :class:`Tracked`.
+        retain_graph: keep what was saved.
+
+    Returns:
+        The gradients of ``wanted`` (None where the graph does not reach), or None.
+    """
+    pending: dict[Node, list] = {}
+    heap: list = []
+    captured: dict = {}
+    slots = None if wanted is None else {}
+    if wanted is not None:
+        for node, i in wanted:
+            slots.setdefault(node, set()).add(i)
+        useful = _ancestors([r[0] for r in roots], set(slots))
+
+    def give(node, i, grad):
+        grads = pending.get(node)
+        if grads is None:
+            grads = pending[node] = [None] * len(node.out_avals)
+            heapq.heappush(heap, (-node.seq, id(node), node))
+        grads[i] = grad if grads[i] is None else add(grads[i], grad, create_graph)
+
+    for node, i, grad in roots:
+        give(node, i, grad)
+    before = modes.state.grad
+    modes.state.grad = create_graph
+    try:
+        while heap:
+            node = heapq.heappop(heap)[2]
+            grads = pending.pop(node)
+            if node.pre_hooks:
+                grads = _run_hooks(node.pre_hooks, grads, create_graph)
+            if node.retained:
+                for i, keep in node.retained.items():
+                    if grads[i] is not None:
+                        keep(grads[i], create_graph)
+            if slots is not None:
+                if node in slots:
+                    for i in slots[node]:
+                        captured[node, i] = grads[i]
+                if node not in useful:
+                    continue
+            if all(g is None for g in grads):
+                continue
+            results = node.apply(grads, create_graph)
+            if anomaly.enabled:
+                _refuse_nan(node, results, create_graph)
+            if node.post_hooks:
+                results = _run_post_hooks(node.post_hooks, results, grads, create_graph)
+            if not retain_graph:
+                node.release()
+            for edge, grad in zip(node.edges, results, strict=True):
+                if edge is not None and grad is not None:
+                    give(edge[0], edge[1], grad)
+    finally:
+        modes.state.grad = before
+    return None if wanted is None else [captured.get(edge) for edge in wanted]
+
+
+def _refuse_nan(node, results, create_graph) -> None:
+    for i, g in enumerate(results):
+        if g is None:
+            continue
+        array = (g.value if create_graph else g).concrete("anomaly detection")
+        if bool(jnp.isnan(array).any()):
+            raise RuntimeError(f"Function '{node.name()}' returned nan values in its {i}th output.")
+
+
+def _ancestors(roots, targets) -> set:
+    """Nodes on a path from a root to a target, targets' own parents excluded unless they lead to another target."""
+    useful, order, seen, stack = set(), [], set(), list(roots)
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        order.append(node)
+        stack.extend(e[0] for e in node.edges if e is not None)
+    for node in sorted(order, key=lambda n: n.seq):
+        if any(e is not None and (e[0] in targets or e[0] in useful) for e in node.edges):
+            useful.add(node)
+    return useful
+
+
+def _run_hooks(hooks, grads, create_graph):
+    for hook in list(hooks.values()):
+        grads = hook(grads, create_graph)
+    return grads
+
+
+def _run_post_hooks(hooks, results, grads, create_graph):
+    for hook in list(hooks.values()):
+        results = hook(results, grads, create_graph)
+    return results
+
+
+__all__ = ["Tracked", "add", "apply_call", "ones_like", "record_linearized", "run"]

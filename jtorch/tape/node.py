@@ -1,0 +1,123 @@
+"""One recorded operation of the backward graph."""
+
+from __future__ import annotations
+
+import itertools
+from collections import OrderedDict
+
+_sequence = itertools.count()
+_types: dict[str, type] = {}
+
+
+class Node:
+    """What ``tensor.grad_fn`` shows. ``edges[i]`` is ``(node, output number)`` for each differentiable operand.
+
+    Subclasses implement :meth:`apply`. Nodes hold Values, never the Tensors they came from, so that a graph keeps no
+    reference cycle and frees as soon as the last Tensor that needs it goes.
+    """
+
+    __slots__ = ("edges", "seq", "out_avals", "device", "pre_hooks", "post_hooks", "retained", "__weakref__", "metadata_")
+
+    def __init__(self, edges, out_avals, device):
+        self.edges, self.out_avals, self.device = edges, out_avals, device
+        self.seq = next(_sequence)
+        self.pre_hooks = self.post_hooks = self.retained = None
+
+    def apply(self, grads: list, create_graph: bool) -> list:
+        """Gradients of the operands from those of the outputs (None: no gradient)."""
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Drop what was saved for backward."""
+
+    # --- what Python programs see of grad_fn
+    def name(self) -> str:
+        return type(self).__name__
+
+    @property
+    def next_functions(self):
+        return tuple(e if e is not None else (None, 0) for e in self.edges)
+
+    @property
+    def metadata(self) -> dict:
+        if not hasattr(self, "metadata_"):
+            self.metadata_ = {}
+        return self.metadata_
+
+    def _sequence_nr(self) -> int:
+        return self.seq
+
+    def add_hook(self, kind: str, hook) -> RemovableHandle:
+        hooks = getattr(self, kind)
+        if hooks is None:
+            hooks = OrderedDict()
+            setattr(self, kind, hooks)
+        return RemovableHandle(hooks, hook)
+
+
+class RemovableHandle:
+    """Removes the hook it was returned for; a context manager that does so on exit."""
+
+    _ids = itertools.count()
+
+    def __init__(self, hooks: OrderedDict, hook, *, prepend: bool = False):
+        self.hooks, self.id = hooks, next(self._ids)
+        hooks[self.id] = hook
+        if prepend:
+            hooks.move_to_end(self.id, last=False)
+
+    def remove(self) -> None:
+        self.hooks.pop(self.id, None)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.remove()
+
+
+class CallNode(Node):
+    """The node of a recorded op call: saved residuals, and the calls that turn output gradients into operands'."""
+
+    __slots__ = ("linearization", "saved", "operands", "guards", "op_name")
+
+    def __init__(self, linearization, saved, operands, guards, edges, device):
+        super().__init__(edges, linearization.call.out_avals, device)
+        self.linearization, self.saved, self.operands, self.guards = linearization, saved, operands, guards
+
+    def apply(self, grads, create_graph):
+        if self.saved is None:
+            raise RuntimeError(
+                "Trying to backward through the graph a second time (or directly access saved tensors after they have "
+                "already been freed). Saved intermediate values of the graph are freed when you call .backward() or "
+                "autograd.grad(). Specify retain_graph=True if you need to backward through the graph a second time or "
+                "if you need to access saved tensors after calling backward."
+            )
+        for storage, version, what in self.guards:
+            if storage.version != version:
+                raise RuntimeError(
+                    "one of the variables needed for gradient computation has been modified by an inplace operation: "
+                    f"[torch.{what.dtype.legacy_name}Tensor {list(what.shape)}], which is an operand or output of {self.name()}, is at version {storage.version}; "
+                    f"expected version {version} instead. Hint: clone() the tensor before the in-place operation, or "
+                    "use the out-of-place form."
+                )
+        lin = self.linearization
+        wanted = [grads[i] for i in lin.outputs]
+        given = tuple(g is not None for g in wanted)
+        present = [g for g in wanted if g is not None]
+        return engine.run_backward_call(self, lin, given, present, create_graph)
+
+    def release(self):
+        self.saved = self.operands = None
+        self.guards = ()
+
+
+def node_type(name: str) -> type:
+    """The :class:`CallNode` subclass called ``name``, e.g. ``MulBackward0``."""
+    found = _types.get(name)
+    if found is None:
+        found = _types[name] = type(name, (CallNode,), {"__slots__": ()})
+    return found
+
+
+from . import engine  # noqa: E402  (nodes and engine know each other)

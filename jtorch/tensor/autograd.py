@@ -1,0 +1,346 @@
+"""A Tensor's place in the graph: requires_grad, grad, grad_fn, hooks, backward."""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+from weakref import ref
+
+from .. import dtypes
+from ..tape import engine, modes
+from ..tape.engine import Tracked
+from ..tape.node import Node, RemovableHandle
+from ..trace.recorder import backward_boundary
+from . import dispatch as _dispatch
+
+
+class AccumulateGrad(Node):
+    """The end of the graph at a leaf: adds what arrives to the leaf's ``grad``."""
+
+    __slots__ = ("leaf", "accumulated")
+
+    def __init__(self, leaf):
+        super().__init__((), (leaf._value().aval,), leaf.device)
+        self.leaf = ref(leaf)
+        self.seq = -1  # after every operation: all of a leaf's gradients are summed before it sees them
+
+    @property
+    def variable(self):
+        return self.leaf()
+
+    def apply(self, grads, create_graph):
+        leaf = self.leaf()
+        if leaf is None:
+            return []
+        grad = tensor_of(grads[0], create_graph)
+        if leaf._grad is None:
+            leaf._grad = grad
+        else:
+            _walk.accumulated = True
+            if create_graph:
+                leaf._grad = leaf._grad + grad
+            else:
+                with modes.no_grad():
+                    _dispatch.inplace(_dispatch.OPS["_accumulate"], (leaf._grad, grad), ())
+        hooks = leaf.__dict__.get("_post_accumulate_hooks")
+        if hooks:
+            for hook in list(hooks.values()):
+                hook(leaf)
+        return []
+
+
+class _Walk:
+    """Whether the backward that runs now added to an existing gradient (one thread at a time reads its own)."""
+
+    accumulated = False
+
+
+_walk = _Walk()
+
+
+def tensor_of(grad, create_graph: bool):
+    """The Tensor a hook or a ``grad`` attribute shows for an engine gradient."""
+    if grad is None:
+        return None
+    return _dispatch.wrap(grad.value, grad.edge) if create_graph else _dispatch.wrap(grad)
+
+
+def gradient_of(tensor, create_graph: bool):
+    """The engine's form of a gradient given as a Tensor."""
+    if tensor is None:
+        return None
+    return Tracked(tensor._value(), tensor._history()) if create_graph else tensor._value()
+
+
+class AutogradMixin:
+    """Autograd as users see it on a Tensor."""
+
+    def _history(self):
+        """The edge gradients of this tensor flow into: its maker, its accumulator if it is a leaf, or None."""
+        if self._root is not None:
+            self._refresh()
+        if self._edge is not None:
+            return self._edge
+        if not self._requires_grad:
+            return None
+        if self._accumulator is None or self._accumulator.device is not self._storage.value.device:
+            self._accumulator = AccumulateGrad(self)
+            if self._hooks:
+                self._attach_hooks(self._accumulator, 0)
+        return self._accumulator, 0
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether operations on this tensor are recorded for backward."""
+        if self._root is not None:
+            self._refresh()
+        return self._requires_grad or self._edge is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        value = bool(value)
+        if not self.is_leaf:
+            if value:
+                return
+            raise RuntimeError(
+                "you can only change requires_grad flags of leaf variables. If you want to use a computed variable in "
+                "a subgraph that doesn't require differentiation use var_no_grad = var.detach()."
+            )
+        if value and self.dtype.category < dtypes.FLOAT:
+            raise RuntimeError("only Tensors of floating point dtype can require gradients")
+        if value and self._inference and not modes.state.inference:
+            raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
+        self._requires_grad = value
+
+    def requires_grad_(self, requires_grad: bool = True):
+        """Set :attr:`requires_grad` and return self."""
+        self.requires_grad = requires_grad
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no recorded operation made this tensor."""
+        if self._root is not None:
+            self._refresh()
+        return self._edge is None
+
+    @property
+    def grad_fn(self):
+        """The node that made this tensor, or None for leaves."""
+        if self._root is not None:
+            self._refresh()
+        return None if self._edge is None else self._edge[0]
+
+    @property
+    def output_nr(self) -> int:
+        return 0 if self._edge is None else self._edge[1]
+
+    @property
+    def grad(self):
+        """The accumulated gradient of a leaf (or of a tensor that called ``retain_grad``)."""
+        if self._grad is None and self._edge is not None and not self.__dict__.get("_retains", False):
+            warnings.warn(
+                "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute "
+                "won't be populated during autograd.backward(). If you indeed want the .grad field to be populated "
+                "for a non-leaf Tensor, use .retain_grad() on the non-leaf Tensor.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return self._grad
+
+    @grad.setter
+    def grad(self, value) -> None:
+        if value is not None:
+            if not isinstance(value, _dispatch.TENSOR):
+                raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(value)}")
+            if value.shape != self.shape:
+                raise RuntimeError(
+                    f"assigned grad has data of a different size: {list(value.shape)}, expected {list(self.shape)}"
+                )
+            if value.dtype is not self.dtype:
+                raise RuntimeError(
+                    f"assigned grad has data of a different type: {value.dtype}, expected {self.dtype}"
+                )
+            if value.device is not self.device:
+                raise RuntimeError("assigned grad has data located on a different device")
+        self._grad = value
+
+    @grad.deleter
+    def grad(self) -> None:
+        self._grad = None
+
+    def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None) -> None:
+        """Accumulate d(self)/d(leaf) into the ``grad`` of every leaf of the graph.
+
+        Args:
+            gradient: the gradient with respect to this tensor; optional for a tensor of one element.
+            retain_graph: keep the graph for another backward (default: ``create_graph``).
+            create_graph: record the backward itself, for higher derivatives.
+            inputs: accumulate into these tensors only.
+
+        Raises:
+            RuntimeError: nothing requires grad, the graph was freed, or no gradient was given for several elements.
+        """
+        backward((self,), (gradient,), retain_graph, create_graph, inputs)
+
+    def retain_grad(self) -> None:
+        """Keep this non-leaf tensor's gradient in ``grad`` after backward."""
+        if not self.requires_grad:
+            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        if self.is_leaf or self.__dict__.get("_retains"):
+            return
+        self._retains = True
+        weak = ref(self)
+        node, i = self._edge
+
+        def keep(grad, create_graph):
+            t = weak()
+            if t is not None:
+                new = tensor_of(grad, create_graph)
+                t._grad = new if t._grad is None else t._grad + new
+
+        if node.retained is None:
+            node.retained = {}
+        node.retained[i] = keep
+
+    @property
+    def retains_grad(self) -> bool:
+        return self.__dict__.get("_retains", False)
+
+    def register_hook(self, hook):
+        """Call ``hook(grad)`` when this tensor's gradient is computed; a returned tensor replaces it.
+
+        Raises:
+            RuntimeError: the tensor does not require grad.
+        """
+        if not self.requires_grad:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        if self._hooks is None:
+            self._hooks = OrderedDict()
+            self._attach_hooks(*self._history())
+        return RemovableHandle(self._hooks, hook)
+
+    def register_post_accumulate_grad_hook(self, hook):
+        """Call ``hook(self)`` after a gradient was accumulated into this leaf."""
+        if not (self.requires_grad and self.is_leaf):
+            raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+        hooks = self.__dict__.setdefault("_post_accumulate_hooks", OrderedDict())
+        return RemovableHandle(hooks, hook)
+
+    def _attach_hooks(self, node, i) -> None:
+        hooks = self._hooks
+
+        def run(grads, create_graph):
+            if grads[i] is None:
+                return grads
+            for hook in list(hooks.values()):
+                result = hook(tensor_of(grads[i], create_graph))
+                if result is not None:
+                    if not isinstance(result, _dispatch.TENSOR):
+                        raise TypeError(f"expected Variable, but hook returned '{type(result).__name__}'")
+                    grads = list(grads)
+                    grads[i] = gradient_of(result, create_graph)
+            return grads
+
+        node.add_hook("pre_hooks", run)
+
+
+def _roots(tensors, grads, create_graph: bool):
+    roots = []
+    for k, (t, g) in enumerate(zip(tensors, grads, strict=True)):
+        edge = t._history()
+        if edge is None:
+            raise RuntimeError(f"element {k} of tensors does not require grad and does not have a grad_fn")
+        if g is None:
+            if t.numel() != 1:
+                raise RuntimeError("grad can be implicitly created only for scalar outputs")
+            if t.dtype.category != dtypes.FLOAT:
+                raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {t.dtype}")
+            value = engine.ones_like(t._value())
+            grad = Tracked(value, None) if create_graph else value
+        else:
+            if not isinstance(g, _dispatch.TENSOR):
+                raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
+            if g.shape != t.shape:
+                raise RuntimeError(
+                    f"Mismatch in shape: grad_output[{k}] has a shape of {g.shape} and output[{k}] has a shape of "
+                    f"{t.shape}."
+                )
+            if g.dtype is not t.dtype:
+                g = g.to(t.dtype)
+            grad = gradient_of(g, create_graph)
+        roots.append((*edge, grad))
+    return roots
+
+
+def _listed(x) -> tuple:
+    return tuple(x) if isinstance(x, (tuple, list)) else (x,)
+
+
+def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, inputs=None, grad_variables=None):
+    """The sum of gradients of ``tensors`` with respect to graph leaves, accumulated into their ``grad``."""
+    if grad_variables is not None:
+        grad_tensors = grad_variables
+    tensors = _listed(tensors)
+    grads = (None,) * len(tensors) if grad_tensors is None else _listed(grad_tensors)
+    retain = create_graph if retain_graph is None else retain_graph
+    if inputs is not None:
+        inputs = _listed(inputs)
+        if not inputs:
+            raise RuntimeError("'inputs' argument to backward() cannot be empty.")
+        found = _run(tensors, grads, inputs, retain, create_graph)
+        for t, g in zip(inputs, found, strict=True):
+            if g is not None:
+                t._grad = g if t._grad is None else t._grad + g
+        return
+    _walk.accumulated = False
+    engine.run(_roots(tensors, grads, create_graph), None, create_graph=create_graph, retain_graph=retain)
+    if not create_graph:
+        backward_boundary(_walk.accumulated)
+
+
+def _run(outputs, grads, inputs, retain_graph, create_graph):
+    edges = []
+    for k, t in enumerate(inputs):
+        edge = t._history()
+        if edge is None:
+            raise RuntimeError(f"One of the differentiated Tensors does not require grad (input {k})")
+        edges.append(edge)
+    roots = _roots(outputs, grads, create_graph)
+    found = engine.run(roots, edges, create_graph=create_graph, retain_graph=retain_graph)
+    return [tensor_of(g, create_graph) for g in found]
+
+
+def grad(
+    outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=False, only_inputs=True, allow_unused=None,
+    is_grads_batched=False, materialize_grads=False,
+):  # fmt: skip
+    """The gradients of ``outputs`` with respect to ``inputs``, as a tuple; leaves' ``grad`` is left alone.
+
+    Args:
+        grad_outputs: gradients with respect to the outputs (optional for one-element outputs).
+        allow_unused: return None, rather than raise, for inputs the outputs do not depend on.
+        materialize_grads: return zeros for them.
+
+    Raises:
+        RuntimeError: an input does not require grad, or is unused and ``allow_unused`` is false.
+        NotImplementedError: ``is_grads_batched``; call in a loop instead.
+    """
+    if is_grads_batched:
+        raise NotImplementedError("autograd.grad(is_grads_batched=True) is not supported; call grad in a loop")
+    outputs, inputs = _listed(outputs), _listed(inputs)
+    grads = (None,) * len(outputs) if grad_outputs is None else _listed(grad_outputs)
+    retain = create_graph if retain_graph is None else retain_graph
+    if allow_unused is None:
+        allow_unused = materialize_grads
+    found = _run(outputs, grads, inputs, retain, create_graph)
+    for k, (t, g) in enumerate(zip(inputs, found, strict=True)):
+        if g is None:
+            if materialize_grads:
+                found[k] = t.detach() * 0
+            elif not allow_unused:
+                raise RuntimeError(
+                    "One of the differentiated Tensors appears to not have been used in the graph. Set "
+                    "allow_unused=True if this is the desired behavior."
+                )
+    return tuple(found)

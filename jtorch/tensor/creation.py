@@ -1,0 +1,364 @@
+"""Making tensors: from data, from shapes, like other tensors."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+
+from .. import devices, dtypes
+from ..ops.registry import OPS, Array, Scalar, Size, op
+from ..trace.call import cast, intern
+from ..trace.recorder import record
+from ..trace.value import put
+from . import dispatch as _dispatch
+from . import layout as layouts
+from .export import _sizes, composite
+
+
+@op(name="_full", namespaces=(), differentiable=False)
+def _full(value: Scalar, size: Size, *, dtype):
+    """``size`` elements, each ``value`` converted to ``dtype``."""
+    return jnp.broadcast_to(cast(value, dtype), size)
+
+
+@op(name="_identity", namespaces=(), grad_name="CloneBackward0")
+def _identity(input: Array):
+    """The same elements in a buffer of their own."""
+    return jnp.copy(input)
+
+
+def finish(t, requires_grad: bool, layout=None, pin_memory=False):
+    """Common tail of factory functions."""
+    if layout is not None and layout is not layouts.strided:
+        raise NotImplementedError(f"layout {layout} is not supported; use the default, torch.strided")
+    if requires_grad:
+        t.requires_grad = True
+    return t
+
+
+def dtype_of(spec, default: dtypes.dtype | None = None) -> dtypes.dtype:
+    """A dtype argument: a dtype, a Python type (``float`` is float64, as in PyTorch), or None for the default."""
+    if spec is None:
+        return default or dtypes.get_default_dtype()
+    if isinstance(spec, dtypes.dtype):
+        return spec
+    found = {float: dtypes.float64, int: dtypes.int64, bool: dtypes.bool_, complex: dtypes.complex128}.get(spec)
+    if found is None:
+        raise TypeError(f"dtype must be a torch.dtype, not {spec!r}")
+    return found
+
+
+def on_device(op_name: str, device, *operands, **statics):
+    """Run an op without tensor operands on a device."""
+    entry = OPS[op_name]
+    d = devices.resolve(device)
+    values = tuple(_dispatch.hashable(statics.get(n)) for n in entry.static_names)
+    call = intern(entry, values, tuple(x.__class__ for x in operands), d.platform)
+    return _dispatch.wrap(record(call, list(operands), d)[0])
+
+
+def filled(size, value, dtype: dtypes.dtype, device=None):
+    """A tensor of one repeated number (recorded, not transferred)."""
+    if any(n < 0 for n in size):
+        raise RuntimeError(f"Trying to create tensor with negative dimension {min(size)}: {list(size)}")
+    return on_device("_full", device, value, size=tuple(size), dtype=dtype)
+
+
+# --- from data -----------------------------------------------------------------------------------------------------
+
+
+def _has_tensor(data) -> bool:
+    return isinstance(data, _dispatch.TENSOR) or (
+        isinstance(data, (list, tuple)) and any(_has_tensor(x) for x in data[:8])
+    )
+
+
+def _plain(data):
+    if isinstance(data, _dispatch.TENSOR):
+        return data.detach()._host("tensor() of tensors")
+    if isinstance(data, (list, tuple)):
+        return [_plain(x) for x in data]
+    return data
+
+
+def _first(data):
+    while isinstance(data, (list, tuple)) and len(data):
+        data = data[0]
+    return data
+
+
+def to_numpy(data, dtype: dtypes.dtype | None) -> np.ndarray:
+    """Python data as an array of the dtype PyTorch would give it.
+
+    Raises:
+        ValueError: nested sequences of unequal length.
+        TypeError: strings and other objects.
+    """
+    if isinstance(data, np.ndarray | np.generic):
+        array = np.asarray(data)
+    else:
+        first = _first(data)
+        if _has_tensor(data):
+            data = _plain(data)
+        elif hasattr(data, "__array__") and not isinstance(data, (list, tuple)):
+            data = np.asarray(data)
+            first = data
+        try:
+            array = np.array(data)
+        except (ValueError, OverflowError) as error:
+            if isinstance(error, OverflowError):
+                raise RuntimeError("Overflow when unpacking long") from None
+            lengths = [len(x) for x in data if isinstance(x, (list, tuple, np.ndarray))]
+            raise ValueError(
+                f"expected sequence of length {lengths[0] if lengths else '?'} at dim 1 (got "
+                f"{next((n for n in lengths if n != lengths[0]), '?')})" if lengths else str(error)
+            ) from None
+        if array.dtype == object or array.dtype.kind in "USM":
+            kind = type(first).__name__
+            if kind == "str":
+                raise TypeError("new(): invalid data type 'str'")
+            raise RuntimeError(f"Could not infer dtype of {kind}")
+        if array.dtype.kind == "m":
+            raise TypeError("can't convert np.ndarray of type timedelta64")
+        if dtype is None and not isinstance(first, (np.ndarray, np.generic, _dispatch.TENSOR)):
+            if array.dtype == np.float64:
+                dtype = dtypes.get_default_dtype()
+            elif array.dtype == np.complex128:
+                dtype = dtypes.get_default_dtype().to_complex()
+            elif array.size == 0:
+                dtype = dtypes.get_default_dtype()
+        if array.dtype == np.uint64 and not isinstance(first, np.generic):
+            raise RuntimeError("Overflow when unpacking long")
+    if dtype is not None and array.dtype != dtype.np:
+        with np.errstate(all="ignore"):
+            array = (array != 0) if dtype is dtypes.bool_ else array.astype(dtype.np)
+    return array
+
+
+@composite("torch")
+def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=False):
+    """A tensor holding a copy of ``data`` (numbers, nested sequences, NumPy arrays).
+
+    The dtype is inferred: Python floats become the default dtype, ints ``int64``, bools ``bool``; arrays keep theirs.
+
+    Raises:
+        ValueError: sequences of unequal length.
+        TypeError, RuntimeError: data without a numeric dtype.
+    """
+    if isinstance(data, _dispatch.TENSOR):
+        import warnings
+
+        warnings.warn(
+            "To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
+            "sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor).",
+            UserWarning,
+            stacklevel=2,
+        )
+        t = data.detach().clone()
+        t = t.to(device=device if device is not None else t.device, dtype=dtype or t.dtype)
+        return finish(t, requires_grad)
+    target = devices.resolve(device)
+    array = np.array(to_numpy(data, None if dtype is None else dtype_of(dtype)), order="C")
+    dtypes.of_numpy(array.dtype)
+    return finish(_dispatch.wrap(put(array, target)), requires_grad)
+
+
+@composite("torch")
+def as_tensor(data, dtype=None, device=None):
+    """``data`` as a tensor; a tensor of the wanted dtype and device is returned as it is."""
+    if isinstance(data, _dispatch.TENSOR):
+        return data.to(device=device if device is not None else data.device, dtype=dtype or data.dtype)
+    return tensor(data, dtype=dtype, device=device)
+
+
+@composite("torch")
+def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=False):
+    """``obj`` as a tensor (NumPy data is always copied: XLA arrays are immutable)."""
+    t = as_tensor(obj, dtype=dtype, device=device)
+    if copy and t is obj:
+        t = t.clone()
+    return finish(t.detach() if t is obj and requires_grad else t, requires_grad)
+
+
+@composite("torch")
+def from_numpy(ndarray):
+    """A tensor with the data of a NumPy array.
+
+    A copy: XLA arrays are immutable, so later writes to the array are not seen.
+
+    Raises:
+        TypeError: not an array, or of an unsupported type.
+    """
+    if not isinstance(ndarray, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
+    return _dispatch.TENSOR._from_numpy(ndarray, devices.CPU)
+
+
+@composite("torch")
+def frombuffer(buffer, *, dtype, count=-1, offset=0, requires_grad=False):
+    """A 1-d tensor with a copy of an object's buffer."""
+    array = np.frombuffer(buffer, dtype=dtype_of(dtype).np, count=count, offset=offset)
+    return finish(_dispatch.TENSOR._from_numpy(array), requires_grad)
+
+
+@composite("torch")
+def from_dlpack(ext_tensor, *, device=None, copy=None):
+    """A tensor from any object with ``__dlpack__``; the data is copied, so that neither side sees the other's writes."""
+    import jax
+
+    from ..trace.jaxapi import x64
+
+    with x64(True):
+        array = np.array(jax.dlpack.from_dlpack(ext_tensor))
+    return _dispatch.TENSOR._from_numpy(array, device)
+
+
+@composite("torch")
+def scalar_tensor(s, *, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False):
+    """A 0-d tensor."""
+    return finish(filled((), s, dtype_of(dtype), device), requires_grad, layout)
+
+
+# --- from shapes ---------------------------------------------------------------------------------------------------
+
+
+def _shape_factory(name, value, doc):
+    def make(
+        *size_, size=None, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False,
+        memory_format=None,
+    ):  # fmt: skip
+        shape = _sizes((size,)) if size is not None else _sizes(size_) if size_ else ()
+        t = filled(shape, value, dtype_of(dtype), device)
+        if out is not None:
+            if dtype is None:
+                t = t.to(out.dtype)
+            out._write_out(t)
+            return out
+        return finish(t, requires_grad, layout)
+
+    make.__name__ = make.__qualname__ = name
+    make.__doc__ = doc
+    return composite("torch")(make)
+
+
+zeros = _shape_factory("zeros", 0, "A tensor of zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``.")
+ones = _shape_factory("ones", 1, "A tensor of ones: ``ones(2, 3)`` or ``ones((2, 3))``.")
+empty = _shape_factory("empty", 0, "A tensor of unspecified content (zeros here).")
+
+
+@composite("torch")
+def full(size, fill_value, *, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+    """A tensor of ``size`` filled with one number; the dtype follows the number when none is given."""
+    if isinstance(fill_value, _dispatch.TENSOR):
+        if dtype is None:
+            dtype = fill_value.dtype
+        fill_value = fill_value.item()
+    d = dtype_of(dtype, dtypes.of_python(type(fill_value) if not isinstance(fill_value, np.generic) else float))
+    if isinstance(fill_value, np.generic):
+        fill_value = fill_value.item()
+    t = filled(_sizes((size,)), fill_value, d, device)
+    if out is not None:
+        out._write_out(t)
+        return out
+    return finish(t, requires_grad, layout)
+
+
+@composite("torch")
+def empty_strided(size, stride, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+    """An uninitialised tensor that reports the given strides."""
+    t = filled(_sizes((size,)), 0, dtype_of(dtype), device)
+    t._strides = tuple(stride)
+    return finish(t, requires_grad, layout)
+
+
+def _like(name, value, doc):
+    def make(
+        input, *args, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None, pin_memory=False,
+        **kwargs,
+    ):  # fmt: skip
+        fill = value
+        if fill is None:
+            fill = kwargs.pop("fill_value") if "fill_value" in kwargs else args[0]
+        if kwargs:
+            raise TypeError(f"{name}() got an unexpected keyword argument '{next(iter(kwargs))}'")
+        if isinstance(fill, _dispatch.TENSOR):
+            fill = fill.item()
+        t = filled(input.shape, fill, dtype_of(dtype, input.dtype), input.device if device is None else device)
+        if not input.is_contiguous() and memory_format in (None, layouts.preserve_format):
+            t._strides = _dispatch.dense_strides(tuple(input.shape), input.stride())
+        return finish(t, requires_grad, layout)
+
+    make.__name__ = make.__qualname__ = name
+    make.__doc__ = doc
+    return composite("torch")(make)
+
+
+zeros_like = _like("zeros_like", 0, "Zeros in the shape, dtype and device of ``input`` (or those given).")
+ones_like = _like("ones_like", 1, "Ones in the shape, dtype and device of ``input`` (or those given).")
+empty_like = _like("empty_like", 0, "A tensor of unspecified content (zeros here), like ``input``.")
+full_like = _like("full_like", None, "``fill_value`` in the shape, dtype and device of ``input`` (or those given).")
+
+
+def _new(name, like):
+    def make(
+        self, *size_, size=None, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False
+    ):
+        shape = _sizes((size,)) if size is not None else _sizes(size_)
+        t = filled(shape, like, dtype_of(dtype, self.dtype), self.device if device is None else device)
+        return finish(t, requires_grad, layout)
+
+    make.__name__ = make.__qualname__ = name
+    make.__doc__ = f"``{name[4:]}`` with this tensor's dtype and device unless given."
+    return composite(method=True)(make)
+
+
+new_zeros, new_ones, new_empty = _new("new_zeros", 0), _new("new_ones", 1), _new("new_empty", 0)
+
+
+@composite(method=True)
+def new_full(self, size, fill_value, *, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False):
+    """``full`` with this tensor's dtype and device unless given."""
+    value = fill_value.item() if isinstance(fill_value, _dispatch.TENSOR) else fill_value
+    t = filled(_sizes((size,)), value, dtype_of(dtype, self.dtype), self.device if device is None else device)
+    return finish(t, requires_grad, layout)
+
+
+@composite(method=True)
+def new_tensor(self, data, *, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False):
+    """``tensor(data)`` with this tensor's dtype and device unless given."""
+    return tensor(
+        data, dtype=dtype or self.dtype, device=self.device if device is None else device, requires_grad=requires_grad
+    )
+
+
+@composite(method=True)
+def new(self, *args, device=None):
+    """The legacy constructor with this tensor's dtype: ``new(2, 3)`` is uninitialised, ``new([1, 2])`` holds data."""
+    return legacy(_dispatch.TENSOR, args, self.dtype, device or self.device)
+
+
+def legacy(cls, args, dtype: dtypes.dtype, device=None):
+    """``Tensor(2, 3)``, ``FloatTensor([1., 2.])``, ``LongTensor(other)``: the constructors of old."""
+    if len(args) == 1 and isinstance(args[0], _dispatch.TENSOR):
+        t = args[0].detach()
+        if t.dtype is not dtype:
+            t = t.to(dtype)
+    elif not args:
+        t = filled((0,), 0, dtype, device)
+    elif len(args) == 1 and not isinstance(args[0], int):
+        data = args[0]
+        if type(data).__name__ == "Size":
+            t = filled(tuple(data), 0, dtype, device)
+        else:
+            t = _dispatch.wrap(put(np.array(to_numpy(data, dtype), order="C"), devices.resolve(device)))
+    else:
+        t = filled(_sizes(args), 0, dtype, device)
+    return t if cls is _dispatch.TENSOR else t._as_subclass(cls)
+
+
+def concrete_zeros(shape, dtype: dtypes.dtype, device) -> object:
+    """Zeros that exist already: state made before a step is recorded is an input of the program, not part of it."""
+    return _dispatch.wrap(put(np.zeros(tuple(shape), dtype.np), devices.resolve(device)))
+
+
+_dispatch.concrete_zeros = concrete_zeros

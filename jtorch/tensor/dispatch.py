@@ -1,0 +1,349 @@
+"""From a public call to a recorded one: operands to Values, call interned, tape node made, result wrapped.
+
+:func:`dispatch` is the path every operation takes; it has no special cases. What differs between operations is data on
+the :class:`~jtorch.ops.registry.Op`.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+import numpy as np
+
+from .. import devices, dtypes
+from ..ops.registry import OPS, Op
+from ..ops.shapes import broadcast_shapes
+from ..tape import modes
+from ..tape.engine import record_linearized
+from ..trace.aval import Hyper
+from ..trace.call import intern
+from ..trace.recorder import record
+from ..trace.value import Value, move
+from . import lens
+from .storage import Storage
+
+_NUMBERS = frozenset((int, float, bool, complex))
+_named_results: dict[tuple[str, ...], type] = {}
+
+
+class Tensor_:
+    """Placeholder base: the Tensor class registers itself as :data:`TENSOR` (dispatch and Tensor know each other)."""
+
+
+TENSOR: type = Tensor_
+#: Called with ``(op, operands, statics)`` before anything else when set: autocast, function modes.
+interceptors: list = []
+
+
+def number(x, op: Op, name: str):
+    """A Python number for ``x`` (NumPy scalars included), or None when it is none."""
+    if isinstance(x, np.generic):
+        return x.item()
+    if isinstance(x, bool):
+        return bool(x)
+    for kind in (int, float, complex):
+        if isinstance(x, kind):
+            return kind(x)
+    return None
+
+
+def _operand(x, op: Op, name: str):
+    """A Tensor or Python number for an operand given in another form."""
+    n = number(x, op, name)
+    if n is not None:
+        return n
+    if isinstance(x, np.ndarray) or hasattr(x, "__jax_array__"):
+        return TENSOR._from_numpy(np.asarray(x))
+    position = op.operand_names.index(name) + 1
+    raise TypeError(f"{op.name}(): argument '{name}' (position {position}) must be Tensor, not {type(x).__name__}")
+
+
+def dispatch(op: Op, operands: tuple, statics: tuple):
+    """Run ``op`` on Tensors and numbers given in the order of ``op.operand_names`` and ``op.static_names``."""
+    if interceptors:
+        for interceptor in interceptors:
+            operands, statics = interceptor(op, operands, statics)
+    keys: list = []
+    flat: list = []
+    tensors: list = []  # aligned with flat; None for numbers
+    device = None
+    needs = False
+    grad_on = modes.state.grad and op.differentiable
+    for position, x in enumerate(operands):
+        if isinstance(x, TENSOR):
+            if x._lens is not None or x._root is not None:
+                x._refresh()
+                value = x._memo
+            else:
+                value = x._storage.value
+            keys.append(value.aval)
+            flat.append(value)
+            tensors.append(x)
+            if value.device is not device:
+                device = value.device if device is None else _common_device(op, flat)
+            if grad_on and (x._edge is not None or x._requires_grad):
+                needs = True
+        elif x is None:
+            keys.append(None)
+        elif x.__class__ in _NUMBERS:
+            keys.append(x.__class__)
+            flat.append(x)
+            tensors.append(None)
+        elif isinstance(x, HyperNumber):
+            keys.append(Hyper)
+            flat.append(x.value)
+            tensors.append(None)
+        elif isinstance(x, (tuple, list)) and _kind(op, position) == "arrays":
+            inner = []
+            for y in x:
+                if not isinstance(y, TENSOR) and y.__class__ not in _NUMBERS:
+                    y = _operand(y, op, op.operand_names[position])
+                if isinstance(y, TENSOR):
+                    value = y._value()
+                    inner.append(value.aval)
+                    flat.append(value)
+                    tensors.append(y)
+                    if value.device is not device:
+                        device = value.device if device is None else _common_device(op, flat)
+                    if grad_on and (y._edge is not None or y._requires_grad):
+                        needs = True
+                else:
+                    inner.append(y.__class__)
+                    flat.append(y)
+                    tensors.append(None)
+            keys.append(tuple(inner))
+        else:
+            converted = tuple(
+                y if y is None or isinstance(y, (TENSOR, HyperNumber)) or y.__class__ in _NUMBERS
+                or _kind(op, i) == "arrays" else _operand(y, op, op.operand_names[i])
+                for i, y in enumerate(operands)
+            )  # fmt: skip
+            return dispatch(op, converted, statics)
+    if device is None:
+        device = devices.resolve(None)
+    elif device is MIXED:
+        flat, device = _to_common_device(op, flat)
+    call = intern(op, statics, tuple(keys), device.platform)
+    if not needs:
+        values = record(call, flat, device)
+        if op.put is not None:
+            return _view(op, operands, statics, values[0], None)
+        edges = None
+    else:
+        edges = [None if t is None else t._history() for t in tensors]
+        mask = tuple(e is not None and a.is_float for e, a in zip(edges, call.in_avals, strict=True))
+        if any(mask):
+            storages = [None if t is None else t._storage for t in tensors]
+            values, node = record_linearized(call, flat, edges, mask, op.grad_name, device, storages)
+        else:
+            values, node = record(call, flat, device), None
+        if op.put is not None:
+            return _view(op, operands, statics, values[0], None if node is None else (node, 0))
+        if node is not None:
+            results = [
+                wrap(v, (node, i) if v.aval.is_float else None) for i, v in enumerate(values)
+            ]
+            _guard_outputs(node, results)
+            return _packed(op, call, results, operands)
+    return _packed(op, call, [wrap(v) for v in values], operands)
+
+
+def wrap(value: Value, edge=None):
+    """A new base Tensor around a Value."""
+    t = object.__new__(TENSOR)
+    t._storage = Storage(value)
+    t._edge = edge
+    if modes.state.inference:
+        t._inference = True
+    return t
+
+
+def _guard_outputs(node, results) -> None:
+    for saved in node.linearization.saved:
+        if saved is not None and saved[0] == "out" and saved[1] < len(results):
+            t = results[saved[1]]
+            node.guards = (*node.guards, (t._storage, 0, node.out_avals[saved[1]]))
+
+
+def _packed(op: Op, call, results, operands):
+    if op.elementwise:
+        for x in operands:
+            if isinstance(x, TENSOR) and (x._lens is not None or x._strides is not None):
+                _keep_memory_order(results, operands)
+                break
+    if call.single:
+        return results[0]
+    if op.returns is None:
+        return tuple(results)
+    kind = _named_results.get(op.returns)
+    if kind is None:
+        kind = namedtuple(op.name.split(".")[0], op.returns)
+        kind.__module__ = "torch.return_types"
+        _named_results[op.returns] = kind
+    return kind(*results)
+
+
+def _keep_memory_order(results, operands) -> None:
+    """An elementwise result has the memory order of its operand, as ``preserve_format`` says."""
+    for x in operands:
+        if isinstance(x, TENSOR) and x.dim() > 1 and not x.is_contiguous():
+            strides = dense_strides(tuple(x.shape), x.stride())
+            for r in results:
+                if tuple(r.shape) == tuple(x.shape):
+                    r._strides = strides
+            return
+
+
+def dense_strides(shape, strides) -> tuple[int, ...]:
+    """Strides of a gap-free tensor whose axes lie in memory in the order of ``strides``."""
+    order = sorted(range(len(shape)), key=lambda i: (-abs(strides[i]), i))
+    out = [0] * len(shape)
+    step = 1
+    for i in reversed(order):
+        out[i] = step
+        step *= max(shape[i], 1)
+    return tuple(out)
+
+
+def _view(op: Op, operands, statics, value: Value, edge):
+    base = operands[0]
+    step = lens.Step(op, statics, tuple(operands[1:]), value.aval.shape)
+    t = object.__new__(TENSOR)
+    t._storage = base._storage
+    t._lens = (*(base._lens or ()), step)
+    t._root = base if base._root is None else base._root
+    t._relative = (*(base._relative or ()), step)
+    t._memo, t._memo_version = value, base._storage.version
+    t._edge, t._edge_history = edge, t._root._history_count
+    if not modes.state.grad:
+        t._made_without_grad = True
+    return t
+
+
+# --- devices -------------------------------------------------------------------------------------------------------
+
+MIXED = object()
+
+
+def _common_device(op: Op, flat):
+    """Several devices among the operands: 0-d CPU tensors may join an accelerator's, anything else is an error."""
+    values = [v for v in flat if isinstance(v, Value)]
+    others = {v.device for v in values if not (v.device is devices.CPU and v.aval.shape == ())}
+    if len(others) <= 1:
+        return MIXED if len({v.device for v in values}) > 1 else values[0].device
+    a, b = sorted(map(str, others))[:2]
+    raise RuntimeError(
+        f"Expected all tensors to be on the same device, but found at least two devices, {a} and {b}! (when checking "
+        f"arguments of {op.name}); move one with .to(device)"
+    )
+
+
+def _to_common_device(op: Op, flat):
+    target = next(v.device for v in flat if isinstance(v, Value) and v.device is not devices.CPU)
+    return [move(v, target) if isinstance(v, Value) else v for v in flat], target
+
+
+def _kind(op: Op, position: int) -> str:
+    name = op.operand_names[position]
+    return next(p.kind for p in op.parameters if p.name == name)
+
+
+class HyperNumber:
+    """A number recorded as a run-time operand (``Hyper`` parameters)."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: float):
+        self.value = float(value)
+
+
+# --- entry points --------------------------------------------------------------------------------------------------
+
+
+def call(name: str, *operands, **statics):
+    """Run the registered op ``name``, exported or not, on operands in declaration order.
+
+    Static attributes are given by name and default as declared; missing trailing operands are None (or their default).
+    """
+    op = OPS[name]
+    parameters = {p.name: p for p in op.parameters}
+    full = []
+    for i, n in enumerate(op.operand_names):
+        p = parameters[n]
+        if i < len(operands):
+            x = operands[i]
+        elif n in statics:
+            x = statics.pop(n)
+        else:
+            x = None if p.required else p.default
+        if p.kind == "hyper" and not isinstance(x, TENSOR):
+            x = HyperNumber(x)
+        full.append(x)
+    values = tuple(hashable(statics.pop(n, parameters[n].default)) for n in op.static_names)
+    if statics:
+        raise TypeError(f"{name}() got unexpected arguments {sorted(statics)}")
+    return dispatch(op, tuple(full), values)
+
+
+def hashable(x):
+    """A static attribute in hashable form: lists become tuples, 0-d integer tensors and NumPy ints become ints."""
+    if x is None or x.__class__ in (int, float, bool, str, dtypes.dtype):
+        return x
+    if x.__class__ is tuple and all(e.__class__ is int for e in x):
+        return x
+    if isinstance(x, (list, tuple)):
+        return tuple(hashable(e) for e in x)
+    if isinstance(x, TENSOR) or isinstance(x, np.generic):
+        return x.item()
+    if isinstance(x, slice):
+        return ("slice", x.start, x.stop, x.step)
+    return x
+
+
+def inplace(op: Op, operands: tuple, statics: tuple):
+    """The in-place form: the result is written into the first operand, which is returned.
+
+    Raises:
+        RuntimeError: it is a leaf that requires grad, or the result's shape or dtype does not fit.
+    """
+    target = operands[0]
+    target._check_inplace()
+    result = dispatch(op, operands, statics)
+    if isinstance(result, tuple):
+        result = result[0]
+    return target._store(result, f"{op.name}_")
+
+
+def write_out(op: Op, operands, statics, out):
+    """The ``out=`` form: compute, then write into ``out`` (resized when its shape differs and it is empty).
+
+    Raises:
+        RuntimeError: an operand requires grad, or the dtype does not fit.
+    """
+    outs = out if isinstance(out, (tuple, list)) else (out,)
+    if modes.state.grad and any(
+        t.requires_grad for t in (*operands, *outs) if isinstance(t, TENSOR)
+    ):
+        raise RuntimeError(
+            f"{op.name}(): functions with out=... arguments don't support automatic differentiation, but one of the "
+            "arguments requires grad."
+        )
+    result = dispatch(op, operands, statics)
+    results = result if isinstance(result, tuple) else (result,)
+    for target, r in zip(outs, results, strict=True):
+        if not dtypes.can_cast(r.dtype, target.dtype):
+            raise RuntimeError(
+                f"result type {r.dtype.legacy_name} can't be cast to the desired output type {target.dtype.legacy_name}"
+            )
+        target._write_out(r)
+    return out if isinstance(result, tuple) is False else type(result)(*outs) if op.returns else tuple(outs)
+
+
+def rebind(tensor, new) -> None:
+    """Make ``new``'s value the content of ``tensor`` (same shape and dtype) without recording a copy."""
+    tensor._storage.write(new._value())
+
+
+def common_shape(*tensors):
+    """The broadcast shape of tensors."""
+    return broadcast_shapes(*(tuple(t.shape) for t in tensors))

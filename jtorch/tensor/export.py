@@ -1,0 +1,210 @@
+"""Public forms of the registered ops, derived from each op's declaration.
+
+For every op: a function with PyTorch's signature, and where the declaration says so a Tensor method, an in-place form
+``name_`` and an ``out=`` argument. The functions are generated as source text, so that their signatures are real, a
+wrong argument is an ordinary ``TypeError`` and a call costs one Python frame.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+from .. import dtypes
+from ..ops.registry import OPS, Op
+from . import dispatch as _dispatch
+
+_MISSING = type("_Missing", (), {"__repr__": lambda self: "<required>"})()
+#: NumPy's spellings, which PyTorch accepts too.
+_SYNONYMS = {"dim": "axis", "keepdim": "keepdims"}
+#: static attributes of these classes are hashable as they are
+_PLAIN = (int, type(None), bool, float, str, dtypes.dtype)
+
+_functions: dict[Op, Callable] = {}
+_composites: dict[tuple[str, str], Callable] = {}
+_composite_methods: dict[str, Callable] = {}
+
+
+def _sizes(arguments: tuple):
+    """``f(2, 3)`` and ``f((2, 3))`` alike, as a tuple of ints."""
+    if len(arguments) == 1 and not isinstance(arguments[0], int):
+        only = arguments[0]
+        if isinstance(only, _dispatch.TENSOR) and not only.shape:
+            return (int(only),)
+        if hasattr(only, "__index__") and not hasattr(only, "__len__"):
+            return (int(only),)
+        arguments = tuple(only)
+    return tuple(a if a.__class__ is int else int(a) for a in arguments)
+
+
+def _required(name: str, op: Op):
+    raise TypeError(f"{op.name}() missing 1 required positional argument: '{name}'")
+
+
+def _source(op: Op, kind: str) -> tuple[str, dict]:
+    """Source text of a public form: ``kind`` is ``call`` or ``inplace``."""
+    ns = {
+        "OP": op, "dispatch": _dispatch.dispatch, "inplace": _dispatch.inplace, "write_out": _dispatch.write_out,
+        "hashable": _dispatch.hashable, "sizes": _sizes, "required": _required, "MISSING": _MISSING, "PLAIN": _PLAIN,
+    }  # fmt: skip
+    positional = [p for p in op.parameters if not p.keyword_only]
+    keyword = [p for p in op.parameters if p.keyword_only]
+    variadic = positional[-1] if positional and positional[-1].kind == "size" else None
+    head, tail, prepare = [], [], []
+    defaulted = False
+    for p in positional:
+        if p is variadic:
+            head.append(f"*{p.name}_")
+            tail.append(f"{p.name}=MISSING")
+            default = "()" if p.required else f"D_{p.name}"
+            ns[f"D_{p.name}"] = p.default
+            prepare.append(
+                f"if {p.name} is MISSING: {p.name} = sizes({p.name}_) if {p.name}_ else {default}\n"
+                f"    else: {p.name} = sizes(({p.name},))"
+            )
+            continue
+        synonym = _SYNONYMS.get(p.name)
+        if not p.required:
+            ns[f"D_{p.name}"] = p.default
+            head.append(f"{p.name}=D_{p.name}")
+            defaulted = True
+        elif defaulted or synonym:
+            head.append(f"{p.name}=MISSING")
+            defaulted = True
+        else:
+            head.append(p.name)
+        if synonym and p.kind == "static":
+            tail.append(f"{synonym}=MISSING")
+            prepare.append(f"if {synonym} is not MISSING: {p.name} = {synonym}")
+        if head[-1].endswith("=MISSING"):
+            prepare.append(f"if {p.name} is MISSING: required({p.name!r}, OP)")
+    for p in keyword:
+        if p.required:
+            tail.append(p.name)
+        else:
+            ns[f"D_{p.name}"] = p.default
+            tail.append(f"{p.name}=D_{p.name}")
+        synonym = _SYNONYMS.get(p.name)
+        if synonym:
+            tail.append(f"{synonym}=MISSING")
+            prepare.append(f"if {synonym} is not MISSING: {p.name} = {synonym}")
+    has_out = op.out and kind == "call"
+    if has_out:
+        tail.append("out=None")
+    signature = ", ".join(head + ([] if variadic or not tail else ["*"]) + tail)
+    for p in op.parameters:
+        if p.kind == "static":
+            prepare.append(f"if {p.name}.__class__ not in PLAIN: {p.name} = hashable({p.name})")
+        elif p.kind == "size" and p is not variadic:
+            prepare.append(f"{p.name} = sizes(({p.name},))")
+    operands = "".join(f"{n}, " for n in op.operand_names)
+    statics = "".join(f"{n}, " for n in op.static_names)
+    body = [*prepare]
+    if has_out:
+        body.append(f"if out is not None: return write_out(OP, ({operands}), ({statics}), out)")
+    body.append(f"return {'inplace' if kind == 'inplace' else 'dispatch'}(OP, ({operands}), ({statics}))")
+    name = op.name.replace(".", "_") + ("_" if kind == "inplace" else "")
+    return f"def {name}({signature}):\n    " + "\n    ".join(body) + "\n", ns
+
+
+
+def _make(op: Op, kind: str) -> Callable:
+    source, ns = _source(op, kind)
+    name = op.name.replace(".", "_") + ("_" if kind == "inplace" else "")
+    exec(compile(source, f"<jtorch {name}>", "exec"), ns)
+    fn = ns[name]
+    fn.__doc__ = op.doc if kind == "call" else f"In-place form of :func:`{op.name}`."
+    fn.__module__ = "jtorch"
+    fn.__signature__ = _signature(op, kind)
+    fn.op = op
+    return fn
+
+
+def _signature(op: Op, kind: str) -> inspect.Signature:
+    """What ``help()`` shows: PyTorch's parameters, without our catch-alls."""
+    parameters = [
+        inspect.Parameter(
+            p.name,
+            inspect.Parameter.KEYWORD_ONLY if p.keyword_only else inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            default=p.default,
+        )
+        for p in op.parameters
+    ]
+    if op.out and kind == "call":
+        parameters.append(inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None))
+    return inspect.Signature(parameters)
+
+
+def function(op: Op) -> Callable:
+    """The public function of an op."""
+    found = _functions.get(op)
+    if found is None:
+        found = _functions[op] = _make(op, "call")
+    return found
+
+
+def composite(*namespaces: str, name: str | None = None, method: bool | str = False, aliases: tuple[str, ...] = ()):
+    """Register a Python-level operation, written over Tensors: exported like an op, and as a method if asked to.
+
+    Raises:
+        ValueError: the name is taken in a namespace.
+    """
+
+    def register(fn):
+        for exported in (name or fn.__name__, *aliases):
+            for namespace in namespaces:
+                if (namespace, exported) in _composites:
+                    raise ValueError(f"{namespace}.{exported} is registered twice")
+                _composites[namespace, exported] = fn
+            if method:
+                method_name = method if isinstance(method, str) else exported
+                if method_name in _composite_methods:
+                    raise ValueError(f"Tensor.{method_name} is registered twice")
+                _composite_methods[method_name] = fn
+        return fn
+
+    return register
+
+
+def functions(namespace: str) -> dict[str, Callable]:
+    """Every public function of a namespace (``"torch"``, ``"nn.functional"``, ``"linalg"``, ...), by name."""
+    found = {}
+    for op in OPS.values():
+        if namespace in op.namespaces:
+            for name in (op.name, *op.aliases):
+                found[name] = function(op)
+        if op.inplace and namespace == "torch" and "torch" in op.namespaces:
+            arrays = [p for p in op.parameters if p.kind == "array"]
+            if len(arrays) == 1:
+                for name in (op.name, *op.aliases):
+                    found[f"{name}_"] = _inplace(op)
+    for (where, name), fn in _composites.items():
+        if where == namespace:
+            found[name] = fn
+    return found
+
+
+_inplace_forms: dict[Op, Callable] = {}
+
+
+def _inplace(op: Op) -> Callable:
+    found = _inplace_forms.get(op)
+    if found is None:
+        found = _inplace_forms[op] = _make(op, "inplace")
+    return found
+
+
+def attach_methods(cls: type) -> None:
+    """Give the Tensor class its methods. What the class or a composite defines by hand wins over an op's own."""
+    own = {name for base in cls.__mro__[:-1] for name in vars(base)}
+    for op in OPS.values():
+        if not (op.method or op.inplace):
+            continue
+        for name in (op.name, *op.aliases):
+            if op.method and name not in own and name not in _composite_methods:
+                setattr(cls, name, function(op))
+            if op.inplace and f"{name}_" not in own and f"{name}_" not in _composite_methods:
+                setattr(cls, f"{name}_", _inplace(op))
+    for name, fn in _composite_methods.items():
+        if name not in own:
+            setattr(cls, name, fn)

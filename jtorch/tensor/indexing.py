@@ -1,0 +1,225 @@
+"""``x[index]`` and ``x[index] = value``.
+
+An index is split in two, as PyTorch does: ints, slices, ``None`` and ``...`` become a chain of views; tensors of
+indices (lists and arrays are made into tensors, masks into the indices of their true elements) are then taken from
+that view. Start offsets are run-time numbers, so ``x[i]`` in a loop compiles once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import dtypes
+from ..ops.index import parse_basic
+from ..ops.registry import OPS
+from . import dispatch as _dispatch
+
+
+class IndexingMixin:
+    """Reading and writing parts of a Tensor."""
+
+    def __getitem__(self, index):
+        if index.__class__ is int:  # the commonest form, without the general parse
+            shape = self.shape
+            if shape and -shape[0] <= index < shape[0]:
+                return _dispatch.dispatch(OPS["select"], (self, index % shape[0]), (0,))
+        view, indices, spec = _split(self, index)
+        if indices is None:
+            return view
+        return _dispatch.dispatch(OPS["index"], (view, tuple(indices)), (spec,))
+
+    def __setitem__(self, index, value) -> None:
+        self._check_inplace()
+        mask = _only_mask(index)
+        if mask is not None and mask.shape == self.shape[: mask.dim()] and _is_single(value):
+            _fill_masked(self, mask, value)
+            return
+        view, indices, spec = _split(self, index)
+        if isinstance(value, (list, tuple, np.ndarray)):
+            value = _dispatch.TENSOR._from_numpy(_array(value, self.dtype), self.device)
+        if indices is None:
+            if isinstance(value, _dispatch.TENSOR):
+                value = _without_leading_ones(value, view.dim())
+                if value.device is not self.device:
+                    value = value.to(self.device)
+            view._assign(_dispatch.dispatch(OPS["_copy"], (view, value), ()))
+            return
+        if not isinstance(value, _dispatch.TENSOR):
+            from .creation import filled
+
+            value = filled((), value, self.dtype, self.device)
+        elif value.dtype is not self.dtype:
+            if value.shape != ():
+                raise RuntimeError(
+                    "Index put requires the source and destination dtypes match, got "
+                    f"{self.dtype.legacy_name} for the destination and {value.dtype.legacy_name} for the source."
+                )
+            value = value.to(self.dtype)
+        if value.device is not self.device:
+            value = value.to(self.device)
+        view._assign(_dispatch.call("index_put", view, value, tuple(indices), spec=spec))
+
+
+def _array(value, dtype: dtypes.dtype) -> np.ndarray:
+    from .creation import to_numpy
+
+    return to_numpy(value, dtype)
+
+
+def _is_single(value) -> bool:
+    return isinstance(value, (int, float, bool, complex, np.generic)) or (
+        isinstance(value, _dispatch.TENSOR) and value.numel() == 1
+    )
+
+
+def _only_mask(index):
+    if isinstance(index, tuple) and len(index) == 1:
+        index = index[0]
+    if isinstance(index, np.ndarray) and index.dtype == bool:
+        index = _dispatch.TENSOR._from_numpy(index)
+    if isinstance(index, _dispatch.TENSOR) and index.dtype in (dtypes.bool_, dtypes.uint8):
+        return index if index.dtype is dtypes.bool_ else index != 0
+    return None
+
+
+def _fill_masked(x, mask, value) -> None:
+    """``x[mask] = number``: a select, which needs neither the number of true elements nor a flush."""
+    for _ in range(x.dim() - mask.dim()):
+        mask = mask.unsqueeze(-1)
+    if isinstance(value, _dispatch.TENSOR) and value.dim():
+        value = value.reshape(())
+    if isinstance(value, np.generic):
+        value = value.item()
+    x._assign(_dispatch.dispatch(OPS["masked_fill"], (x, mask, value), ()))
+
+
+def _without_leading_ones(value, ndim: int):
+    extra = value.dim() - ndim
+    if extra > 0 and all(n == 1 for n in value.shape[:extra]):
+        return value.reshape(value.shape[extra:])
+    return value
+
+
+def _split(x, index):
+    """``(view of the basic part, index tensors or None, spec)``."""
+    if not isinstance(index, tuple):
+        if isinstance(index, list) and any(
+            isinstance(i, (slice, type(None), type(Ellipsis), list, tuple, _dispatch.TENSOR, np.ndarray)) for i in index
+        ) and not all(isinstance(i, (list, tuple)) for i in index):  # fmt: skip
+            index = tuple(index)  # a list that is not a plain array of numbers is read as a tuple
+        else:
+            index = (index,)
+    basic, advanced, used = [], [], 0
+    expanded = []
+    for entry in index:
+        entry = _normal(entry)
+        if isinstance(entry, _dispatch.TENSOR) and entry.dtype is dtypes.bool_:
+            expanded.append(entry)
+            used += entry.dim()
+        else:
+            expanded.append(entry)
+            used += entry is not None and entry is not Ellipsis
+    if used > x.dim():
+        if not x.dim() and all(isinstance(e, int) for e in expanded):
+            parse_basic(tuple(expanded), tuple(x.shape))
+        raise IndexError(f"too many indices for tensor of dimension {x.dim()}")
+    dim = 0
+    seen_ellipsis = False
+    for entry in expanded:
+        if entry is None:
+            basic.append(None)
+        elif entry is Ellipsis:
+            if seen_ellipsis:
+                raise IndexError("an index can only have a single ellipsis ('...')")
+            seen_ellipsis = True
+            rest = x.dim() - used
+            basic.extend([slice(None)] * rest)
+            dim += rest
+        elif isinstance(entry, _dispatch.TENSOR):
+            n = max(entry.dim(), 0) if entry.dtype is dtypes.bool_ else 1
+            if entry.dtype is dtypes.bool_:
+                if entry.shape != x.shape[dim : dim + n]:
+                    bad = next(
+                        (i for i in range(n) if entry.shape[i] != x.shape[dim + i]), 0
+                    )
+                    raise IndexError(
+                        f"The shape of the mask {list(entry.shape)} at index {bad} does not match the shape of the "
+                        f"indexed tensor {list(x.shape)} at index {dim + bad}"
+                    )
+                if n == 0:  # a single truth value adds a dimension of size 0 or 1
+                    basic.append(None)
+                    advanced.append((len(basic) - 1, entry.reshape(1)))
+                    continue
+            advanced.append((len(basic), entry))
+            basic.extend([slice(None)] * n)
+            dim += n
+        else:
+            basic.append(entry)
+            dim += 1
+    view = x
+    steps = parse_basic(tuple(basic), tuple(x.shape)) if basic else []
+    for name, statics, numbers in steps:
+        operands = (view, tuple(numbers)) if name == "slices" else (view, *numbers)
+        op = OPS[name]
+        view = _dispatch.dispatch(op, operands, tuple(_dispatch.hashable(statics[n]) for n in op.static_names))
+    if not steps:
+        view = _dispatch.dispatch(OPS["alias"], (x,), ())
+    if not advanced:
+        return view, None, None
+    # positions in the result: ints before an entry have disappeared from it
+    spec = [":"] * view.dim()
+    indices = []
+    for position, entry in advanced:
+        at = position - sum(1 for e in basic[:position] if isinstance(e, int))
+        if entry.dtype is dtypes.bool_:
+            for k, found in enumerate(entry.nonzero(as_tuple=True)):
+                spec[at + k] = "t"
+                indices.append(found)
+        else:
+            spec[at] = "t"
+            indices.append(entry)
+    while spec and spec[-1] == ":":
+        spec.pop()
+    return view, indices, tuple(spec)
+
+
+def _normal(entry):
+    """An index entry as int, slice, None, Ellipsis or Tensor."""
+    if entry is None or entry is Ellipsis or entry.__class__ is int:
+        return entry
+    if isinstance(entry, slice):
+        parts = (entry.start, entry.stop, entry.step)
+        if all(p is None or p.__class__ is int for p in parts):
+            return entry
+        return slice(*(p if p is None else int(p) for p in parts))
+    if isinstance(entry, (bool, np.bool_)):
+        return _dispatch.TENSOR._from_numpy(np.array(bool(entry)))
+    if isinstance(entry, _dispatch.TENSOR):
+        if entry.dtype is dtypes.uint8:
+            return entry != 0
+        if entry.dtype.category == dtypes.INT:
+            if not entry.shape and entry._value().array is not None:
+                return int(entry.item())
+            return entry
+        if entry.dtype is dtypes.bool_:
+            return entry
+        raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
+    if isinstance(entry, np.ndarray):
+        return _normal(_dispatch.TENSOR._from_numpy(entry))
+    if isinstance(entry, (list, tuple, range)):
+        array = np.array([_host_int(e) for e in entry]) if len(entry) else np.zeros(0, np.int64)
+        if array.dtype.kind not in "iub":
+            raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
+        return _dispatch.TENSOR._from_numpy(array)
+    if hasattr(entry, "__index__"):
+        return entry.__index__()
+    raise TypeError(
+        f"only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got "
+        f"{type(entry).__name__})"
+    )
+
+
+def _host_int(e):
+    if isinstance(e, _dispatch.TENSOR):
+        return e.item() if e.dim() == 0 else e._host("index").tolist()
+    return e

@@ -1,0 +1,254 @@
+"""Strides and memory formats, as PyTorch would report them.
+
+XLA lays arrays out as it likes; what a program sees (``stride``, ``is_contiguous``, the order random numbers fill a
+permuted tensor in) is worked out here from the view steps that made the tensor.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ..ops.shapes import canonical_dim
+
+
+class memory_format:
+    """``contiguous_format``, ``channels_last``, ``channels_last_3d`` or ``preserve_format``."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"torch.{self.name}"
+
+    def __reduce__(self):
+        return self.name
+
+
+class layout(memory_format):
+    """How a tensor's elements are stored: always ``strided`` here."""
+
+
+contiguous_format = memory_format("contiguous_format")
+channels_last = memory_format("channels_last")
+channels_last_3d = memory_format("channels_last_3d")
+preserve_format = memory_format("preserve_format")
+strided = layout("strided")
+sparse_coo = layout("sparse_coo")
+sparse_csr = layout("sparse_csr")
+
+
+def contiguous_strides(shape) -> tuple[int, ...]:
+    """Row-major strides."""
+    out, step = [], 1
+    for n in reversed(shape):
+        out.append(step)
+        step *= max(n, 1)
+    return tuple(reversed(out))
+
+
+def channels_last_strides(shape) -> tuple[int, ...]:
+    """Strides with dimension 1 innermost."""
+    order = (0, *range(2, len(shape)), 1)
+    inner = contiguous_strides([shape[i] for i in order])
+    out = [0] * len(shape)
+    for i, s in zip(order, inner, strict=True):
+        out[i] = s
+    return tuple(out)
+
+
+def _geometry(t) -> tuple[tuple[int, ...], int]:
+    """(strides, offset) of a tensor, worked out along its view steps."""
+    cached = t.__dict__.get("_geometry")
+    if cached is not None:
+        return cached
+    base = t._storage.value.aval.shape
+    if t._lens is None:
+        return (t._strides or contiguous_strides(base)), 0
+    root = t._root
+    origin = root if root is not None and root._lens is None else None
+    strides = (origin._strides if origin is not None else None) or contiguous_strides(base)
+    shape, offset = tuple(base), 0
+    for step in t._lens:
+        shape, strides, offset = _step(step, shape, strides, offset)
+    t.__dict__["_geometry"] = (strides, offset)
+    return strides, offset
+
+
+def strides(t) -> tuple[int, ...]:
+    return _geometry(t)[0]
+
+
+def offset(t) -> int:
+    return _geometry(t)[1]
+
+
+def is_contiguous(t, fmt=contiguous_format) -> bool:
+    shape = tuple(t.shape)
+    if t._lens is None and t._strides is None and fmt is contiguous_format:
+        return True
+    wanted = contiguous_strides(shape)
+    if fmt is channels_last or fmt is channels_last_3d:
+        if len(shape) != (4 if fmt is channels_last else 5):
+            return False
+        wanted = channels_last_strides(shape)
+    if math.prod(shape) == 0:
+        return True
+    return all(n == 1 or s == w for n, s, w in zip(shape, strides(t), wanted, strict=True))
+
+
+def view_strides(shape, strides_, new) -> tuple[int, ...] | None:
+    """Strides of ``view(new)``, or None when the elements do not lie so that a view exists."""
+    if math.prod(shape) == 0:
+        return contiguous_strides(new)
+    # Merge old dimensions into runs that are contiguous among themselves, then cut the runs into the new sizes.
+    runs: list[list[int]] = []
+    for n, s in zip(shape, strides_, strict=True):
+        if n == 1:
+            continue
+        if runs and runs[-1][1] == n * s:
+            runs[-1][0] *= n
+            runs[-1][1] = s
+        else:
+            runs.append([n, s])
+    if not runs:
+        return contiguous_strides(new)
+    out = [0] * len(new)
+    i = len(new) - 1
+    for n, s in reversed(runs):
+        step = s
+        while i >= 0 and (n > 1 or new[i] == 1):
+            if new[i] == 1:
+                out[i] = step
+            elif n % new[i]:
+                return None
+            else:
+                out[i] = step
+                step *= new[i]
+                n //= new[i]
+            i -= 1
+        if n > 1:
+            return None
+    return tuple(out) if i < 0 else None
+
+
+# --- one view step's effect on (shape, strides, offset); ``a`` holds the op's parameters by name ----------------------
+
+
+def _reshape(shape, st, off, a, new):
+    found = view_strides(shape, st, new)
+    return found if found is not None else contiguous_strides(new), off
+
+
+def _permute(order):
+    def rule(shape, st, off, a, new):
+        return tuple(st[i] for i in order(len(shape), a)), off
+
+    return rule
+
+
+def _swapped(n, a):
+    order = list(range(n))
+    i, j = (canonical_dim(a[k], n) for k in ("dim0", "dim1"))
+    order[i], order[j] = j, i
+    return order
+
+
+def _moved(n, a):
+    source, target = (
+        [canonical_dim(d, n) for d in ((a[k],) if isinstance(a[k], int) else a[k])] for k in ("source", "destination")
+    )
+    order: list = [None] * n
+    for s, d in zip(source, target, strict=True):
+        order[d] = s
+    rest = iter(i for i in range(n) if i not in source)
+    return [next(rest) if o is None else o for o in order]
+
+
+def _expand(shape, st, off, a, new):
+    extra = len(new) - len(shape)
+    grown = [0 if n != m else s for n, m, s in zip(shape, new[extra:], st, strict=True)]
+    return (0,) * extra + tuple(grown), off
+
+
+def _slices(shape, st, off, dims, starts, steps):
+    st = list(st)
+    for d, start, step in zip(dims, starts, steps, strict=True):
+        d = canonical_dim(d, len(shape))
+        off += (start % shape[d] if start < 0 else start) * st[d]
+        st[d] *= step
+    return tuple(st), off
+
+
+def _select(shape, st, off, a, new):
+    d = canonical_dim(a["dim"], len(shape))
+    return st[:d] + st[d + 1 :], off + (a["index"] % max(shape[d], 1)) * st[d]
+
+
+def _diagonal(shape, st, off, a, new):
+    i, j = canonical_dim(a["dim1"], len(shape)), canonical_dim(a["dim2"], len(shape))
+    k = a["offset"]
+    off += k * st[j] if k >= 0 else -k * st[i]
+    return tuple(s for d, s in enumerate(st) if d not in (i, j)) + (st[i] + st[j],), off
+
+
+def _unfold(shape, st, off, a, new):
+    d = canonical_dim(a["dimension"], len(shape)) if shape else 0
+    return (*st[:d], st[d] * a["step"], *st[d + 1 :], st[d]), off
+
+
+_RULES = {
+    **dict.fromkeys(("view", "reshape", "flatten", "ravel", "unflatten", "squeeze", "unsqueeze", "_atleast"), _reshape),
+    "alias": lambda shape, st, off, a, new: (st, off),
+    "permute": _permute(lambda n, a: [canonical_dim(d, n) for d in a["dims"]]),
+    "transpose": _permute(_swapped),
+    "t": _permute(lambda n, a: range(n - 1, -1, -1)),
+    "movedim": _permute(_moved),
+    "expand": _expand,
+    "broadcast_to": _expand,
+    "slices": lambda shape, st, off, a, new: _slices(shape, st, off, a["dims"], a["starts"], a["steps"]),
+    "slice": lambda shape, st, off, a, new: _slices(shape, st, off, (a["dim"],), (a["start"],), (a["step"],)),
+    "narrow": lambda shape, st, off, a, new: _slices(shape, st, off, (a["dim"],), (a["start"],), (1,)),
+    "select": _select,
+    "diagonal": _diagonal,
+    "unfold_view": _unfold,
+    "as_strided": lambda shape, st, off, a, new: (tuple(a["stride"]), off if a["storage_offset"] is None
+                                                  else a["storage_offset"]),
+    "real": lambda shape, st, off, a, new: (tuple(2 * s for s in st), 2 * off),
+    "imag": lambda shape, st, off, a, new: (tuple(2 * s for s in st), 2 * off + 1),
+    "view_as_real": lambda shape, st, off, a, new: ((*(2 * s for s in st), 1), 2 * off),
+    "view_as_complex": lambda shape, st, off, a, new: (tuple(s // 2 for s in st[:-1]), off // 2),
+}  # fmt: skip
+
+
+def _step(step, shape, st, off):
+    op = step.op
+    names = dict(zip(op.static_names, step.statics, strict=True))
+    names |= dict(zip(op.operand_names[1:], step.numbers, strict=True))
+    new = tuple(step.shape)
+    st, off = _RULES[op.name](shape, st, off, names, new)
+    return new, tuple(st), off
+
+
+class StorageView:
+    """What ``untyped_storage()`` returns: identity, size in bytes, and a data pointer."""
+
+    def __init__(self, t):
+        self._tensor_storage = t._storage
+        self.device = t.device
+
+    def nbytes(self) -> int:
+        return self._tensor_storage.value.aval.nbytes
+
+    def size(self) -> int:
+        return self.nbytes()
+
+    __len__ = size
+
+    def data_ptr(self) -> int:
+        return id(self._tensor_storage)
+
+    def __eq__(self, other):
+        return isinstance(other, StorageView) and self._tensor_storage is other._tensor_storage
+
+    def __hash__(self):
+        return hash(id(self._tensor_storage))

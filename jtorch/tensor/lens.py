@@ -1,0 +1,65 @@
+"""Views as lenses: chains of (op, its parameters), each with a get (the op itself) and a put (``op.put``).
+
+Reading a view is ``get(base)``; writing through it is ``base <- put(base, new)``. The chain is relative to the base it
+was taken from. Laws, property-tested in tests/test_lenses.py::
+
+    get(put(b, n)) == n        put(b, get(b)) == b        put(put(b, m), n) == put(b, n)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from dataclasses import dataclass
+
+from ..ops.registry import Op, Parameter
+
+_puts: dict[Op, Op] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One view op with everything but its base: static attributes, run-time numbers (start offsets), result shape."""
+
+    op: Op
+    statics: tuple
+    numbers: tuple
+    shape: tuple[int, ...]
+
+
+def put_op(op: Op) -> Op:
+    """The op ``(base, new, *numbers)`` that writes through ``op``; derived from ``op.put``."""
+    found = _puts.get(op)
+    if found is None:
+        base, *rest = op.parameters
+        names = [p.name for p in op.parameters]
+
+        def put(base_array, new, **others):
+            return op.put(base_array, new, **{n: others[n] for n in names[1:]})
+
+        new = Parameter("new", "array", False, inspect.Parameter.empty, False)
+        found = _puts[op] = dataclasses.replace(
+            op, name=f"{op.name}.put", fn=lambda **kw: put(kw.pop(base.name), kw.pop("new"), **kw),
+            parameters=(base, new, *rest), namespaces=(), aliases=(), method=False, inplace=False, out=False, put=None,
+            check=None, grad_name="CopySlices", promoted=(base.name, "new"),
+            operand_names=(base.name, "new", *op.operand_names[1:]),
+        )  # fmt: skip
+    return found
+
+
+def get(apply, base, steps: tuple[Step, ...]):
+    """The view ``steps`` of ``base``; ``apply(op, operands, statics)`` runs one op."""
+    for step in steps:
+        base = apply(step.op, (base, *step.numbers), step.statics)
+    return base
+
+
+def put(apply, base, steps: tuple[Step, ...], new):
+    """``base`` with the elements the view ``steps`` shows replaced by ``new``."""
+    step, rest = steps[0], steps[1:]
+    if rest:
+        new = put(apply, apply(step.op, (base, *step.numbers), step.statics), rest, new)
+    return apply(put_op(step.op), (base, new, *step.numbers), step.statics)
+
+
+__all__ = ["Step", "get", "put", "put_op"]

@@ -1,0 +1,60 @@
+"""Python's operators on Tensors, derived from the ops."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..ops.registry import OPS
+from . import dispatch as _dispatch
+
+#: method suffix -> (op name, has an in-place operator)
+_BINARY = {
+    "add": ("add", True), "sub": ("sub", True), "mul": ("mul", True), "truediv": ("true_divide", True),
+    "floordiv": ("floor_divide", True), "mod": ("remainder", True), "pow": ("pow", True),
+    "and": ("bitwise_and", True), "or": ("bitwise_or", True), "xor": ("bitwise_xor", True),
+    "lshift": ("bitwise_left_shift", True), "rshift": ("bitwise_right_shift", True), "matmul": ("matmul", False),
+}  # fmt: skip
+_COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
+_UNARY = {"neg": "neg", "abs": "abs", "invert": "bitwise_not"}
+_OPERANDS = (int, float, bool, complex, np.ndarray, np.generic)
+
+
+def attach_operators(cls: type) -> None:
+    """Define the arithmetic, comparison and unary operators on the Tensor class."""
+    dispatch = _dispatch.dispatch
+    Tensor = _dispatch.TENSOR
+
+    def binary(op, reflected):
+        rest = (None,) * (len(op.operand_names) - 2)
+        statics = tuple(next(p.default for p in op.parameters if p.name == n) for n in op.static_names)
+
+        def forward(self, other):
+            if not isinstance(other, Tensor) and not isinstance(other, _OPERANDS):
+                return NotImplemented
+            return dispatch(op, (self, other, *rest), statics)
+
+        def backward(self, other):
+            if not isinstance(other, _OPERANDS):
+                return NotImplemented
+            return dispatch(op, (other, self, *rest), statics)
+
+        def inplace(self, other):
+            if not isinstance(other, Tensor) and not isinstance(other, _OPERANDS):
+                return NotImplemented
+            return _dispatch.inplace(op, (self, other, *rest), statics)
+
+        return forward, backward, inplace
+
+    for suffix, (name, has_inplace) in _BINARY.items():
+        forward, backward, inplace = binary(OPS[name], True)
+        setattr(cls, f"__{suffix}__", forward)
+        setattr(cls, f"__r{suffix}__", backward)
+        if has_inplace:
+            setattr(cls, f"__i{suffix}__", inplace)
+    for name in _COMPARISONS:
+        setattr(cls, f"__{name}__", binary(OPS[name], False)[0])
+    for suffix, name in _UNARY.items():
+        op = OPS[name]
+        setattr(cls, f"__{suffix}__", lambda self, op=op: dispatch(op, (self,), ()))
+    cls.__pos__ = lambda self: self
+    cls.__hash__ = lambda self: id(self)

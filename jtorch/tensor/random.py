@@ -1,0 +1,245 @@
+"""Generators, and random Tensors drawn from them.
+
+On the CPU device numbers come from PyTorch's own stream (:mod:`jtorch.random`), drawn on the host: they enter a trace as
+inputs, so they neither recompile it nor freeze in it. On other devices they are drawn inside the trace from a seed and
+a counter, both run-time operands.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import devices, dtypes
+from ..ops.registry import OPS, Hyper, op
+from ..random import HostStream, samplers
+from ..trace.aval import Hyper as HyperKey
+from ..trace.call import intern
+from ..trace.recorder import record
+from ..trace.value import put
+from . import dispatch as _dispatch
+
+
+class Generator:
+    """A source of random numbers on one device: a seed, and how far it has been used.
+
+    On the CPU ``manual_seed(s)`` gives PyTorch's numbers for ``s``, and the state is PyTorch's 5,056 bytes.
+    """
+
+    def __init__(self, device="cpu"):
+        self.device = devices.resolve(device)
+        self._stream = HostStream()
+        self._count = 0
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Start again from ``seed``; returns self."""
+        self._stream.manual_seed(seed)
+        self._count = 0
+        return self
+
+    def seed(self) -> int:
+        """Start again from a fresh random seed, which is returned."""
+        self._count = 0
+        return self._stream.seed()
+
+    def initial_seed(self) -> int:
+        """The seed last set."""
+        return self._stream.initial_seed()
+
+    def get_state(self):
+        """The state as a uint8 tensor: PyTorch's 5,056 bytes on the CPU, seed and counter elsewhere."""
+        if self.device is devices.CPU:
+            data = self._stream.get_state()
+        else:
+            data = np.array([self.initial_seed(), self._count], np.uint64).view(np.uint8)
+        return _dispatch.TENSOR._from_numpy(data, devices.CPU)
+
+    def set_state(self, state) -> Generator:
+        """Continue from a state ``get_state`` returned."""
+        if not isinstance(state, _dispatch.TENSOR) or state.dtype is not dtypes.uint8:
+            raise TypeError("RNG state must be a torch.ByteTensor")
+        data = state.detach().cpu().numpy()
+        if self.device is devices.CPU:
+            self._stream.set_state(data)
+        else:
+            seed, count = data.view(np.uint64)
+            self._stream.manual_seed(int(seed))
+            self._count = int(count)
+        return self
+
+    def clone_state(self) -> Generator:
+        """Another generator in the same state."""
+        new = Generator.__new__(Generator)
+        new.device, new._stream, new._count = self.device, self._stream.clone(), self._count
+        return new
+
+    def get_offset(self) -> int:
+        return self._stream.get_offset() if self.device is devices.CPU else self._count
+
+    def set_offset(self, offset: int) -> None:
+        if self.device is devices.CPU:
+            self._stream.set_offset(offset)
+        self._count = offset
+
+    def __deepcopy__(self, memo):
+        return self.clone_state()
+
+    def __reduce__(self):
+        return _restore, (str(self.device), self._stream, self._count)
+
+    def __repr__(self) -> str:
+        return f"<torch._C.Generator object at {id(self):#x}>"
+
+
+def _restore(device, stream, count):
+    g = Generator(device)
+    g._stream, g._count = stream, count
+    return g
+
+
+_generators: dict[devices.device, Generator] = {}
+_lock = threading.Lock()
+_process_seed: int | None = None
+
+
+def default_generator(device: devices.device = devices.CPU) -> Generator:
+    """The generator used when none is given."""
+    found = _generators.get(device)
+    if found is None:
+        with _lock:
+            found = _generators.get(device)
+            if found is None:
+                found = Generator(device)
+                if _process_seed is None:
+                    found.seed()
+                else:
+                    found.manual_seed(_process_seed)
+                _generators[device] = found
+    return found
+
+
+def manual_seed(seed) -> Generator:
+    """Seed the default generators of all devices; returns the CPU's."""
+    global _process_seed
+    seed = int(seed)
+    cpu = default_generator().manual_seed(seed)
+    _process_seed = seed
+    for d, g in list(_generators.items()):
+        if d is not devices.CPU:
+            g.manual_seed(seed)
+    return cpu
+
+
+# --- drawing -------------------------------------------------------------------------------------------------------
+
+
+@op(name="_device_random", namespaces=(), differentiable=False)
+def _device_random(high: Hyper, low: Hyper, count: Hyper, *, kind: str, size: tuple[int, ...], dtype, parameters=()):
+    """Random numbers drawn in the program, from a 64-bit seed (two halves) and a draw counter."""
+    words = jnp.stack([high, low]).astype(jnp.uint32)
+    key = jax.random.fold_in(jax.random.wrap_key_data(words, impl="threefry2x32"), count.astype(jnp.uint32))
+    floating = dtype.np if dtype.category == dtypes.FLOAT else np.float32
+    compute = floating if np.dtype(floating).itemsize >= 4 else np.float32
+    if kind == "uniform":
+        low_, high_ = parameters
+        out = jax.random.uniform(key, size, compute, low_, high_)
+    elif kind == "normal":
+        mean, std = parameters
+        if dtype.category == dtypes.COMPLEX:
+            return (mean + std * jax.random.normal(key, size, dtype.np)).astype(dtype.np)
+        out = mean + std * jax.random.normal(key, size, compute)
+    elif kind == "bernoulli":
+        out = jax.random.uniform(key, size, np.float32) < parameters[0]
+    elif kind == "randint":
+        out = jax.random.randint(key, size, parameters[0], parameters[1], np.int64)
+    elif kind == "randperm":
+        out = jax.random.permutation(key, size[0])
+    elif kind == "exponential":
+        out = jax.random.exponential(key, size, compute) / parameters[0]
+    elif kind == "cauchy":
+        out = parameters[0] + parameters[1] * jax.random.cauchy(key, size, compute)
+    elif kind == "log_normal":
+        out = jnp.exp(parameters[0] + parameters[1] * jax.random.normal(key, size, compute))
+    else:
+        out = jax.random.geometric(key, parameters[0], size)
+    return out.astype(dtype.np)
+
+
+#: how each kind of draw is spelled on the host: f(stream, shape, parameters, dtype, strides)
+_HOST = {
+    "uniform": lambda s, n, p, d, st: samplers.uniform(s, n, *p, dtype=d, strides=st),
+    "normal": lambda s, n, p, d, st: samplers.normal(s, n, *p, dtype=d, strides=st),
+    "bernoulli": lambda s, n, p, d, st: (
+        samplers.bernoulli_mask(s, n, *p, strides=st) if d == np.bool_
+        else samplers.bernoulli(s, n, *p, dtype=d, strides=st)
+    ),
+    "randint": lambda s, n, p, d, st: samplers.random_from_to(s, n, *p, dtype=d, strides=st),
+    "random": lambda s, n, p, d, st: samplers.random_(s, n, dtype=d, strides=st),
+    "randperm": lambda s, n, p, d, st: samplers.randperm(s, n[0], dtype=d),
+    "exponential": lambda s, n, p, d, st: samplers.exponential(s, n, *p, dtype=d, strides=st),
+    "cauchy": lambda s, n, p, d, st: samplers.cauchy(s, n, *p, dtype=d, strides=st),
+    "log_normal": lambda s, n, p, d, st: samplers.log_normal(s, n, *p, dtype=d, strides=st),
+    "geometric": lambda s, n, p, d, st: samplers.geometric(s, n, *p, dtype=d, strides=st),
+    "trunc_normal": lambda s, n, p, d, st: samplers.trunc_normal(s, n, *p, dtype=d, strides=st),
+}  # fmt: skip
+
+
+def generator_for(device: devices.device, generator: Generator | None) -> Generator:
+    """``generator``, or the device's default one.
+
+    Raises:
+        RuntimeError: it is another device's.
+    """
+    if generator is None:
+        return default_generator(device)
+    if generator.device is not device:
+        raise RuntimeError(f"Expected a '{device}' device type for generator but found '{generator.device}'")
+    return generator
+
+
+def draw(kind: str, shape, parameters, dtype: dtypes.dtype, device, generator=None, strides=None):
+    """A Tensor of random numbers: ``kind`` is a key of the host table above."""
+    device = devices.resolve(device)
+    shape = tuple(shape)
+    if device is devices.META:
+        from .creation import filled
+
+        return filled(shape, 0, dtype, device)
+    g = generator_for(device, generator)
+    if device is devices.CPU:
+        data = _HOST[kind](g._stream, shape, parameters, dtype.np, strides)
+        return _dispatch.wrap(put(np.ascontiguousarray(data).reshape(shape), device))
+    if kind == "random":
+        kind, parameters = "randint", (0, 2**63 - 1 if dtype is dtypes.int64 else 2**24)
+    if kind not in _DEVICE_KINDS:
+        raise NotImplementedError(f"{kind} sampling is implemented for CPU tensors; draw it there and move it")
+    entry = OPS["_device_random"]
+    seed = g.initial_seed() & 0xFFFFFFFFFFFFFFFF
+    g._count += 1
+    statics = {"kind": kind, "size": shape, "dtype": dtype, "parameters": tuple(parameters)}
+    call = intern(entry, tuple(statics[n] for n in entry.static_names), (HyperKey,) * 3, device.platform)
+    return _dispatch.wrap(record(call, [seed >> 32, seed & 0xFFFFFFFF, g._count], device)[0])
+
+
+_DEVICE_KINDS = frozenset(
+    ("uniform", "normal", "bernoulli", "randint", "randperm", "exponential", "cauchy", "log_normal", "geometric")
+)
+
+
+def draw_like(t, kind: str, parameters, generator=None, dtype=None):
+    """As :func:`draw`, in the shape, dtype, device and memory order of ``t``."""
+    strides = None if t.is_contiguous() else t.stride()
+    return draw(kind, t.shape, parameters, dtype or t.dtype, t.device, generator, strides)
+
+
+def host_mask(t, p_keep: float, generator=None, shape=None):
+    """A bool mask that is true with probability ``p_keep``: dropout's draw.
+
+    In the shape and memory order of ``t``, or contiguous in ``shape``.
+    """
+    if shape is not None:
+        return draw("bernoulli", shape, (p_keep,), dtypes.bool_, t.device, generator)
+    return draw_like(t, "bernoulli", (p_keep,), generator, dtypes.bool_)

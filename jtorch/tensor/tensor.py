@@ -1,0 +1,271 @@
+"""The Tensor: a storage seen through a lens, with autograd metadata.
+
+This file holds what makes a Tensor a Tensor: reading and writing through views, and its place in the graph. Methods
+that are operations are attached from the op registry (``export.py``); conversions to Python and NumPy, indexing and
+the autograd interface are mixed in from their own files.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from .. import dtypes
+from ..ops.registry import OPS, Array, op
+from ..tape import modes
+from ..trace.call import cast, intern
+from ..trace.recorder import record
+from ..trace.value import Value, move
+from . import dispatch as _dispatch
+from . import lens
+from .autograd import AutogradMixin
+from .conversion import ConversionMixin
+from .indexing import IndexingMixin
+from .metadata import MetadataMixin
+from .storage import Storage
+
+
+@op(name="_copy", namespaces=(), promote="keep", inplace=False, elementwise=False, grad_name="CopyBackwards")
+def _copy(input: Array, src: Array):
+    """``src`` in the shape and dtype of ``input``: what ``copy_`` writes."""
+    if src.shape != input.shape:
+        try:
+            src = jnp.broadcast_to(src, input.shape)
+        except ValueError:
+            raise RuntimeError(
+                f"The expanded size of the tensor {tuple(input.shape)} must match the existing size {tuple(src.shape)}"
+                " or be broadcastable from it"
+            ) from None
+    return src if src.dtype == input.dtype else cast(src, dtypes.of_numpy(input.dtype))
+
+
+def apply_values(op_, operands, statics):
+    """Record one op on Values and numbers (tuples of them for ``Arrays``), outside autograd; its first result."""
+    keys, flat = [], []
+    for x in operands:
+        if isinstance(x, tuple):
+            keys.append(tuple(y.__class__ for y in x))
+            flat.extend(x)
+        else:
+            keys.append(x.aval if isinstance(x, Value) else x.__class__)
+            flat.append(x)
+    base = operands[0]
+    return record(intern(op_, statics, tuple(keys), base.device.platform), flat, base.device)[0]
+
+
+class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
+    """A multi-dimensional array of one dtype on one device, that can record how it was computed.
+
+    Instances are made by factory functions (``jtorch.tensor``, ``jtorch.zeros``) and operations; calling the class
+    itself is PyTorch's legacy constructor: ``Tensor(2, 3)`` is uninitialised, ``Tensor([1, 2])`` holds float32 data.
+    """
+
+    # Defaults live on the class, so that making a Tensor sets only what differs from a plain base tensor.
+    _lens: tuple[lens.Step, ...] | None = None  # steps from the storage's value to this tensor
+    _root: Tensor | None = None  # the base whose history a view shares
+    _relative: tuple[lens.Step, ...] | None = None  # steps from the root to this tensor
+    _memo: Value | None = None
+    _memo_version = 0
+    _edge: tuple | None = None  # (node, output number) that made this tensor
+    _edge_history = 0
+    _history_count = 0  # of a root: how often its history was replaced by an in-place write
+    _requires_grad = False
+    _grad: Tensor | None = None
+    _accumulator = None
+    _strides: tuple[int, ...] | None = None
+    _made_without_grad = False
+    _inference = False
+    _hooks = None
+    _is_param = False
+
+    def __new__(cls, *args, **kwargs):
+        return cls._legacy_new(*args, **kwargs)
+
+    # --- reading
+
+    def _value(self) -> Value:
+        """The current Value (views are refreshed first)."""
+        if self._lens is None and self._root is None:
+            return self._storage.value
+        self._refresh()
+        return self._memo
+
+    def _refresh(self) -> None:
+        """Bring a view up to date with its storage, and its history with its root's."""
+        storage, root = self._storage, self._root
+        if root is not None and self._edge_history != root._history_count:
+            if root.requires_grad and not self._made_without_grad:
+                before, modes.state.grad = modes.state.grad, True
+                try:
+                    fresh = lens.get(_dispatch.dispatch, root, self._relative)
+                finally:
+                    modes.state.grad = before
+                self._memo, self._memo_version, self._edge = fresh._memo, storage.version, fresh._edge
+            else:
+                self._edge = None
+            self._edge_history = root._history_count
+        if self._memo is None or self._memo_version != storage.version:
+            if self._lens is None:
+                self._memo = storage.value
+            else:
+                self._memo = lens.get(apply_values, storage.value, self._lens)
+            self._memo_version = storage.version
+
+    # --- writing
+
+    def _check_inplace(self) -> None:
+        """Refuse what PyTorch refuses: writing to a leaf that requires grad while the tape is on."""
+        if not modes.state.grad:
+            return
+        if self._root is None:
+            if self._requires_grad and self._edge is None:
+                raise RuntimeError(
+                    "a leaf Variable that requires grad is being used in an in-place operation. Use torch.no_grad(), "
+                    "or write to .detach() if the write should not be recorded."
+                )
+            return
+        if self._root._requires_grad and self._root._edge is None:
+            raise RuntimeError(
+                "a view of a leaf Variable that requires grad is being used in an in-place operation. Use "
+                "torch.no_grad(), or write to .detach() if the write should not be recorded."
+            )
+        if self._made_without_grad and self._root.requires_grad:
+            raise RuntimeError(
+                "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Create the "
+                "view inside the same mode, or modify it under no_grad."
+            )
+
+    def _store(self, result: Tensor, what: str) -> Tensor:
+        """Write an operation's result into this tensor, as its in-place form does; returns self."""
+        if result.shape != self.shape:
+            raise RuntimeError(
+                f"output with shape {list(self.shape)} doesn't match the broadcast shape {list(result.shape)}"
+            )
+        if result.dtype is not self.dtype:
+            if not dtypes.can_cast(result.dtype, self.dtype) and not result.dtype.category == dtypes.BOOL:
+                raise RuntimeError(
+                    f"result type {result.dtype.legacy_name} can't be cast to the desired output type "
+                    f"{self.dtype.legacy_name} ({what})"
+                )
+            result = _dispatch.dispatch(OPS["to_dtype"], (result,), (self.dtype,))
+        self._assign(result)
+        return self
+
+    def _assign(self, new: Tensor) -> None:
+        """Make ``new`` (same shape and dtype) the content of this tensor: every alias sees it, and so does autograd."""
+        storage, value = self._storage, new._value()
+        if value.device is not storage.value.device:
+            value = move(value, storage.value.device)
+        edge = new._history() if modes.state.grad and value.aval.is_float else None
+        root = self._root
+        if root is None:
+            if self._lens is None:
+                storage.write(value)
+            else:  # a detached view: its own history, somebody else's storage
+                storage.write(lens.put(apply_values, storage.value, self._lens, value))
+                self._memo, self._memo_version = value, storage.version
+            if modes.state.grad and (edge is not None or self._edge is not None):
+                self._edge = edge
+                self._requires_grad = False
+                self._history_count += 1
+            return
+        if modes.state.grad and (edge is not None or root.requires_grad):
+            whole = lens.put(_dispatch.dispatch, root, self._relative, new)
+            root_value = whole._value()
+            root._edge, root._requires_grad = whole._history(), False
+            root._history_count += 1
+        else:
+            root_value = lens.put(apply_values, root._value(), self._relative, value)
+        if root._lens is None:
+            storage.write(root_value)
+        else:
+            storage.write(lens.put(apply_values, storage.value, root._lens, root_value))
+            root._memo, root._memo_version = root_value, storage.version
+        self._memo, self._memo_version = value, storage.version
+        self._edge, self._edge_history = edge, root._history_count
+
+    def _write_out(self, result: Tensor) -> None:
+        """Write ``result`` as an ``out=`` argument: converted to this dtype, this tensor resized when it is empty."""
+        with modes.no_grad():
+            if result.dtype is not self.dtype:
+                result = _dispatch.dispatch(OPS["to_dtype"], (result,), (self.dtype,))
+            if result.shape != self.shape:
+                if self._lens is not None:
+                    raise RuntimeError(
+                        f"out= is a view of shape {list(self.shape)} and cannot be resized to {list(result.shape)}"
+                    )
+                if self.numel():
+                    import warnings
+
+                    warnings.warn(
+                        f"An output with one or more elements was resized since it had shape {list(self.shape)}, which "
+                        f"does not match the required output shape {list(result.shape)}. Resize it first with "
+                        "resize_(0) to silence this.",
+                        stacklevel=4,
+                    )
+                self._storage.write(result._value())
+            else:
+                self._assign(result)
+
+    def copy_(self, src: Tensor, non_blocking: bool = False) -> Tensor:
+        """Overwrite this tensor with ``src``, converted to this dtype and device and broadcast to this shape."""
+        self._check_inplace()
+        if not isinstance(src, Tensor):
+            raise TypeError(f"copy_(): argument 'other' must be Tensor, not {type(src).__name__}")
+        if src.device is not self.device:
+            src = src.to(self.device)
+        self._assign(_dispatch.dispatch(OPS["_copy"], (self, src), ()))
+        return self
+
+    def set_(self, source: Tensor) -> Tensor:
+        """Share ``source``'s storage, shape and strides from now on."""
+        self.data = source
+        return self
+
+    @property
+    def data(self) -> Tensor:
+        """The same storage outside autograd; assigning rebinds this tensor to the other one's storage."""
+        return self.detach()
+
+    @data.setter
+    def data(self, other: Tensor) -> None:
+        if not isinstance(other, Tensor):
+            raise TypeError(f"Variable data has to be a tensor, but got {type(other).__name__}")
+        if self._requires_grad and other.dtype.category < dtypes.FLOAT:
+            raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
+        self._storage, self._lens, self._strides = other._storage, other._lens, other._strides
+        self._root = self._relative = None
+        self._memo, self._memo_version = (None, 0) if other._lens is None else (other._value(), other._storage.version)
+
+    def detach(self) -> Tensor:
+        """The same storage without history: writes to either are seen by both."""
+        t = object.__new__(Tensor)
+        t._storage, t._lens, t._strides = self._storage, self._lens, self._strides
+        if self._lens is not None:
+            t._memo, t._memo_version = self._value(), self._storage.version
+        return t
+
+    def detach_(self) -> Tensor:
+        """Cut this tensor from the graph that made it.
+
+        Raises:
+            RuntimeError: it is a view; detach the base, or use ``detach()``.
+        """
+        if self._root is not None:
+            raise RuntimeError("Can't detach views in-place. Use detach() instead.")
+        self._edge, self._requires_grad = None, False
+        return self
+
+    def _as_subclass(self, cls) -> Tensor:
+        t = object.__new__(cls)
+        t.__dict__.update(self.__dict__)
+        return t
+
+    as_subclass = _as_subclass
+
+    def _make_subclass(cls, data, require_grad=False):  # noqa: N805 (called as Tensor._make_subclass(cls, data))
+        t = data.detach()._as_subclass(cls)
+        t._requires_grad = bool(require_grad)
+        return t
+
+
+_dispatch.TENSOR = Tensor

@@ -1,0 +1,184 @@
+"""A call: an op bound to static attributes and operand avals, interned.
+
+A :class:`Call` is what a trace records. It knows the avals of its results (``jax.eval_shape``, once), the jitted
+function that runs it and, through :mod:`.linearize`, its derivative. Promotion happens here, inside the bound
+function, so that a program sees one fused call and not a cast and a call.
+"""
+
+from __future__ import annotations
+
+import itertools
+import traceback
+
+import jax
+import jax.numpy as jnp
+
+from .. import dtypes
+from ..ops import backend
+from ..ops.registry import Op
+from ..ops.shapes import broadcast_shapes
+from .aval import SCALAR_AVALS, Aval, aval_of
+from .jaxapi import x64
+
+_ids = itertools.count()
+_table: dict[tuple, Call] = {}
+dtypes.on_default_change.append(_table.clear)
+
+
+class Call:
+    """A pure function of flat arrays with known operand and result avals.
+
+    ``fn(*arrays) -> tuple of arrays``; ``single`` tells that the op returns one array and not a tuple. ``op`` and
+    ``key`` are set on calls that came from the registry; backward calls have neither.
+    """
+
+    __slots__ = (
+        "id", "name", "fn", "jitted", "in_avals", "in_kinds", "out_avals", "single", "op", "key", "platform", "check",
+        "message", "linearizations",
+    )  # fmt: skip
+
+    def __init__(self, name, fn, in_avals, in_kinds=None, platform="cpu", op=None, key=None):
+        self.id = next(_ids)
+        self.name, self.fn, self.platform, self.op, self.key = name, fn, platform, op, key
+        self.in_avals = tuple(in_avals)
+        #: per operand, the Python type of a number that varies, ``Hyper``, or None for an array
+        self.in_kinds = tuple(in_kinds) if in_kinds is not None else (None,) * len(self.in_avals)
+        self.check = self.message = None
+        self.linearizations = {}
+        self.single = False
+
+        def run(*arrays):
+            with backend.using(platform):
+                out = fn(*arrays)
+            self.single = not isinstance(out, (tuple, list))
+            return (out,) if self.single else tuple(out)
+
+        run.__name__ = run.__qualname__ = name
+        with x64(True):
+            out = jax.eval_shape(run, *(a.sds for a in self.in_avals))
+        self.out_avals = tuple(aval_of(o) for o in out)
+        self.jitted = jax.jit(run)
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(map(repr, self.in_avals))})"
+
+
+def intern(op: Op, statics: tuple, keys: tuple, platform: str) -> Call:
+    """The call of ``op`` with these static attributes and operand keys.
+
+    Args:
+        statics: values in the order of ``op.static_names``.
+        keys: per operand an :class:`Aval`, a Python number type, ``Hyper``, None, or a tuple of these (``Arrays``).
+        platform: ``"cpu"``, ``"cuda"`` or ``"tpu"``; ops may lower differently on each.
+
+    Raises:
+        Whatever the op raises for operands it refuses; JAX's own shape and type errors come as ``RuntimeError``.
+    """
+    key = (op, statics, keys, platform)
+    found = _table.get(key)
+    if found is None:
+        found = _table.setdefault(key, _bind(op, statics, keys, platform))
+    return found
+
+
+def _bind(op: Op, statics: tuple, keys: tuple, platform: str) -> Call:
+    flat: list = []
+    structure = []  # per operand: index, list of indices, or None
+    for key in keys:
+        if key is None:
+            structure.append(None)
+        elif isinstance(key, tuple):
+            structure.append([len(flat) + i for i in range(len(key))])
+            flat.extend(key)
+        else:
+            structure.append(len(flat))
+            flat.append(key)
+    named_structure = dict(zip(op.operand_names, structure, strict=True))
+    named_statics = dict(zip(op.static_names, statics, strict=True))
+    _reject_numbers(op, dict(zip(op.operand_names, keys, strict=True)))
+    target = _promoted_dtype(op, dict(zip(op.operand_names, keys, strict=True)))
+    kinds = {p.name: p.kind for p in op.parameters}
+
+    def arguments(arrays):
+        named = dict(named_statics)
+        for name, where in named_structure.items():
+            if where is None:
+                value = None
+            elif isinstance(where, list):
+                value = tuple(arrays[i] for i in where)
+            else:
+                value = arrays[where]
+            if target is not None and value is not None and (name in op.promoted or kinds[name] == "scalar"):
+                value = jax.tree.map(lambda a: a if a.dtype == target.np else cast(a, target), value)
+            named[name] = value
+        return named
+
+    def fn(*arrays):
+        named = arguments(arrays)
+        if target is not None and op.elementwise:
+            broadcast_shapes(*(a.shape for n in op.promoted for a in jax.tree.leaves(named[n])))
+        return op.fn(**named)
+
+    avals = [k if isinstance(k, Aval) else SCALAR_AVALS[k] for k in flat]
+    number_kinds = [None if isinstance(k, Aval) else k for k in flat]
+    try:
+        call = Call(op.name, fn, avals, number_kinds, platform, op, (statics, keys))
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise _translated(op, error, avals) from None
+    if op.check is not None:
+
+        def check(*arrays):
+            bad, message = op.check(**arguments(arrays))
+            call.message = message
+            return jnp.asarray(bad)
+
+        with x64(True):
+            jax.eval_shape(check, *(a.sds for a in avals))
+        call.check = check
+    return call
+
+
+def cast(array, target: dtypes.dtype):
+    """Convert as PyTorch does: complex to real drops the imaginary part, anything to bool compares with zero."""
+    if target.category == dtypes.BOOL:
+        return array != 0
+    if jnp.iscomplexobj(array) and target.category != dtypes.COMPLEX:
+        array = array.real
+    return array.astype(target.np)
+
+
+def _reject_numbers(op: Op, keys: dict) -> None:
+    for i, p in enumerate(op.parameters):
+        key = keys.get(p.name)
+        if p.kind == "array" and op.promote is None and key is not None and not isinstance(key, Aval):
+            raise TypeError(f"{op.name}(): argument '{p.name}' (position {i + 1}) must be Tensor, not {key.__name__}")
+
+
+def _promoted_dtype(op: Op, keys: dict) -> dtypes.dtype | None:
+    """The dtype all promoted operands are brought to, or None when the op takes them as they are."""
+    if op.promote in (None, "keep"):
+        return None
+    levels: list[dtypes.dtype | None] = [None, None, None]  # with dimensions, 0-d, Python numbers
+    for name in op.promoted:
+        key = keys[name]
+        for k in key if isinstance(key, tuple) else (key,):
+            if k is None:
+                continue
+            if isinstance(k, Aval):
+                level, d = (0 if k.shape else 1), k.dtype
+            else:
+                level, d = 2, dtypes.of_python(k)
+            levels[level] = d if levels[level] is None else dtypes.promote_types(levels[level], d)
+    result = dtypes.result_of(*levels)
+    if op.promote == "float" and result is not None and result.category < dtypes.FLOAT:
+        result = dtypes.get_default_dtype()
+    return result
+
+
+def _translated(op: Op, error: Exception, avals) -> Exception:
+    """An op's own exceptions pass; JAX's complaints become a RuntimeError that names op, shapes and dtypes."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if frames and "jtorch" in frames[-1].filename.replace("\\", "/").split("/"):
+        return error
+    first = str(error).strip().split("\n")[0]
+    return RuntimeError(f"{op.name}(): {first} (operands: {', '.join(map(repr, avals))})")

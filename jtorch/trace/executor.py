@@ -1,0 +1,310 @@
+"""From a flushed trace to an XLA program: signature, cache, lowering, execution, index checks.
+
+The signature of a trace is everything its program depends on: calls, operand slots, leaf avals, outputs, donations
+and device. Values of Python numbers are not part of it. An entry is compiled with the numbers it first saw as
+constants; the first time one of them differs, that position becomes a run-time operand and stays one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections import Counter, OrderedDict, deque
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import config, devices
+from . import explain
+from .aval import Hyper, aval_of
+from .jaxapi import compile_program, prepare_compilation_cache, x64
+
+_entries: OrderedDict[tuple, Entry] = OrderedDict()
+_lock = threading.Lock()
+
+
+class Counters:
+    """What :func:`jtorch.debug.counters` reports."""
+
+    flushes = compiles = hits = evictions = calls_recorded = 0
+    compile_seconds = 0.0
+    causes: Counter = Counter()
+
+
+counters = Counters()
+
+
+class Program:
+    """A trace's calls without its arrays: what lowering needs, and what the debug views print."""
+
+    __slots__ = ("steps", "outputs", "guards", "leaf_avals", "checks", "n_hypers", "scalar_kinds")
+
+    def __init__(self, trace, outputs: tuple[int, ...], guards: tuple[tuple[int, int], ...]):
+        self.outputs, self.guards = outputs, dict(guards)
+        self.checks = tuple(i for i, _ in trace.checks)
+        self.leaf_avals = [aval_of(a) for a in trace.leaf_arrays]
+        self.steps, self.scalar_kinds = [], []
+        position = slot = hyper = 0
+        for call in trace.calls:
+            position += 1
+            operands = []
+            for kind in call.in_kinds:
+                if kind is None:
+                    operands.append(("slot", trace.program[position]))
+                    position += 1
+                elif kind is Hyper:
+                    operands.append(("hyper", hyper))
+                    hyper += 1
+                else:
+                    operands.append(("scalar", len(self.scalar_kinds)))
+                    self.scalar_kinds.append(kind)
+            self.steps.append((call, operands, slot))
+            slot += len(call.out_avals)
+        self.n_hypers = hyper
+
+    def live(self) -> list[bool]:
+        """Which steps something depends on."""
+        needed = set(self.outputs)
+        keep = [False] * len(self.steps)
+        checked = set(self.checks)
+        for i in range(len(self.steps) - 1, -1, -1):
+            call, operands, slot = self.steps[i]
+            if i in checked or not needed.isdisjoint(range(slot, slot + len(call.out_avals))):
+                keep[i] = True
+                needed.update(s for kind, s in operands if kind == "slot")
+        return keep
+
+    def function(self, constants: dict[int, object], varying: tuple[int, ...], platform: str | None = None):
+        """A JAX function ``(leaves, hypers, floats, ints, complexes) -> (outputs, check word)``."""
+        keep, checked = self.live(), set(self.checks)
+        places = {}
+        counts = {"f": 0, "i": 0, "c": 0}
+        for p in varying:
+            bank = _bank(self.scalar_kinds[p])
+            places[p] = (bank, counts[bank])
+            counts[bank] += 1
+
+        def program(leaves, hypers, floats, ints, complexes):
+            banks = {"f": floats, "i": ints, "c": complexes}
+            env = {}
+            bad = []
+            for i, (call, operands, slot) in enumerate(self.steps):
+                if not keep[i]:
+                    continue
+                arrays = []
+                for kind, where in operands:
+                    if kind == "slot":
+                        arrays.append(env[where] if where >= 0 else leaves[-1 - where])
+                    elif kind == "hyper":
+                        arrays.append(hypers[where])
+                    elif where in places:
+                        bank, j = places[where]
+                        number = banks[bank][j]
+                        arrays.append(number != 0 if self.scalar_kinds[where] is bool else number)
+                    else:
+                        arrays.append(_literal(self.scalar_kinds[where], constants[where]))
+                for j, out in enumerate(call.jitted(*arrays)):
+                    env[slot + j] = out
+                if i in checked:
+                    bad.append(call.check(*arrays))
+            word = jnp.stack(bad) if bad else None
+            if word is not None:
+                failed = word.any()
+                for slot, leaf in self.guards.items():
+                    env[slot] = jnp.where(failed, leaves[-1 - leaf], env[slot])
+            return tuple(env[s] for s in self.outputs), word
+
+        return program, counts
+
+
+def _bank(kind) -> str:
+    return "f" if kind is float else "c" if kind is complex else "i"
+
+
+_NUMPY_KIND = {float: np.float64, int: np.int64, bool: np.bool_, complex: np.complex128}
+
+
+def _literal(kind, value):
+    return _NUMPY_KIND[kind](value)
+
+
+class Entry:
+    """The compiled program of one signature."""
+
+    __slots__ = ("program", "donate", "device", "fixed", "varying", "constant", "executable", "lock")
+
+    def __init__(self, trace, outputs, donate, guards):
+        self.program = Program(trace, outputs, guards)
+        self.device = trace.device
+        self.donate = _useful_donations(self.program, donate)
+        self.fixed: list = list(trace.scalars)
+        self.varying: tuple[int, ...] = ()
+        self.constant: list[int] = list(range(len(self.fixed)))  # positions compiled in as constants
+        self.executable = None
+        self.lock = threading.Lock()
+
+    def compile(self) -> None:
+        prepare_compilation_cache(config.cache_dir)
+        constants = {i: self.fixed[i] for i in self.constant}
+        program, counts = self.program.function(constants, self.varying)
+        n = len(self.program.leaf_avals)
+
+        def flat(*arguments):
+            return program(arguments[:n], *arguments[n:])
+
+        avals = [a.sds for a in self.program.leaf_avals] + [
+            jax.ShapeDtypeStruct((self.program.n_hypers,), np.float64),
+            jax.ShapeDtypeStruct((counts["f"],), np.float64),
+            jax.ShapeDtypeStruct((counts["i"],), np.int64),
+            jax.ShapeDtypeStruct((counts["c"],), np.complex128),
+        ]
+        start = time.perf_counter()
+        with x64(True):
+            self.executable = compile_program(flat, avals, self.donate, devices.jax_device(self.device))
+        counters.compiles += 1
+        counters.compile_seconds += time.perf_counter() - start
+
+    def run(self, trace):
+        scalars = trace.scalars
+        with self.lock:
+            if self.executable is None:
+                self.compile()
+            elif scalars != self.fixed:
+                changed = [i for i in self.constant if scalars[i] != self.fixed[i]]
+                if changed:
+                    explain.scalars_vary(changed, self.fixed, scalars)
+                    self.varying = tuple(sorted({*self.varying, *changed}))
+                    self.constant = [i for i in self.constant if i not in changed]
+                    self.compile()
+            varying, executable = self.varying, self.executable
+        floats, ints, complexes = [], [], []
+        for i in varying:
+            kind = self.program.scalar_kinds[i]
+            (floats if kind is float else complexes if kind is complex else ints).append(scalars[i])
+        with x64(True):
+            return executable(
+                *trace.leaf_arrays,
+                np.array(trace.hypers, np.float64),
+                np.array(floats, np.float64),
+                np.array(ints, np.int64),
+                np.array(complexes, np.complex128),
+            )
+
+
+def _useful_donations(program: Program, donate) -> tuple[int, ...]:
+    """Donations XLA can use: a buffer is reused for an output of the same shape and dtype, once."""
+    free: Counter = Counter()
+    avals = {}
+    for call, _, slot in program.steps:
+        for j, a in enumerate(call.out_avals):
+            avals[slot + j] = a
+    for s in program.outputs:
+        free[avals[s]] += 1
+    chosen = []
+    for i, wanted in enumerate(donate):
+        a = program.leaf_avals[i]
+        if wanted and free[a] > 0:
+            free[a] -= 1
+            chosen.append(i)
+    return tuple(chosen)
+
+
+def run(trace, outputs: tuple[int, ...], donate: tuple[bool, ...], guards, cause: str) -> tuple:
+    """Run a trace's program.
+
+    Args:
+        outputs: the slots to return.
+        donate: per leaf, whether nobody holds its buffer any more.
+        guards: ``(output slot, leaf slot)`` pairs that keep the leaf's value should an index check fail.
+
+    Returns:
+        The output arrays, which may still be being computed, and the check word (None without index operands).
+
+    Raises:
+        RuntimeError: compilation or execution failed.
+    """
+    signature = (
+        trace.device, tuple(trace.program), tuple(trace.leaf_avals), outputs, donate, guards,
+        tuple(trace.negative_zeros), len(trace.hypers),
+    )  # fmt: skip
+    counters.flushes += 1
+    counters.calls_recorded += len(trace.calls)
+    counters.causes[cause] += 1
+    explain.flush(trace, cause)
+    with _lock:
+        entry = _entries.get(signature)
+        if entry is None:
+            explain.miss(signature, trace, _entries)
+            entry = _entries[signature] = Entry(trace, outputs, donate, guards)
+            while len(_entries) > config.max_executables:
+                _entries.popitem(last=False)
+                counters.evictions += 1
+        else:
+            counters.hits += 1
+            _entries.move_to_end(signature)
+    explain.remember(entry)
+    return entry.run(trace)
+
+
+# --- index checks --------------------------------------------------------------------------------------------------
+# XLA clamps out-of-range indices. Each program with index operands returns a word of flags, read with its results.
+
+_pending_checks: deque = deque()
+
+
+def expect(word, trace, values) -> None:
+    """Remember a check word, the calls its flags stand for, and the values that are worthless if one is set."""
+    calls = [(trace.calls[i], line) for i, line in trace.checks]
+    _pending_checks.append((word, calls, [weakref.ref(v) for v in values]))
+
+
+def _settle_first() -> None:
+    try:
+        word, calls, values = _pending_checks.popleft()
+    except IndexError:
+        return  # another thread took it
+    flags = np.asarray(word)
+    if not flags.any():
+        return
+    call, line = calls[int(flags.argmax())]
+    error = IndexError(f"{call.message} (in {call.name}, recorded at {line})")
+    for ref in values:
+        if (value := ref()) is not None:
+            value.array, value.error = None, error
+    raise error
+
+
+def poll_checks() -> None:
+    """Look at the check words of finished programs, without waiting for running ones.
+
+    Raises:
+        IndexError: naming the op and the line that recorded it.
+    """
+    while _pending_checks and _pending_checks[0][0].is_ready():
+        _settle_first()
+
+
+def settle_checks() -> None:
+    """Wait for every check word: a host read is about to hand out results.
+
+    Raises:
+        IndexError: as :func:`poll_checks`.
+    """
+    while _pending_checks:
+        _settle_first()
+
+
+def wait() -> None:
+    """Block until every device has finished what was started, and raise what the index checks found."""
+    settle_checks()
+    for device in jax.local_devices():
+        with x64(True):
+            (jax.device_put(np.zeros(()), device) + 0).block_until_ready()
+
+
+def clear() -> None:
+    """Drop every compiled program."""
+    with _lock:
+        _entries.clear()

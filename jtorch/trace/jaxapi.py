@@ -1,0 +1,58 @@
+"""Everything that depends on JAX beyond its plain array functions, so that a JAX release can be met in one file."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import jax
+from jax.extend import core as jex_core
+
+#: ``with x64(True):`` int64 and float64 are real inside the block; the process-wide flag is never touched.
+x64 = jax.enable_x64
+
+Literal = jex_core.Literal
+jaxpr_as_fun = jex_core.jaxpr_as_fun
+
+_cache_lock = threading.Lock()
+_cache_ready = False
+
+
+def prepare_compilation_cache(folder: str) -> None:
+    """Turn on XLA's persistent cache in ``folder`` (made private, mode 0700), unless the program configured one.
+
+    Called before the first compilation, not at import. A folder that cannot be made, or that belongs to somebody
+    else, is not used.
+    """
+    global _cache_ready
+    if _cache_ready:
+        return
+    with _cache_lock:
+        if _cache_ready:
+            return
+        _cache_ready = True
+        if not folder or jax.config.jax_compilation_cache_dir:
+            return
+        try:
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            status = os.stat(folder)
+            if status.st_uid != os.getuid():
+                return
+            if status.st_mode & 0o077:
+                os.chmod(folder, 0o700)
+        except OSError:
+            return
+        jax.config.update("jax_compilation_cache_dir", folder)
+        # Whole training steps of small models compile in under JAX's default threshold of a second.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+#: Per-program XLA options by platform; measured on the GPT step (see docs/decisions).
+COMPILER_OPTIONS = {"cpu": {"xla_cpu_enable_concurrency_optimized_scheduler": True}}
+
+
+def compile_program(fn, avals, donate: tuple[int, ...], device) -> object:
+    """Lower and compile ``fn`` for one device; ``donate`` are argument positions whose buffers may be reused."""
+    sharding = jax.sharding.SingleDeviceSharding(device)
+    jitted = jax.jit(fn, donate_argnums=donate, keep_unused=True, out_shardings=sharding, in_shardings=sharding)
+    return jitted.lower(*avals).compile(compiler_options=COMPILER_OPTIONS.get(device.platform))

@@ -1,0 +1,152 @@
+"""The derivative of a call, read off ``jax.vjp``.
+
+For the operands that carry gradients, ``jax.vjp`` of the call's function is traced once into a jaxpr whose results are
+the outputs and the residuals. Each residual is one of
+
+- an operand of the call: the tape saves that operand's value,
+- an output of the call: the tape saves that output's value,
+- something new: the call recorded under autograd has it as an extra output.
+
+The backward call takes the residuals and the output gradients. So nothing is computed twice across a flush, and
+inside one trace XLA merges the rest.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from ..ops import backend
+from .call import Call
+from .jaxapi import Literal, jaxpr_as_fun, x64
+
+
+class Linearization:
+    """A call together with what its backward needs, for one choice of differentiable operands.
+
+    Attributes:
+        operands: positions of the differentiable operands.
+        outputs: positions of the outputs that carry gradients.
+        forward: the call to record: the original, or one with the new residuals as extra outputs.
+        saved: per residual ``("in", i)``, ``("out", i)`` (extra outputs count on from the call's own) .
+        has_new: whether any residual is neither operand nor output.
+    """
+
+    __slots__ = ("call", "operands", "outputs", "forward", "saved", "has_new", "_treedef", "_constants", "_backward",
+                 "_from_inputs")  # fmt: skip
+
+    def __init__(self, call: Call, mask: tuple[bool, ...]):
+        self.call = call
+        self.operands = tuple(i for i, m in enumerate(mask) if m and call.in_avals[i].is_float)
+        self.outputs = tuple(i for i, a in enumerate(call.out_avals) if a.is_float)
+        self._backward, self._from_inputs = {}, {}
+        with x64(True):
+            closed = jax.make_jaxpr(self._outputs_and_residuals)(*(a.sds for a in call.in_avals))
+        n = len(call.out_avals)
+        jaxpr = closed.jaxpr
+        invars = {v: i for i, v in enumerate(jaxpr.invars)}
+        outvars = {}
+        for i, v in enumerate(jaxpr.outvars[:n]):
+            if not isinstance(v, Literal):
+                outvars.setdefault(v, i)
+        self.saved, self._constants, extra = [], {}, []
+        for k, v in enumerate(jaxpr.outvars[n:]):
+            if isinstance(v, Literal):
+                self._constants[k] = v.val
+                self.saved.append(None)
+            elif v in invars:
+                self.saved.append(("in", invars[v]))
+            elif v in outvars:
+                self.saved.append(("out", outvars[v]))
+            else:
+                outvars[v] = n + len(extra)
+                self.saved.append(("out", n + len(extra)))
+                extra.append(n + k)
+        self.has_new = bool(extra)
+        self.forward = call
+        if extra:
+            program = jaxpr_as_fun(closed)
+
+            def forward(*arrays):
+                results = program(*arrays)
+                return tuple(results[:n]) + tuple(results[i] for i in extra)
+
+            self.forward = Call(call.name, forward, call.in_avals, call.in_kinds, call.platform, call.op, call.key)
+            self.forward.check, self.forward.message = call.check, call.message
+
+    def _vjp(self, arrays):
+        """``(all outputs, pullback of the differentiable ones)`` of the call at ``arrays``."""
+
+        def primal(*active):
+            merged = list(arrays)
+            for i, x in zip(self.operands, active, strict=True):
+                merged[i] = x
+            out = self.call.fn(*merged)
+            out = tuple(out) if isinstance(out, (tuple, list)) else (out,)
+            return tuple(out[i] for i in self.outputs), out
+
+        with backend.using(self.call.platform):
+            _, pullback, out = jax.vjp(primal, *(arrays[i] for i in self.operands), has_aux=True)
+        return out, pullback
+
+    def _outputs_and_residuals(self, *arrays):
+        out, pullback = self._vjp(arrays)
+        residuals, self._treedef = jax.tree.flatten(pullback)
+        return (*out, *residuals)
+
+    def _cotangents(self, given: tuple[bool, ...], grads):
+        it = iter(grads)
+        return tuple(
+            next(it) if g else jnp.zeros(self.call.out_avals[i].shape, self.call.out_avals[i].dtype.np)
+            for g, i in zip(given, self.outputs, strict=True)
+        )
+
+    def backward(self, given: tuple[bool, ...]) -> Call:
+        """The call from (residuals, the output gradients that are ``given``) to the operands' gradients."""
+        found = self._backward.get(given)
+        if found is None:
+            avals = [
+                self.call.in_avals[i] if kind == "in" else self.forward.out_avals[i]
+                for kind, i in filter(None, self.saved)
+            ]
+            count = len(avals)
+            avals += [self.call.out_avals[i] for g, i in zip(given, self.outputs, strict=True) if g]
+            in_kinds = [
+                self.call.in_kinds[s[1]] if s[0] == "in" else None for s in self.saved if s is not None
+            ] + [None] * (len(avals) - count)
+
+            def backward(*arrays):
+                it = iter(arrays[:count])
+                residuals = [self._constants[k] if s is None else next(it) for k, s in enumerate(self.saved)]
+                pullback = jax.tree.unflatten(self._treedef, residuals)
+                return pullback(self._cotangents(given, arrays[count:]))
+
+            found = Call(f"{self.call.name}.backward", backward, avals, in_kinds, self.call.platform)
+            self._backward[given] = found
+        return found
+
+    def from_inputs(self, given: tuple[bool, ...]) -> Call:
+        """As :meth:`backward`, from the operands themselves: what double backward differentiates through."""
+        found = self._from_inputs.get(given)
+        if found is None:
+            count = len(self.call.in_avals)
+            grads = [self.call.out_avals[i] for g, i in zip(given, self.outputs, strict=True) if g]
+
+            def backward(*arrays):
+                _, pullback = self._vjp(arrays[:count])
+                return pullback(self._cotangents(given, arrays[count:]))
+
+            found = Call(
+                f"{self.call.name}.backward", backward, (*self.call.in_avals, *grads),
+                (*self.call.in_kinds, *(None for _ in grads)), self.call.platform,
+            )  # fmt: skip
+            self._from_inputs[given] = found
+        return found
+
+
+def linearize(call: Call, mask: tuple[bool, ...]) -> Linearization:
+    """The (memoised) linearization of ``call`` for operands that require gradients where ``mask`` is true."""
+    found = call.linearizations.get(mask)
+    if found is None:
+        found = call.linearizations.setdefault(mask, Linearization(call, mask))
+    return found

@@ -1,0 +1,218 @@
+"""The trace: a flat list of calls per thread and device, and the one place that decides when it runs.
+
+Recording appends integers: the call's id, then the slot of each array operand (outputs of calls count up from 0,
+leaves count down from -1). Python numbers go to a list of their own. Nothing is run, hashed deeply or walked.
+
+When a trace is flushed
+    - a value is needed (``item``, ``numpy``, ``bool``, ``print``);
+    - ``optimizer.step()`` returns, so that the device works while Python records the next step;
+    - ``backward()`` returns, once the program has been seen to accumulate gradients over several backwards per step:
+      a step then does not grow with the number of micro-batches;
+    - it holds ``config.max_trace`` calls, or on ``jtorch.sync()``.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+
+from .. import config, errors
+from ..devices import device as Device
+from . import executor
+from .aval import Hyper
+from .call import Call
+from .value import Value, pinned
+
+
+class _ThreadState(threading.local):
+    def __init__(self):
+        self.traces: dict[Device, Trace] = {}
+        self.backwards_since_step = 0
+        self.accumulates = False
+
+
+_state = _ThreadState()
+
+
+class Trace:
+    """Calls recorded on one thread for one device since the last flush."""
+
+    __slots__ = (
+        "device", "lock", "closed", "calls", "program", "n_slots", "refs", "scalars", "hypers", "leaf_arrays",
+        "leaf_refs", "leaf_avals", "checks", "written", "owner", "negative_zeros",
+    )  # fmt: skip
+
+    def __init__(self, device: Device, owner: dict):
+        self.device, self.owner = device, owner
+        self.lock = threading.RLock()
+        self.closed = False
+        self.calls: list[Call] = []
+        self.program: list[int] = []
+        self.n_slots = 0
+        self.refs: list[weakref.ref] = []
+        self.scalars: list = []
+        self.negative_zeros: list[int] = []
+        self.hypers: list[float] = []
+        self.leaf_arrays: list = []
+        self.leaf_refs: list[weakref.ref] = []
+        self.leaf_avals: list[int] = []
+        self.checks: list[tuple[int, str]] = []  # (index of a call with index operands, the user's line)
+        self.written: list = []  # (weakref to a storage, its value before this trace wrote it)
+
+    def leaf(self, value: Value) -> int:
+        """The slot of a value that is not an output of this trace."""
+        if value.array is None:
+            value.concrete("a value recorded by another thread or device is needed")
+        elif value.trace is not None and not value.trace.closed:
+            value.pin()  # another thread's pending trace reads this buffer too: neither may donate it
+        self.leaf_arrays.append(value.array)
+        self.leaf_refs.append(weakref.ref(value))
+        self.leaf_avals.append(value.aval.id)
+        value.trace, value.slot = self, -len(self.leaf_arrays)
+        return value.slot
+
+    def append(self, call: Call, operands) -> list[Value]:
+        """Record ``call`` on flat operands (Values and Python numbers) and return its pending results."""
+        program = self.program
+        program.append(call.id)
+        for kind, operand in zip(call.in_kinds, operands, strict=True):
+            if kind is None:
+                program.append(operand.slot if operand.trace is self else self.leaf(operand))
+            elif kind is Hyper:
+                self.hypers.append(float(operand))
+            else:
+                if operand == 0 and str(operand)[0] == "-":
+                    self.negative_zeros.append(len(self.scalars))  # equal to 0.0, and another number
+                self.scalars.append(operand)
+        if call.check is not None:
+            self.checks.append((len(self.calls), errors.user_line()))
+        self.calls.append(call)
+        out = []
+        slot, refs, dev = self.n_slots, self.refs, self.device
+        for a in call.out_avals:
+            value = Value(a, dev)
+            value.trace, value.slot = self, slot
+            refs.append(weakref.ref(value))
+            out.append(value)
+            slot += 1
+        self.n_slots = slot
+        return out
+
+    def flush(self, cause: str) -> None:
+        """Compile (or find) and start this trace's program, and resolve every value something still holds."""
+        with self.lock:
+            if self.closed:
+                return
+            self.closed = True
+            if self.owner.get(self.device) is self:
+                del self.owner[self.device]
+            alive = [(i, v) for i, r in enumerate(self.refs) if (v := r()) is not None]
+            try:
+                if alive:
+                    donate = tuple(
+                        r() is None and not pinned(a) for r, a in zip(self.leaf_refs, self.leaf_arrays, strict=True)
+                    )
+                    guards = self._guards() if self.checks else ()
+                    outputs, word = executor.run(self, tuple(i for i, _ in alive), donate, guards, cause)
+                    for (_, value), array in zip(alive, outputs, strict=True):
+                        value.array, value.trace = array, None
+                    if word is not None:
+                        guarded = {slot for slot, _ in guards}
+                        executor.expect(word, self, [v for slot, v in alive if slot not in guarded])
+            except Exception as error:
+                self._fail(alive, error)
+                raise
+            finally:
+                for name in ("calls", "program", "refs", "scalars", "hypers", "leaf_arrays", "leaf_refs", "written"):
+                    setattr(self, name, [])
+
+    def _guards(self) -> tuple[tuple[int, int], ...]:
+        """``(output slot, leaf slot)`` of storages this trace rewrites: they keep the leaf if an index check fails."""
+        found = {}
+        for storage_ref, before in self.written:
+            storage = storage_ref()
+            if storage is not None and isinstance(before, int) and storage.value.trace is self:
+                found[storage.value.slot] = before
+        return tuple(sorted((slot, leaf) for slot, leaf in found.items() if slot >= 0))
+
+    def _fail(self, alive, error: Exception) -> None:
+        """Give every value of this trace the error, and written storages their last good value where there is one."""
+        for storage_ref, before in self.written:
+            storage = storage_ref()
+            if storage is None or storage.value.trace is not self:
+                continue
+            if isinstance(before, int):  # a leaf of this trace, whose owner is gone
+                array = self.leaf_arrays[-1 - before]
+                if not getattr(array, "is_deleted", lambda: False)():
+                    storage.value = Value(storage.value.aval, self.device, array)
+            elif (value := before()) is not None:
+                storage.value = value
+        for _, value in alive:
+            value.error, value.trace = error, None
+
+
+def record(call: Call, operands, device: Device) -> list[Value]:
+    """Append a call to this thread's trace for ``device``; results are pending Values.
+
+    On the meta device nothing is recorded: the results are avals without data.
+    """
+    traces = _state.traces
+    trace = traces.get(device)
+    if trace is None:
+        if device.type == "meta":
+            return [Value(a, device) for a in call.out_avals]
+        trace = traces[device] = Trace(device, traces)
+    with trace.lock:
+        if not trace.closed:
+            out = trace.append(call, operands)
+            if len(trace.calls) >= config.max_trace:
+                trace.flush(f"trace length {config.max_trace}")
+            return out
+    return record(call, operands, device)  # another thread flushed it just now
+
+
+def note_write(storage, before: Value) -> None:
+    """A storage is about to be rebound from ``before``: remember it, should the trace fail."""
+    trace = _state.traces.get(before.device)
+    if trace is None:
+        return
+    if before.trace is trace:
+        if before.slot < 0:
+            trace.written.append((weakref.ref(storage), before.slot))
+    elif before.array is not None:
+        trace.written.append((weakref.ref(storage), weakref.ref(before)))
+
+
+def flush_all(cause: str) -> None:
+    """Flush this thread's pending traces on every device.
+
+    Raises:
+        IndexError: an index operand of something that ran before was out of range.
+    """
+    executor.poll_checks()
+    for trace in list(_state.traces.values()):
+        trace.flush(cause)
+
+
+def step_boundary() -> None:
+    """An optimizer finished a step: start what was recorded, without waiting for it."""
+    _state.backwards_since_step = 0
+    flush_all("optimizer.step()")
+
+
+def backward_boundary(accumulated: bool) -> None:
+    """A ``backward()`` finished; ``accumulated`` tells that it added to gradients a former one had left."""
+    if accumulated:
+        _state.accumulates = True
+    if _state.accumulates:
+        flush_all("backward() of a program that accumulates gradients")
+
+
+def sync() -> None:
+    """Run everything recorded on this thread and wait until it is done.
+
+    Raises:
+        IndexError: an index operand was out of range in anything that ran.
+    """
+    flush_all("jtorch.sync()")
+    executor.wait()

@@ -1,0 +1,3 @@
+"""Utilities around training programs; so far :mod:`jtorch.utils.data`."""
+
+from jtorch.utils import data

@@ -1,0 +1,233 @@
+"""The loader: batches of a data set, one pass per ``for``."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
+
+from jtorch.utils.data.collate import default_collate, default_convert
+from jtorch.utils.data.dataset import Dataset, IterableDataset, fetch, fetch_collated
+from jtorch.utils.data.sampler import (
+    BatchSampler,
+    InfiniteConstantSampler,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    random_seed,
+)
+
+T_co = TypeVar("T_co", covariant=True)
+
+#: What the loader derived from them cannot follow a change.
+_FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers")
+
+
+def get_worker_info():
+    """What a worker process knows about itself; None here, because loading is in-process."""
+    return None
+
+
+class DataLoader(Generic[T_co]):
+    """Iterates over a data set in batches, in the calling process.
+
+    Args:
+        batch_size: samples per batch; None hands out single samples, not collated.
+        shuffle: a new random order at each pass.
+        sampler, batch_sampler: own orders, of indices or of lists of indices.
+        collate_fn: makes a batch of a list of samples (default: :func:`default_collate`).
+        drop_last: leave out a shorter last batch.
+        generator: source of the random order and of each pass's base seed; default: the default generator.
+        pin_memory, pin_memory_device, in_order: accepted; there is nothing to do in-process.
+        num_workers, prefetch_factor, persistent_workers, multiprocessing_context, worker_init_fn: must be the defaults
+            (``worker_init_fn`` is kept and not called), until worker processes exist.
+
+    Raises:
+        ValueError: options that exclude each other.
+        NotImplementedError: ``num_workers`` > 0.
+    """
+
+    _initialized = False
+
+    def __init__(
+        self,
+        dataset: Dataset[T_co],
+        batch_size: int | None = 1,
+        shuffle: bool | None = None,
+        sampler: Sampler | Iterable | None = None,
+        batch_sampler: Sampler[list] | Iterable[list] | None = None,
+        num_workers: int = 0,
+        collate_fn: Callable | None = None,
+        pin_memory: bool = False,
+        drop_last: bool = False,
+        timeout: float = 0,
+        worker_init_fn: Callable[[int], None] | None = None,
+        multiprocessing_context=None,
+        generator=None,
+        *,
+        prefetch_factor: int | None = None,
+        persistent_workers: bool = False,
+        pin_memory_device: str = "",
+        in_order: bool = True,
+    ):
+        _check_worker_options(num_workers, timeout, prefetch_factor, persistent_workers, multiprocessing_context)
+        iterable = isinstance(dataset, IterableDataset)
+        if iterable:
+            if shuffle not in (False, None):
+                raise ValueError(
+                    f"DataLoader with IterableDataset: expected unspecified shuffle option, but got shuffle={shuffle}"
+                )
+            for name, given in (("sampler", sampler), ("batch_sampler", batch_sampler)):
+                if given is not None:
+                    raise ValueError(
+                        f"DataLoader with IterableDataset: expected unspecified {name} option, but got {name}={given}"
+                    )
+        if sampler is not None and shuffle:
+            raise ValueError("sampler option is mutually exclusive with shuffle")
+        if batch_sampler is not None:
+            if batch_size != 1 or shuffle or sampler is not None or drop_last:
+                raise ValueError(
+                    "batch_sampler option is mutually exclusive with batch_size, shuffle, sampler, and drop_last"
+                )
+            batch_size = None
+        elif batch_size is None and drop_last:
+            raise ValueError(
+                "batch_size=None option disables auto-batching and is mutually exclusive with drop_last"
+            )
+        if sampler is None:
+            if iterable:
+                sampler = InfiniteConstantSampler()
+            else:
+                sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
+        if batch_size is not None:
+            batch_sampler = BatchSampler(sampler, batch_size, drop_last)
+        if collate_fn is None:
+            collate_fn = default_convert if batch_sampler is None else default_collate
+
+        self.dataset = dataset
+        self.batch_size, self.drop_last = batch_size, drop_last
+        self.sampler, self.batch_sampler = sampler, batch_sampler
+        self.generator, self.collate_fn = generator, collate_fn
+        self.num_workers, self.timeout, self.worker_init_fn = num_workers, timeout, worker_init_fn
+        self.prefetch_factor, self.persistent_workers = prefetch_factor, persistent_workers
+        self.multiprocessing_context = multiprocessing_context
+        self.pin_memory, self.pin_memory_device, self.in_order = pin_memory, pin_memory_device, in_order
+        self._initialized = True
+
+    def __setattr__(self, name, value):
+        if self._initialized and name in _FIXED:
+            raise ValueError(f"{name} attribute should not be set after {type(self).__name__} is initialized")
+        super().__setattr__(name, value)
+
+    @property
+    def batched(self) -> bool:
+        """Whether samples are collated into batches."""
+        return self.batch_sampler is not None
+
+    def __iter__(self) -> Iterator:
+        # Drawn at every pass, used or not: shuffles and whatever the program draws next depend on it.
+        base_seed = random_seed(self.generator)
+        if isinstance(self.dataset, IterableDataset):
+            return _StreamIterator(self, base_seed)
+        return _IndexedIterator(self, base_seed)
+
+    def __len__(self) -> int:
+        """The number of batches.
+
+        Raises:
+            TypeError: an :class:`IterableDataset` without ``__len__``.
+        """
+        if not isinstance(self.dataset, IterableDataset):
+            return len(self.batch_sampler if self.batched else self.sampler)
+        length = len(self.dataset)
+        if self.batch_size is None:
+            return length
+        return length // self.batch_size if self.drop_last else -(-length // self.batch_size)
+
+
+def _check_worker_options(num_workers, timeout, prefetch_factor, persistent_workers, multiprocessing_context) -> None:
+    if num_workers < 0:
+        raise ValueError(
+            "num_workers option should be non-negative; use num_workers=0 to disable multiprocessing."
+        )
+    if num_workers > 0:
+        raise NotImplementedError(
+            f"DataLoader worker processes are not implemented yet: got num_workers={num_workers}. "
+            "Use num_workers=0, which loads in the main process, in the same order."
+        )
+    if timeout < 0:
+        raise ValueError("timeout option should be non-negative")
+    if timeout > 0:
+        raise ValueError(f"timeout is for worker processes (num_workers > 0), but got timeout={timeout}")
+    if prefetch_factor is not None:
+        raise ValueError(
+            "prefetch_factor option could only be specified in multiprocessing."
+            "let num_workers > 0 to enable multiprocessing, otherwise set prefetch_factor to None."
+        )
+    if persistent_workers:
+        raise ValueError("persistent_workers option needs num_workers > 0")
+    if multiprocessing_context is not None:
+        raise ValueError(
+            "multiprocessing_context can only be used with multi-process loading (num_workers > 0), but got "
+            f"num_workers={num_workers}"
+        )
+
+
+class _LoaderIterator:
+    """One pass over a loader."""
+
+    def __init__(self, loader: DataLoader, base_seed: int):
+        self._loader, self._dataset = loader, loader.dataset
+        self._collate_fn = loader.collate_fn
+        self._base_seed = base_seed
+
+    def __iter__(self):
+        return self
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+
+class _IndexedIterator(_LoaderIterator):
+    """Batches by index. The sampler is advanced one batch at a time, because it may draw as it goes."""
+
+    def __init__(self, loader: DataLoader, base_seed: int):
+        super().__init__(loader, base_seed)
+        self._indices = iter(loader.batch_sampler if loader.batched else loader.sampler)
+
+    def __next__(self):
+        index = next(self._indices)
+        if not self._loader.batched:
+            return self._collate_fn(self._dataset[index])
+        if self._collate_fn is default_collate:
+            batch = fetch_collated(self._dataset, index)
+            if batch is not None:
+                return batch
+        return self._collate_fn(fetch(self._dataset, index))
+
+
+class _StreamIterator(_LoaderIterator):
+    """Batches from a stream, cut as they come."""
+
+    def __init__(self, loader: DataLoader, base_seed: int):
+        super().__init__(loader, base_seed)
+        self._stream = iter(self._dataset)
+        self._yielded = 0
+        self._announced = len(loader) if hasattr(self._dataset, "__len__") else None
+
+    def __next__(self):
+        if self._loader.batched:
+            samples = list(itertools.islice(self._stream, self._loader.batch_size))
+            if not samples or (self._loader.drop_last and len(samples) < self._loader.batch_size):
+                raise StopIteration
+        else:
+            samples = next(self._stream)
+        self._yielded += 1
+        if self._announced is not None and self._yielded > self._announced:
+            warnings.warn(
+                f"Length of IterableDataset {self._dataset} was reported to be {self._announced} (when accessing "
+                f"len(dataloader)), but {self._yielded} samples have been fetched.",
+                stacklevel=2,
+            )
+        return self._collate_fn(samples)
