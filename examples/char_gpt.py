@@ -1,6 +1,6 @@
 """A small GPT that learns to write Python, from the standard library's own source.
 
-    python examples/char_gpt.py
+python examples/char_gpt.py
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """A character LSTM on the standard library's own source, trained by truncated backpropagation through time.
 
-    python examples/char_lstm.py
+python examples/char_lstm.py
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """A small CNN on scikit-learn's handwritten digits: 98 % of the test images right, in under two minutes on a CPU.
 
-    python examples/digits_cnn.py
+python examples/digits_cnn.py
 """
 
 import argparse

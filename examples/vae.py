@@ -1,6 +1,6 @@
 """A variational autoencoder on scikit-learn's digits; prints a few digits of its own invention.
 
-    python examples/vae.py
+python examples/vae.py
 """
 
 import argparse

@@ -33,11 +33,42 @@ from .tensor.layout import (
     sparse_csr,
     strided,
 )
-from .tensor.random import Generator, default_generator as _default_generator
+from .tensor.random import Generator
 from .trace.recorder import sync
+
+from math import e, inf, nan, pi
+
+from . import backends, cuda, debug, linalg, special, version
+from .functions.legacy import TYPES as _types
+from .limits import finfo, iinfo
+from .switches import (
+    are_deterministic_algorithms_enabled,
+    get_float32_matmul_precision,
+    get_num_interop_threads,
+    get_num_threads,
+    is_deterministic_algorithms_warn_only_enabled,
+    set_float32_matmul_precision,
+    set_num_interop_threads,
+    set_num_threads,
+    use_deterministic_algorithms,
+)
+from .serialization import load, save
+from .tensor.printing import get_printoptions, set_printoptions
+
+
+newaxis = None
 
 for _d in _dtypes.ALL:
     globals()[_d.name] = _d
 globals().update(_dtypes.ALIASES)
 for _name, _function in _export.functions("torch").items():
     globals()[_name] = _function
+globals().update(_types)
+
+
+def __getattr__(name):
+    if name == "default_generator":  # made on first use: importing seeds nothing
+        from .tensor.random import default_generator as default
+
+        return default()
+    raise AttributeError(f"module 'jtorch' has no attribute {name!r}")

@@ -2,9 +2,13 @@
 
 import copy
 import hashlib
+import os
 import pickle
+import subprocess
+import sys
 import threading
 import warnings
+from fractions import Fraction
 
 import ml_dtypes
 import numpy as np
@@ -116,7 +120,7 @@ def test_seed_is_fresh():
 def test_scalar_doubles_leave_the_engine_behind_the_last_one_used():
     for used in (0, 1, 15, 16, 17, 100):
         ahead, plain = HostStream(3), HostStream(3)
-        with ahead.scalar_doubles() as draw:
+        with ahead.scalar_doubles(100) as draw:
             values = [draw() for _ in range(used)]
         assert values == plain.doubles(used).tolist()
         assert ahead.get_state().tobytes() == plain.get_state().tobytes()
@@ -182,7 +186,7 @@ def test_the_cached_normal_survives_other_draws_but_not_a_seed(torch):
 
 
 def test_many_normals(torch):
-    """2**22 pairs are a quarter of all inputs there are of the float32 kernel's log and sin/cos."""
+    """2**19 pairs, of the 2**24 inputs there are of the float32 kernel's log and sin/cos."""
     generator, stream = pair(torch, 11)
     check(torch, torch.randn(1 << 20, generator=generator), samplers.normal(stream, 1 << 20), generator, stream)
 
@@ -332,8 +336,8 @@ def test_multinomial(torch, dtype):
         expected = torch.multinomial(w, k, replacement, generator=generator)
         got = samplers.multinomial(stream, mine, k, replacement)
         if dtype in (np.float16, BF16) and not replacement and k > 1:  # ties: the order within one is not PyTorch's
-            scores = np.sort(expected.numpy()), np.sort(got)
-            assert (scores[0] == scores[1]).mean() > 0.9
+            agree = [len(set(a) & set(b)) for a, b in zip(np.atleast_2d(expected), np.atleast_2d(got), strict=True)]
+            assert sum(agree) >= 0.8 * got.size
             assert generator.get_state().numpy().tobytes() == stream.get_state().tobytes()
         else:
             check(torch, expected, got, generator, stream)
@@ -355,7 +359,11 @@ def test_gamma_and_dirichlet(torch, dtype):
     check(torch, expected, samplers.standard_gamma(stream, alpha.numpy()), generator, stream)
     alpha = alpha[:, 2:].contiguous()
     expected = torch._sample_dirichlet(alpha, generator=generator)
-    check(torch, expected, samplers.dirichlet(stream, alpha.numpy()), generator, stream)
+    got = samplers.dirichlet(stream, alpha.numpy())
+    if dtype == np.float64:  # the order of the sum over the categories is not PyTorch's
+        np.testing.assert_allclose(got, expected.numpy(), rtol=1e-15)
+        expected = torch.from_numpy(got)
+    check(torch, expected, got, generator, stream)
 
 
 def test_gumbel_and_rrelu(torch):
@@ -414,8 +422,6 @@ def test_fused_multiply_add_is_rounded_once():
         assert exact.fma64(a, b, c).tolist() == expected
     a32 = rng.random(5000).astype(np.float32)
     b, c = float(np.float32(1e-3)), float(np.float32(3.1))
-    from fractions import Fraction
-
     got = exact.fma32(a32, b, c)
     for v, w in zip(a32.tolist()[:500], got[:500], strict=True):
         true = Fraction(v) * Fraction(b) + Fraction(c)
@@ -425,16 +431,13 @@ def test_fused_multiply_add_is_rounded_once():
 
 def test_default_capability(torch, tmp_path, monkeypatch):
     """The build for x86 without AVX2, run in a process of its own."""
-    import subprocess
-    import sys
-
     script = (
         "import torch; torch.manual_seed(4)\n"
         "assert torch.backends.cpu.get_cpu_capability() == 'DEFAULT'\n"
         "torch.save([torch.randn(1000), torch.empty(1000).uniform_(-0.1, 0.3), torch.empty(9).normal_(1, 3).double(),\n"
         "            torch.randn(100).double().normal_(2, 3)], r'" + str(tmp_path / "values.pt") + "')\n"
     )
-    environment = {**__import__("os").environ, "ATEN_CPU_CAPABILITY": "default"}
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": "default"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     if "get_cpu_capability() == 'DEFAULT'" in done.stderr:
         pytest.skip("this PyTorch build has one capability only")
@@ -469,13 +472,13 @@ def test_golden_values():
 @pytest.mark.skipif(capability.capability() != "avx2", reason="the digests are of the AVX2 build's rounding")
 def test_golden_digests():
     stream = HostStream(2**40 + 17)
-    assert digest(samplers.uniform(stream, 1000, -0.3, 0.2)) == "GOLDEN0"
-    assert digest(samplers.normal(stream, 1007)) == "GOLDEN1"
-    assert digest(samplers.normal(stream, 13, 1, 2, dtype=BF16)) == "GOLDEN2"
-    assert digest(samplers.bernoulli_mask(stream, 3000, 0.9)) == "GOLDEN3"
-    assert digest(samplers.randperm(stream, 1000), samplers.random_(stream, 10)) == "GOLDEN4"
-    assert digest(samplers.exponential(stream, 500, 2.0)) == "GOLDEN5"
-    assert digest(stream.get_state()) == "GOLDEN6"
+    assert digest(samplers.uniform(stream, 1000, -0.3, 0.2)) == "d6987df93552829b"
+    assert digest(samplers.normal(stream, 1007)) == "7ec26d88550bb326"
+    assert digest(samplers.normal(stream, 13, 1, 2, dtype=BF16)) == "3c2892d976e96fc7"
+    assert digest(samplers.bernoulli_mask(stream, 3000, 0.9)) == "136b45e73ae7df1d"
+    assert digest(samplers.randperm(stream, 1000), samplers.random_(stream, 10)) == "d16bf3f0e5be1b5e"
+    assert digest(samplers.exponential(stream, 500, 2.0)) == "2214bd3838f382a5"
+    assert digest(stream.get_state()) == "dadf76ce531a2c9c"
 
 
 def test_parameters_are_checked():
@@ -491,7 +494,7 @@ def test_parameters_are_checked():
         (lambda: samplers.cauchy(stream, 4, 0, 0), "cauchy_ expects sigma > 0.0, but found sigma=0"),
         (lambda: samplers.bernoulli(stream, 4, 1.5), r"bernoulli_ expects p to be in \[0, 1\], but got p=1.5"),
         (lambda: samplers.randperm(stream, -1), "negative dimension -1"),
-        (lambda: samplers.multinomial(stream, np.ones(3, int), 1), "supports floating-point dtypes for input, got: Long"),
+        (lambda: samplers.multinomial(stream, np.ones(3, int), 1), "floating-point dtypes for input, got: Long"),
         (lambda: samplers.multinomial(stream, np.ones(3), 4), "cannot sample n_sample > prob_dist.size"),
         (lambda: samplers.multinomial(stream, np.zeros(3), 2), "sum of probabilities <= 0"),
         (lambda: samplers.multinomial(stream, np.array([1, np.nan]), 1), "contains either `inf`, `nan` or element < 0"),
@@ -506,10 +509,8 @@ def test_parameters_are_checked():
 def test_capability_is_one_of_three(monkeypatch):
     assert capability.capability() in ("avx2", "default", "other")
     k = np.arange(32, dtype=np.int32) * 500_000
-    quick, plain = np.empty(32, np.float32), np.empty(32, np.float32)
-    box_muller.box_muller(k, quick)
+    quick = box_muller.box_muller(k)
     monkeypatch.setattr(capability, "capability", lambda: "default")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        box_muller.box_muller(k, plain)
-    assert np.allclose(quick, plain, atol=3e-6)
+        assert np.allclose(quick, box_muller.box_muller(k), atol=3e-6)

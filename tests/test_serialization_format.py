@@ -473,6 +473,21 @@ def test_damaged_pickles_raise_only_what_is_documented(data):
         pass
 
 
+@settings(deadline=None, max_examples=200)
+@given(st.data(), st.booleans())
+def test_damaged_files_raise_only_what_is_documented(data, zipped):
+    buffer = io.BytesIO()
+    state = {"w": fake(np.ones((2, 3), np.float32)), "n": [1, 2.5, "x"], "s": Size([1])}
+    js.save(state, buffer, _use_new_zipfile_serialization=zipped)
+    whole = bytearray(buffer.getvalue())
+    for _ in range(data.draw(st.integers(1, 4))):
+        whole[data.draw(st.integers(4, len(whole) - 1))] = data.draw(st.sampled_from([0, 1, 255]) | st.integers(0, 255))
+    try:
+        js.load(io.BytesIO(bytes(whole)))
+    except (pickle.UnpicklingError, EOFError, RuntimeError):
+        pass
+
+
 @pytest.mark.parametrize(
     "geometry,error",
     [

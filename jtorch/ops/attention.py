@@ -108,8 +108,8 @@ def _sdpa(
     """``softmax(scale q kᵀ + mask) v`` for ``(..., L, E)``, ``(..., S, E)``, ``(..., S, Ev)``: ``(..., L, Ev)``.
 
     ``scale`` defaults to ``1 / √E``. A boolean mask is true where a position takes part; a floating one is added to the
-    scores; the causal one keeps ``column <= row``. ``dropout_mask`` ``(..., L, S)`` keeps probabilities where it is true
-    and scales them by ``dropout_scale``. With ``enable_gqa`` groups of query heads share one key and value head.
+    scores; the causal one keeps ``column <= row``. ``dropout_mask`` ``(..., L, S)`` keeps probabilities where it is
+    true and scales them by ``dropout_scale``. With ``enable_gqa`` groups of query heads share one key and value head.
 
     Raises:
         RuntimeError: dtypes or sizes differ, or a mask is given together with ``is_causal``.

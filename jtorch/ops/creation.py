@@ -100,7 +100,7 @@ def triu_indices(row: int, col: int, offset: int = 0, *, dtype):
     return _triangle_indices("triu_indices", row, col, keep, dtype)
 
 
-# --- windows -----------------------------------------------------------------------------------------------------------
+# --- windows -------------------------------------------------------------------------------------------------------
 
 
 def _window(length: int, periodic: bool, shape, dtype):

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import math
 import operator
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -24,7 +26,7 @@ from .view import slice_bounds, type_name
 IN_RANGE = {"mode": "promise_in_bounds", "wrap_negative_indices": False}
 
 
-# --- basic indexing, as steps ----------------------------------------------------------------------------------------
+# --- basic indexing, as steps --------------------------------------------------------------------------------------
 
 
 def parse_basic(index: tuple, shape: tuple[int, ...]) -> list[tuple[str, dict, tuple[int, ...]]]:
@@ -94,7 +96,7 @@ def parse_basic(index: tuple, shape: tuple[int, ...]) -> list[tuple[str, dict, t
     return steps
 
 
-# --- shared by reading and writing ------------------------------------------------------------------------------------
+# --- shared by reading and writing ---------------------------------------------------------------------------------
 
 
 def outside(index, size: int, low: int = 0):
@@ -130,14 +132,33 @@ def flat_positions(shape: tuple[int, ...], dim: int, index):
     return at
 
 
+# JAX's own derivative would save the positions it worked out. This one saves the index as it was given, and where each
+# row takes a single element it compares instead of scattering, which fuses into whatever comes before.
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _take_along(shape, dim, x, index):
+    at = flat_positions(shape, dim, index)
+    return x.reshape(-1).at[at.reshape(-1)].get(**IN_RANGE).reshape(index.shape)
+
+
+def _take_along_bwd(shape, dim, index, g):
+    if index.shape == shape[:dim] + (1,) + shape[dim + 1 :]:
+        picked = lax.broadcasted_iota(index.dtype, shape, dim) == index
+        return jnp.where(picked, g, jnp.zeros((), g.dtype)), None
+    at = flat_positions(shape, dim, index).reshape(-1)
+    flat = jnp.zeros((math.prod(shape),), g.dtype).at[at].add(g.reshape(-1), **IN_RANGE)
+    return flat.reshape(shape), None
+
+
+_take_along.defvjp(lambda shape, dim, x, index: (_take_along(shape, dim, x, index), index), _take_along_bwd)
+
+
 def take_along(x, dim: int, index):
     """``gather`` without checks: ``x`` at ``index`` along ``dim``, the other coordinates as they are."""
     if not x.ndim:
         return jnp.broadcast_to(x, index.shape)
     if index.size == 0:
         return jnp.zeros(index.shape, x.dtype)
-    at = flat_positions(x.shape, dim, index)
-    return x.reshape(-1).at[at.reshape(-1)].get(**IN_RANGE).reshape(index.shape)
+    return _take_along(x.shape, dim, x, index)
 
 
 def out_of_bounds(dim: int, size: int, name: str = "") -> str:
@@ -149,7 +170,7 @@ def _along_size(input, dim: int) -> tuple[int, int]:
     return dim, input.shape[dim] if input.ndim else 1
 
 
-# --- along one dimension ---------------------------------------------------------------------------------------------
+# --- along one dimension -------------------------------------------------------------------------------------------
 
 
 def _check_gather(input, dim, index, sparse_grad=False):
@@ -251,13 +272,10 @@ def index_select(input: Array, dim: int, index: Array):
         if index.size != 1:
             raise RuntimeError(f"index_select(): Index to scalar can have only 1 value, got {index.size} value(s)")
         return input
-    index = index.reshape(-1).astype(position_type(input.shape[dim]))
-    if not input.size or not index.size:
-        return jnp.zeros(input.shape[:dim] + index.shape + input.shape[dim + 1 :], input.dtype)
-    return input.at[(slice(None),) * dim + (index,)].get(**IN_RANGE)
+    return _read(input.shape, (":",) * dim + ("t",), input, (index.reshape(-1),))
 
 
-# --- advanced indexing -----------------------------------------------------------------------------------------------
+# --- advanced indexing ---------------------------------------------------------------------------------------------
 
 
 def locate(shape: tuple[int, ...], spec: tuple[str, ...], indices) -> tuple[tuple[int, ...], tuple]:
@@ -310,6 +328,21 @@ def check_index(input, indices, *, spec):
     return bad, f"index is out of bounds for one of the dimensions {dims} of a tensor of size {list(input.shape)}"
 
 
+# Saves the indices as they were given, where JAX's own derivative would save the positions worked out from them.
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _read(shape, spec, input, indices):
+    merged, where = locate(shape, spec, indices)
+    return input.reshape(merged).at[key(where)].get(**IN_RANGE)
+
+
+def _read_bwd(shape, spec, indices, g):
+    merged, where = locate(shape, spec, indices)
+    return jnp.zeros(merged, g.dtype).at[key(where)].add(g, **IN_RANGE).reshape(shape), None
+
+
+_read.defvjp(lambda shape, spec, input, indices: (_read(shape, spec, input, indices), indices), _read_bwd)
+
+
 @op(name="index", namespaces=(), check=check_index)
 def index(input: Array, indices: Arrays, *, spec: tuple[str, ...]):
     """``input[spec]``, where each ``"t"`` of ``spec`` is the next of ``indices`` and each ``":"`` a whole dimension.
@@ -320,11 +353,10 @@ def index(input: Array, indices: Arrays, *, spec: tuple[str, ...]):
     Raises:
         IndexError: too many indices, index shapes that do not broadcast, or an index out of range.
     """
-    shape, where = locate(input.shape, spec, indices)
-    return input.reshape(shape).at[key(where)].get(**IN_RANGE)
+    return _read(input.shape, spec, input, indices)
 
 
-# --- masks -----------------------------------------------------------------------------------------------------------
+# --- masks ---------------------------------------------------------------------------------------------------------
 
 
 def _expect_mask(name: str, mask) -> None:

@@ -181,9 +181,17 @@ def cholesky_solve(B: Array, L: Array, upper: bool = False):
 def lstsq(A: Array, B: Array, rcond: float | None = None, *, driver: str | None = None):
     """The X of least norm that minimises ``|A X - B|``, for matrices ``A`` and ``B`` (or a vector for each ``A``).
 
-    ``residuals`` are the squared norms of the columns of ``A X - B`` (empty unless ``A`` has more rows than
-    columns), ``rank`` that of ``A``; ``singular_values`` are empty, as for PyTorch's default driver.
+    ``driver`` is ``"gelsy"`` (default), ``"gels"``, ``"gelsd"`` or ``"gelss"`` and decides, as in PyTorch, which of
+    the other results are filled: ``residuals`` (the squared norms of the columns of ``A X - B``, for more rows than
+    columns) by all but gelsy, ``rank`` by all but gels, ``singular_values`` by gelsd and gelss.
+
+    Raises:
+        RuntimeError: another driver, or sizes or dtypes that do not fit.
     """
+    if driver not in (None, "gels", "gelsy", "gelsd", "gelss"):
+        raise RuntimeError(
+            "torch.linalg.lstsq: parameter `driver` should be one of (gels, gelsy, gelsd, gelss), got " + driver
+        )
     _matrix("lstsq", A)
     _same_dtype("lstsq", A, B)
     vector = _is_vector(A, B)
@@ -193,14 +201,14 @@ def lstsq(A: Array, B: Array, rcond: float | None = None, *, driver: str | None 
             f"torch.linalg.lstsq: input.size(-2) should match other.size(-2), got {A.shape[-2]} and {target.shape[-2]}"
         )
     solution = matmul(pinv(A, rtol=rcond), target)
-    real = jnp.finfo(A.dtype).dtype
-    residuals = jnp.zeros((0,), real)
-    if A.shape[-2] > A.shape[-1]:
-        error = jnp.abs(matmul(A, solution) - target)
-        residuals = jnp.sum(error * error, -2)
-        residuals = residuals[..., 0] if vector else residuals
-    rank = matrix_rank(A, rtol=rcond)
-    return solution[..., 0] if vector else solution, residuals, rank, jnp.zeros((0,), real)
+    nothing = jnp.zeros((0,), jnp.finfo(A.dtype).dtype)
+    residuals, values = nothing, nothing
+    if driver in ("gels", "gelss", "gelsd") and A.shape[-2] > A.shape[-1]:
+        residuals = jnp.sum(jnp.square(jnp.abs(matmul(A, solution) - target)), -2)
+    if driver in ("gelss", "gelsd"):
+        values = svdvals(A)
+    rank = jnp.zeros((0,), np.int64) if driver == "gels" else matrix_rank(A, rtol=rcond)
+    return solution[..., 0] if vector else solution, residuals, rank, values
 
 
 # --- decompositions --------------------------------------------------------------------------------------------------

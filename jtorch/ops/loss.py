@@ -122,6 +122,8 @@ def huber_loss(
 ):
     """``d² / 2`` where ``d = |x - y| <= delta``, ``delta (d - delta / 2)`` elsewhere.
 
+    The mean of weighted losses divides by their number (unlike ``mse_loss``, by the sum of the weights).
+
     Raises:
         RuntimeError: ``delta`` is not positive.
     """
@@ -129,8 +131,11 @@ def huber_loss(
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     _same_size_or_warn(input, target)
     require_float("huber_cpu", input)
+    if weight is not None and weight.shape != input.shape:
+        raise ValueError("Weights and input must have the same size.")
     d = jnp.abs(input - target)
-    return _weighted(jnp.where(d <= delta, 0.5 * d * d, delta * (d - 0.5 * delta)), input, weight, reduction)
+    loss = jnp.where(d <= delta, 0.5 * d * d, delta * (d - 0.5 * delta))
+    return reduced(loss if weight is None else loss * weight, reduction)
 
 
 @op(namespaces=F, promote="default", elementwise=False, grad_name="MeanBackward0")
@@ -260,7 +265,7 @@ def cdist(
 
 @op(namespaces=("torch", "nn.functional"), method=False, out=False)
 def pdist(input: Array, p: float = 2.0):
-    """p-norm distances between the pairs of rows of ``(N, M)``, row by row of the upper triangle: ``(N (N-1) / 2,)``."""
+    """p-norm distances between the pairs of rows of ``(N, M)``, in order of the upper triangle: ``(N (N-1) / 2,)``."""
     if input.ndim != 2:
         raise RuntimeError(f"pdist only supports 2D tensors, got: {input.ndim}D")
     require_float("pdist", input)
@@ -355,7 +360,7 @@ def _rows_and_targets(name: str, input, target, target_ndim: int):
     """Unbatched operands with a batch of one in front."""
     require_float(name, input)
     if input.ndim not in (0, 1, 2):
-        raise RuntimeError(f"Expected non-empty vector or matrix with optional 0-dim batch size, but got: {size(input)}")
+        raise RuntimeError(f"Expected a vector or matrix with optional 0-dim batch size, but got: {size(input)}")
     x = input.reshape(1, -1) if input.ndim < 2 else input
     y = target.reshape((x.shape[0],) + ((x.shape[1],) if target_ndim == 2 else ()))
     return x, y
@@ -392,7 +397,7 @@ def multi_margin_loss(
     weight: Array | None = None,
     reduction: str = "mean",
 ):
-    """``Σ_{i ≠ y} w_y max(0, margin - x[y] + x[i])ᵖ / C`` with ``p`` 1 or 2; shapes ``(C,)``, ``()`` or ``(N, C)``, ``(N,)``.
+    """``Σ_{i ≠ y} w_y max(0, margin - x[y] + x[i])ᵖ / C`` with ``p`` 1 or 2, for ``(N, C)`` and ``(N,)``, or one sample.
 
     Raises:
         ValueError: ``p`` is neither 1 nor 2.

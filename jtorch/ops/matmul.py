@@ -387,7 +387,7 @@ def cross(input: Array, other: Array, dim: int | None = None):
     Raises:
         RuntimeError: the dim is not of size 3.
     """
-    x, y = same_shape(input, other)
+    x, y = input, other
     if dim is None:
         if 3 not in x.shape:
             raise RuntimeError("no dimension of size 3 in input")
@@ -402,6 +402,8 @@ def linalg_cross(input: Array, other: Array, *, dim: int = -1):
     Raises:
         RuntimeError: the dim is not of size 3.
     """
+    if input.ndim != other.ndim:
+        raise RuntimeError("linalg.cross: inputs must have the same number of dimensions.")
     m, n = (x.shape[canonical_dim(dim, x.ndim)] for x in (input, other))
     if m != 3 or n != 3:
         raise RuntimeError(f"linalg.cross: inputs dimension {dim} must have length 3. Got {m} and {n}")

@@ -42,7 +42,7 @@ def _pair(x):
 
 
 def _apply(transform, hypers, params, grads, *states):
-    """``_leaf_update`` of every parameter: all new parameters, then all new values of each state, empty ones left out."""
+    """``_leaf_update`` of every parameter: all new parameters, then all of each state; unused states are left out."""
     states = [s for s in states if s]
     new = [
         _leaf_update(transform, hypers, *leaf) for leaf in zip(params, grads, *states, strict=True)

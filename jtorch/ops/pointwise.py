@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -125,8 +126,23 @@ def log(input: Array):
 @op(promote="float")
 @in_float32
 def log2(input: Array):
-    """The logarithm to base 2."""
-    return jnp.log2(input)
+    """The logarithm to base 2, exact at the powers of 2."""
+    return jnp.log2(input) if is_complex(input) else _log2(input)
+
+
+@jax.custom_jvp
+def _log2(x):
+    # log(x) / log(2) gives 2.9999998 at 8, and its floor is 2; so split off the exponent first
+    mantissa, exponent = jnp.frexp(x)
+    low = mantissa < math.sqrt(0.5)
+    mantissa, exponent = jnp.where(low, 2 * mantissa, mantissa), jnp.where(low, exponent - 1, exponent)
+    regular = (x > 0) & (x < jnp.inf)
+    return jnp.where(regular, exponent.astype(x.dtype) + jnp.log(mantissa) * (1 / math.log(2)), jnp.log(x))
+
+
+@_log2.defjvp
+def _(primals, tangents):
+    return _log2(*primals), tangents[0] / (primals[0] * math.log(2))
 
 
 @op(promote="float")

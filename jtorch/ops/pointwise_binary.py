@@ -6,10 +6,13 @@ results follow different rules: ``true_divide`` and ``div.mode``.
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 
 from .elementwise import in_float32, is_bool, is_complex, is_integral, magnitude, refuse, same_shape
 from .registry import Array, Scalar, op
@@ -178,7 +181,7 @@ def pow(input: Array, exponent: Array):
     refuse("pow", input, when=is_bool(input))
     x, y = same_shape(input, exponent)
     if not is_integral(x):
-        return lax.pow(x, y)
+        return _pow(x, y)
     result = jnp.power(x, jnp.maximum(y, 0))
     if jnp.issubdtype(x.dtype, jnp.unsignedinteger):
         return result
@@ -186,11 +189,31 @@ def pow(input: Array, exponent: Array):
     return jnp.where(y < 0, unit, result)
 
 
+@jax.custom_jvp
+def _pow(x, y):
+    return lax.pow(x, y)
+
+
+@functools.partial(_pow.defjvp, symbolic_zeros=True)
+def _(primals, tangents):
+    # PyTorch's conventions at base 0, where the plain rule has 0 * inf: no gradient in x where y is 0, none in y
+    (x, y), (dx, dy) = primals, tangents
+    out = _pow(x, y)
+    tangent = jnp.zeros_like(out)
+    if not isinstance(dx, SymbolicZero):
+        flat = y == 0
+        slope = jnp.where(flat, 0, y * _pow(x, jnp.where(flat, 1, y - 1)))
+        tangent = slope * dx
+    if not isinstance(dy, SymbolicZero):
+        tangent = tangent + out * jnp.log(jnp.where((x == 0) & (jnp.real(y) >= 0), 1, x)) * dy
+    return out, tangent
+
+
 @op(promote="keep", inplace=True)
 def float_power(input: Array, exponent: Array):
     """``input ** exponent`` in double precision, whatever the operands' dtypes."""
     wide = np.complex128 if is_complex(input) or is_complex(exponent) else np.float64
-    return jnp.power(*same_shape(input.astype(wide), exponent.astype(wide)))
+    return _pow(*same_shape(input.astype(wide), exponent.astype(wide)))
 
 
 @op(promote="float")

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .activation import relu
-from .linear import affine, dot2d, flatten_rows
+from .linear import affine, flatten_rows, outer_sum
 from .registry import Array, op
 
 # --- shared pieces -------------------------------------------------------------------------------------------------
@@ -54,7 +54,7 @@ def _split(x, n: int):
 
 def _weight_gradient(d, x):
     """``Σ_t d_tᵀ x_t`` as one product over all steps and samples."""
-    return dot2d(flatten_rows(d), flatten_rows(x), (0, 0))
+    return outer_sum(flatten_rows(d), flatten_rows(x))
 
 
 # --- plain recurrent layer -----------------------------------------------------------------------------------------

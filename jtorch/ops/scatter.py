@@ -30,7 +30,7 @@ from .view import diagonal as get_diagonal
 from .view import put_diagonal, put_slices, slice_bounds, type_name
 from .view_strided import put_as_strided
 
-# --- writing, with PyTorch's gradients -------------------------------------------------------------------------------
+# --- writing, with PyTorch's gradients -----------------------------------------------------------------------------
 
 
 # JAX's own derivative gives the gradient to the value that won, and spends a second scatter on finding it.
@@ -144,7 +144,7 @@ def _reduce(reduce: str, base, at, src, include_self: bool):
     )
 
 
-# --- along one dimension, element by element -------------------------------------------------------------------------
+# --- along one dimension, element by element -----------------------------------------------------------------------
 
 
 def _scatter(name: str, input, dim: int, index, src, write):
@@ -231,7 +231,7 @@ def scatter_reduce(input: Array, dim: int, index: Array, src: Array, reduce: str
     )  # fmt: skip
 
 
-# --- along one dimension, whole sub-tensors --------------------------------------------------------------------------
+# --- along one dimension, whole sub-tensors ------------------------------------------------------------------------
 
 
 def _index_vector(name: str, input, dim: int, index, source=None):
@@ -327,7 +327,7 @@ def index_reduce(input: Array, dim: int, index: Array, source: Array, reduce: st
     return _reduce(reduce, input.reshape(-1), at, source.reshape(-1), include_self).reshape(input.shape)
 
 
-# --- advanced indexing -----------------------------------------------------------------------------------------------
+# --- advanced indexing ---------------------------------------------------------------------------------------------
 
 
 def _check_index_put(input, values, indices, *, spec, accumulate=False):
@@ -364,7 +364,7 @@ def index_put(input: Array, values: Array, indices: Arrays, *, spec: tuple[str, 
     return out.reshape(input.shape)
 
 
-# --- the writes of views, as functions -------------------------------------------------------------------------------
+# --- the writes of views, as functions -----------------------------------------------------------------------------
 
 
 def _expect_slice(src, shape) -> None:

@@ -403,7 +403,7 @@ def vander(x: Array, N: int | None = None, increasing: bool = False):
     return jnp.stack(columns if increasing else columns[::-1], 1)
 
 
-# --- the trapezoidal rule --------------------------------------------------------------------------------------------
+# --- the trapezoidal rule ------------------------------------------------------------------------------------------
 
 
 def _trapezoids(y, x, dx, dim: int):

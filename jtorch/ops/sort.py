@@ -6,6 +6,8 @@ gradient goes to the element that was picked.
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +18,7 @@ from .registry import Array, op
 from .shapes import canonical_dim
 from .view import type_name
 
-# --- sorting ---------------------------------------------------------------------------------------------------------
+# --- sorting -------------------------------------------------------------------------------------------------------
 
 
 def _one_nan(x):
@@ -98,7 +100,7 @@ def _top_indices(x, k: int, largest: bool):
     """The indices of the ``k`` greatest (or least) along the last dimension, in order."""
     n = x.shape[-1]
     # XLA has a selection for float32 on CPU; every other type, and a large k, is faster sorted.
-    if not (_exact_in_float32(x.dtype) and k * 8 <= n):
+    if not (_exact_in_float32(x.dtype) and 0 < k * 8 <= n):
         return lax.slice_in_dim(sorted_indices(x, x.ndim - 1, largest), 0, k, axis=x.ndim - 1)
     keys = _one_nan(x.astype(np.float32))
     if not largest:
@@ -127,7 +129,7 @@ def topk(input: Array, k: int, dim: int = -1, largest: bool = True, sorted: bool
     return take_along(input, dim, indices), indices
 
 
-# --- searching -------------------------------------------------------------------------------------------------------
+# --- searching -----------------------------------------------------------------------------------------------------
 
 
 def _search(boundaries, values, right: bool):
@@ -154,10 +156,10 @@ def _points(name: str, boundaries, values, right: bool, out_int32: bool):
                 f"tensor and input value tensor must match, but we got boundaries tensor {list(boundaries.shape)} and "
                 f"input value tensor {list(values.shape)}"
             )
-        rows = jax.vmap(lambda b, v: _search(b, v, right))(
-            boundaries.reshape(-1, boundaries.shape[-1]), values.reshape(-1, values.shape[-1])
-        )
-        found = rows.reshape(values.shape)
+        search = partial(_search, right=right)
+        for _ in boundaries.shape[:-1]:
+            search = jax.vmap(search)
+        found = search(boundaries, values)
     return found.astype(np.int32 if out_int32 else np.int64)
 
 
@@ -201,7 +203,7 @@ def searchsorted(
     return _points("searchsorted", sorted_sequence, input, right or side == "right", out_int32)
 
 
-# --- counting --------------------------------------------------------------------------------------------------------
+# --- counting ------------------------------------------------------------------------------------------------------
 
 
 @op(differentiable=False)

@@ -445,7 +445,7 @@ def select(input: Array, dim: int, index: Scalar):
     return jnp.squeeze(get_slices(input, (dim,), (index,), (1,), (1,)), dim)
 
 
-# --- diagonals: every (columns + 1)-th element of the flattened matrix ------------------------------------------------
+# --- diagonals: every (columns + 1)-th element of the flattened matrix ---------------------------------------------
 
 
 def _diagonal_layout(shape, offset: int, dim1: int, dim2: int):
@@ -463,7 +463,7 @@ def put_diagonal(base, new, offset=0, dim1=0, dim2=1):
     if not length:
         return base
     moved = jnp.moveaxis(base, (first, second), (-2, -1))
-    flat = moved.reshape((*moved.shape[:-2], -1))
+    flat = moved.reshape((*moved.shape[:-2], moved.shape[-2] * moved.shape[-1]))
     flat = put_slices(flat, new, (flat.ndim - 1,), (start,), (length,), (moved.shape[-1] + 1,))
     return jnp.moveaxis(flat.reshape(moved.shape), (-2, -1), (first, second))
 
@@ -479,6 +479,6 @@ def diagonal(input: Array, offset: int = 0, dim1: int = 0, dim2: int = 1):
     moved = jnp.moveaxis(input, (first, second), (-2, -1))
     if not length:
         return jnp.zeros((*moved.shape[:-2], 0), input.dtype)
-    flat = moved.reshape((*moved.shape[:-2], -1))
+    flat = moved.reshape((*moved.shape[:-2], moved.shape[-2] * moved.shape[-1]))
     step = moved.shape[-1] + 1
     return lax.slice_in_dim(flat, start, start + (length - 1) * step + 1, step, axis=flat.ndim - 1)

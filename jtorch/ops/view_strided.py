@@ -110,7 +110,7 @@ def as_strided(input: Array, size: Size, stride: tuple[int, ...], storage_offset
     return input.reshape(-1).at[at].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
-# --- parts of complex numbers, and other readings of the same bits ---------------------------------------------------
+# --- parts of complex numbers, and other readings of the same bits -------------------------------------------------
 
 
 def _put_real(base, new):
@@ -168,14 +168,14 @@ def _reinterpret(x, target: np.dtype):
     """``x``'s bits read as ``target``; sizes that differ multiply or divide the last dimension."""
     if jnp.iscomplexobj(x):  # XLA reinterprets neither complex numbers nor bools
         x = jnp.stack([x.real, x.imag], -1)
-        x = x.reshape((*x.shape[:-2], -1)) if x.ndim > 1 else x
+        x = x.reshape((*x.shape[:-2], 2 * x.shape[-2]))
     if x.dtype == np.bool_:
         x = x.astype(np.uint8)
     if target == np.bool_:
         return _reinterpret(x, np.dtype(np.uint8)) != 0
     if np.issubdtype(target, np.complexfloating):
         parts = _reinterpret(x, np.dtype(np.float32 if target.itemsize == 8 else np.float64))
-        parts = parts.reshape((*parts.shape[:-1], -1, 2))
+        parts = parts.reshape((*parts.shape[:-1], parts.shape[-1] // 2, 2))
         return lax.complex(parts[..., 0], parts[..., 1])
     have, want = x.dtype.itemsize, target.itemsize
     if have < want:

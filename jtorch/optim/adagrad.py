@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_lr, check_not_negative, zeros_like
+from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_lr, check_not_negative, full_like
 from jtorch.tensor import dispatch
 
 
@@ -51,17 +51,14 @@ class Adagrad(FusedOptimizer):
             "fused": fused,
         }
         super().__init__(params, defaults)
-        counts: dict = {}
         for group in self.param_groups:
+            counts: dict = {}
             for p in group["params"]:
                 self._start(p, group, counts)
 
     def _new_state(self, p, group: dict) -> dict:
         start = group["initial_accumulator_value"]
-        total = zeros_like(p)
-        if start:
-            total.fill_(complex(start, start) if p.is_complex() else start)
-        return {"sum": total}
+        return {"sum": full_like(p, complex(start, start) if p.is_complex() else start)}
 
     def _update(self, group: dict, part: Part) -> None:
         new = dispatch.call(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_lr, check_not_negative, zeros_like
+from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_lr, check_not_negative, full_like
 from jtorch.optim.optimizer import is_tensor
 from jtorch.tensor import dispatch
 
@@ -68,7 +68,7 @@ class Adam(FusedOptimizer):
 
     def _new_state(self, p, group: dict) -> dict:
         names = ("exp_avg", "exp_avg_sq") + (("max_exp_avg_sq",) if group["amsgrad"] else ())
-        return {name: zeros_like(p) for name in names}
+        return {name: full_like(p) for name in names}
 
     def _update(self, group: dict, part: Part) -> None:
         names = ("exp_avg", "exp_avg_sq") + (("max_exp_avg_sq",) if group["amsgrad"] else ())

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from jtorch import dtypes
+import numpy as np
+
 from jtorch.optim.optimizer import Optimizer, is_tensor
 from jtorch.tape.modes import enable_grad, no_grad
 from jtorch.tensor import dispatch
+from jtorch.trace.value import put
 
 
 @dataclass
@@ -25,6 +27,12 @@ class Part:
         """The step count they share."""
         return self.states[0]["step"]
 
+    def leave(self) -> None:
+        """Take a step count of their own: parameters that shared it do not step this time."""
+        step = dispatch.wrap(self.step._value())
+        for state in self.states:
+            state["step"] = step
+
     def column(self, name: str) -> tuple:
         """One entry of the states, of all parameters; empty when this group does not use it."""
         return tuple(state[name] for state in self.states) if name in self.states[0] else ()
@@ -37,8 +45,8 @@ class Part:
         for name in names:
             for tensor in self.column(name):
                 _rebind(tensor, next(results))
-        for count in results:
-            _rebind(self.step, count)
+        for new_step in results:
+            _rebind(self.step, new_step)
 
 
 def _rebind(tensor, new) -> None:
@@ -80,27 +88,36 @@ class FusedOptimizer(Optimizer):
     def _parts(self, group: dict) -> Iterator[Part]:
         parts: dict[tuple, Part] = {}
         counts: dict = {}
+        left_behind = set()
         for p in group["params"]:
             if p.grad is None:
+                left_behind.add(id(self.state.get(p, {}).get("step")))
                 continue
-            state = self.state[p]
-            fresh = not state
-            if fresh:
-                self._start(p, group, counts)
-            part = parts.setdefault((p.device, id(state.get("step")), fresh), Part(fresh=fresh))
+            fresh = not self.state.get(p)
+            state = self._start(p, group, counts) if fresh else self.state[p]
+            key = (p.device, id(state.get("step")), fresh)
+            part = parts.get(key)
+            if part is None:
+                part = parts[key] = Part(fresh=fresh)
             part.params.append(p)
             part.grads.append(p.grad)
             part.states.append(state)
-        yield from parts.values()
+        for part in parts.values():
+            if self.counts and id(part.step) in left_behind:
+                part.leave()
+            yield part
 
-    def _start(self, p, group: dict, counts: dict) -> None:
-        """Give ``p`` its state; ``counts`` holds the step count that parameters started together share, by device."""
-        state = self.state[p]
+    def _start(self, p, group: dict, counts: dict) -> dict:
+        """Make the state of ``p``. ``counts``: by device, the step count that parameters started together share."""
+        state = {}
         if self.counts:
             if p.device not in counts:
-                counts[p.device] = dispatch.concrete_zeros((), dtypes.float32, p.device)
+                counts[p.device] = count(0, p.device)
             state["step"] = counts[p.device]
         state.update(self._new_state(p, group))
+        if state:
+            self.state[p] = state
+        return state
 
     def _saved(self, param, values: dict) -> dict:
         """With a step count of the parameter's own, on the CPU, as PyTorch keeps it."""
@@ -120,17 +137,21 @@ class FusedOptimizer(Optimizer):
                     value = float(own["step"])
                     key = (value, p.device)
                     if key not in counts:
-                        counts[key] = dispatch.concrete_zeros((), dtypes.float32, p.device)
-                        counts[key].fill_(value)
+                        counts[key] = count(value, p.device)
                     own["step"] = counts[key]
 
     #: Options that files of earlier versions lack.
     _older_defaults = {"maximize": False, "foreach": None, "differentiable": False, "fused": None}
 
 
-def zeros_like(p):
-    """Zeros in the shape, dtype and place of ``p``, that exist already."""
-    return dispatch.concrete_zeros(p.shape, p.dtype, p.device)
+def full_like(p, value=0):
+    """A tensor in the shape, dtype and place of ``p`` that exists already, as recorded ones do not."""
+    return dispatch.wrap(put(np.full(tuple(p.shape), value, p.dtype.np), p.device))
+
+
+def count(value: float, device):
+    """A step count that exists already."""
+    return dispatch.wrap(put(np.array(value, np.float32), device))
 
 
 # --- checks the constructors share

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_lr, check_not_negative, zeros_like
+from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_lr, check_not_negative, full_like
 from jtorch.tensor import dispatch
 
 
@@ -70,7 +70,7 @@ class RMSprop(FusedOptimizer):
     def _new_state(self, p, group: dict) -> dict:
         # in the order PyTorch has them
         names = sorted(self._names(group), key=("square_avg", "momentum_buffer", "grad_avg").index)
-        return {name: zeros_like(p) for name in names}
+        return {name: full_like(p) for name in names}
 
     def _update(self, group: dict, part: Part) -> None:
         names = self._names(group)

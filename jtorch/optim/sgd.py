@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_lr, check_not_negative, zeros_like
+from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_lr, check_not_negative, full_like
 from jtorch.tensor import dispatch
 
 
@@ -63,7 +63,7 @@ class SGD(FusedOptimizer):
         yield from super()._parts(group)
 
     def _new_state(self, p, group: dict) -> dict:
-        return {"momentum_buffer": zeros_like(p)} if group["momentum"] != 0 else {}
+        return {"momentum_buffer": full_like(p)} if group["momentum"] != 0 else {}
 
     def _update(self, group: dict, part: Part) -> None:
         # The buffer of a first step is the gradient itself: zero times the momentum, plus the gradient undamped.

@@ -58,42 +58,30 @@ _EVEN, _1, _29, _30, _31 = (np.array(v, I32) for v in (-2, 1, 29, 30, 31))
 _SIGN = np.array(-0x80000000, I32)
 _QUADRANT_SHIFT = np.array([[2], [0]], I32)
 
-PAIRS = 4096  # pairs per step: the scratch arrays stay in the second-level cache
-
 
 class _Scratch:
+    """Working memory for ``m`` pairs."""
+
     def __init__(self, m: int):
-        self.k = np.empty((2, m), I32)
         self.i = np.empty((2, m), I32)
         self.f = np.empty((4, m), F32)
         self.poly32 = np.empty((2, m), F32)
-        self.d = np.empty((2, m))
-        self.poly, self.factor, self.term = np.empty((2, m)), np.empty((2, m)), np.empty((2, m))
-
-    def first(self, m: int) -> _Scratch:
-        """The same scratch for fewer pairs."""
-        part = object.__new__(_Scratch)
-        part.__dict__ = {name: array[:, :m] for name, array in self.__dict__.items()}
-        return part
+        self.d, self.poly, self.factor, self.term = (np.empty((2, m)) for _ in range(4))
 
 
-def box_muller(k: np.ndarray, out: np.ndarray) -> None:
-    """Fill ``out`` (float32) with standard normals from 24-bit integers ``k`` (int32); sizes are multiples of 16."""
+def box_muller(k: np.ndarray) -> np.ndarray:
+    """24-bit integers (int32, a multiple of 16) -> standard normals (float32). Best called for a block at a time."""
     transform = _vector if capability.vector_normal() else _scalar
-    groups, results = k.view(_EIGHT).reshape(-1, 2), out.view(_EIGHT).reshape(-1, 2)
-    step = PAIRS // 8
-    whole = _Scratch(min(k.size // 2, PAIRS))
-    for i in range(0, len(groups), step):
-        block = groups[i : i + step]
-        scratch = whole if len(block) * 8 == whole.k.shape[1] else whole.first(len(block) * 8)
-        u = np.ascontiguousarray(block.T).view(I32)
-        results[i : i + step] = transform(u, scratch).view(_EIGHT).T
+    u = np.ascontiguousarray(k.view(_EIGHT).reshape(-1, 2).T).view(I32)
+    result = np.ascontiguousarray(transform(u).view(_EIGHT).T)
+    return result.reshape(-1).view(F32)
 
 
-def _vector(u: np.ndarray, s: _Scratch) -> np.ndarray:
-    """(radius source, angle source) -> (radius * cos, radius * sin), rows of a (2, m) array."""
+def _vector(u: np.ndarray) -> np.ndarray:
+    """(radius source, angle source) -> (radius * cos, radius * sin), rows of a (2, m) array. Overwrites ``u``."""
+    s = _Scratch(u.shape[1])
     radius = _radius(u[0], s)
-    result = _cos_sin(u[1], s)
+    result = _cos_sin(u, s)
     result *= radius
     return result
 
@@ -142,13 +130,13 @@ def _radius(k: np.ndarray, s: _Scratch) -> np.ndarray:
     return np.sqrt(out, out=out)
 
 
-def _cos_sin(k: np.ndarray, s: _Scratch) -> np.ndarray:
-    """cos and sin of ``2 pi k 2**-24``, rows of ``s.poly32``; leaves the last row of ``s.f`` alone."""
+def _cos_sin(u: np.ndarray, s: _Scratch) -> np.ndarray:
+    """cos and sin of ``2 pi u[1] 2**-24``, rows of ``s.poly32``. Overwrites ``u``, leaves the last row of ``s.f``."""
     x, y, z = s.f[:3]
     j, swap = s.i
     p, p32, factor, term = s.poly, s.poly32, s.factor, s.term
     z64, x64 = factor
-    np.copyto(x, k, casting="same_kind")
+    np.copyto(x, u[1], casting="same_kind")
     x *= _TURN
     np.multiply(x, _FOUR_OVER_PI, out=y)
     np.copyto(j, y, casting="unsafe")  # truncates
@@ -191,7 +179,7 @@ def _cos_sin(k: np.ndarray, s: _Scratch) -> np.ndarray:
     np.bitwise_xor(bits[0], bits[1], out=difference)
     difference &= swap
     bits ^= difference
-    signs = s.k
+    signs = u
     np.add(j, _QUADRANT_SHIFT, out=signs)
     signs <<= _29
     signs &= _SIGN
@@ -199,7 +187,7 @@ def _cos_sin(k: np.ndarray, s: _Scratch) -> np.ndarray:
     return p32
 
 
-def _scalar(u: np.ndarray, s: _Scratch) -> np.ndarray:
+def _scalar(u: np.ndarray) -> np.ndarray:
     """As builds without the kernel compute it: the C library's logf, cosf, sinf (used by NumPy's complex functions)."""
     minus_u = u[0] * F32(-(2.0**-24))
     theta = ((2 * math.pi) * (u[1] * 2.0**-24)).astype(F32)

@@ -100,7 +100,7 @@ def poisson(stream: HostStream, rate: np.ndarray) -> np.ndarray:
     rates = rate.astype(np.float64).reshape(-1)
     if not (rates >= 0).all():
         raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
-    with stream.scalar_doubles() as draw:
+    with stream.scalar_doubles(rates.size) as draw:
         counts = [_poisson_large(r, draw) if r >= 10 else _poisson_small(r, draw) for r in rates.tolist()]
     return np.array(counts, F64).astype(rate.dtype).reshape(rate.shape)
 

@@ -53,7 +53,7 @@ def standard_gamma(stream: HostStream, alpha: np.ndarray) -> np.ndarray:
     """
     number = _concentrations(alpha, "gamma_cpu")
     tiny = np.finfo(number).tiny
-    with stream.scalar_doubles() as draw, np.errstate(all="ignore"):
+    with stream.scalar_doubles(alpha.size) as draw, np.errstate(all="ignore"):
         values = [max(tiny, number(_draw_gamma(a, stream, draw))) for a in alpha.reshape(-1)]
     return np.array(values, alpha.dtype).reshape(alpha.shape)
 
@@ -61,12 +61,15 @@ def standard_gamma(stream: HostStream, alpha: np.ndarray) -> np.ndarray:
 def dirichlet(stream: HostStream, alpha: np.ndarray) -> np.ndarray:
     """Points of the simplex with concentrations ``alpha`` along the last axis.
 
+    The gamma variables are PyTorch's; their sum is added up in NumPy's order, so float64 results of five and more
+    categories may differ from PyTorch's in the last bits (as PyTorch's do between processors).
+
     Raises:
         NotImplementedError: the type is not float32 or float64.
     """
     number = _concentrations(alpha, "dirichlet")
     tiny = np.finfo(np.float64).tiny
-    with stream.scalar_doubles() as draw, np.errstate(all="ignore"):
+    with stream.scalar_doubles(alpha.size) as draw, np.errstate(all="ignore"):
         values = [max(tiny, _draw_gamma(a, stream, draw)) for a in alpha.astype(np.float64).reshape(-1)]
     gammas = np.array(values, F64).reshape(alpha.shape)
     shares = (gammas / gammas.sum(-1, keepdims=True)).astype(alpha.dtype)

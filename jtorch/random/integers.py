@@ -103,7 +103,7 @@ def random_from_to(stream: HostStream, n: int, low: int, high: int | None, *, dt
     dtype = np.dtype(dtype)
     if high is None and low == _MIN_I64:
         kernel = "random_full_64_bits_range_kernel_cpu"
-        if dtype.name in ("int32", "int16", "int8", "uint8", "bool"):
+        if dtype.name in ("int32", "int16", "int8", "uint8"):
             raise RuntimeError(f"{kernel} handles only int64, double, float and bfloat16")
         if dtype.name not in ("int64", "float64", "float32", "bfloat16"):
             raise NotImplementedError(f'"{kernel}" not implemented for {scalar_name(dtype)!r}')
@@ -113,7 +113,9 @@ def random_from_to(stream: HostStream, n: int, low: int, high: int | None, *, dt
         if dtype in DIGITS:
             last = 1 << DIGITS[dtype]
         else:
-            last = 1 if dtype == BOOL else min(int(np.iinfo(dtype).max), (1 << 63) - 1)
+            last = 1 if dtype == BOOL else int(np.iinfo(dtype).max)
+        if last >= 1 << 63:
+            raise RuntimeError(f"to - 1 is out of bounds for {c_name(dtype)}: pass an upper bound below 2**63")
         _check_bounds(low, last, dtype)
         bounds = _shrink(low, last + 1, dtype)[0] if dtype in DIGITS else low, last + 1
     else:

@@ -30,6 +30,7 @@ _STATE = np.dtype(
     }
 )
 _SMALL = 1500  # below this many words, random_raw beats randint
+_FEW = 16  # results below which reading ahead does not pay
 _LOW53 = np.array((1 << 53) - 1, np.uint64)
 _SHIFT32 = np.array(32, np.uint64)
 _ULP53 = np.array(2.0**-53)
@@ -131,12 +132,16 @@ class HostStream:
         return result
 
     @contextmanager
-    def scalar_doubles(self) -> Iterator[Callable[[], float]]:
-        """Yield a quick ``f() -> float`` for algorithms that draw an unforeseeable number of doubles one by one.
+    def scalar_doubles(self, results: int) -> Iterator[Callable[[], float]]:
+        """Yield ``f() -> float`` for algorithms that draw an unforeseeable number of doubles for each of ``results``.
 
-        It reads ahead in blocks; on leaving, the engine is put back right behind the last double used.
+        Unless there are few, it reads ahead in blocks; on leaving, the engine is put back right behind the last double
+        used.
         """
         with self.lock:
+            if results <= _FEW:
+                yield lambda: float(self.doubles(1)[0])
+                return
             saved, fresh = self._bits.state, self._fresh
             drawn, size, ahead = 0, 16, iter(())
 

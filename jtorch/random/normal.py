@@ -63,9 +63,7 @@ def _blocked32(stream: HostStream, n: int, mean: float, std: float, dtype: np.dt
         k = words24(stream, size + replaced + 16 if redo else size)
         if redo and replaced:
             k = np.concatenate([k[:size], k[-16:]])
-        values = np.empty(k.size, np.float32)
-        box_muller(k, values)
-        values = from_f32(_affine32(values, mean, std), dtype)
+        values = from_f32(_affine32(box_muller(k), mean, std), dtype)
         result[i : i + size] = values[:size]
         if redo:
             result[n - 16 :] = values[size:]

@@ -116,6 +116,8 @@ class ZipReader:
 
     def _offset(self, info: zipfile.ZipInfo) -> int:
         """Where a stored record's bytes begin: behind its local header, whose length the directory does not know."""
+        if info.header_offset < 0:
+            raise RuntimeError(f"PytorchStreamReader failed reading file {info.filename}: the directory is damaged")
         self._stream.seek(info.header_offset)
         header = self._stream.read(_LOCAL.size)
         if len(header) < _LOCAL.size or header[:4] != MAGIC:
@@ -137,13 +139,15 @@ class ZipReader:
     def array(self, name: str) -> np.ndarray:
         """A record as a 1-d uint8 array: aligned memory of its own, or a read-only view of the mapped file."""
         info = self._info(name)
-        if info.compress_type != zipfile.ZIP_STORED:  # somebody packed the archive again
+        if info.compress_type == zipfile.ZIP_DEFLATED:  # somebody packed the archive again
             try:
                 return np.frombuffer(self._zip.read(info), np.uint8)
-            except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
                 raise RuntimeError(f"PytorchStreamReader failed reading file {name}: {error}") from error
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise RuntimeError(f"PytorchStreamReader failed reading file {name}: unknown compression")
         offset = self._offset(info)
-        if self._map is not None:
+        if self._map is not None and info.file_size:
             return np.frombuffer(self._map, np.uint8, info.file_size, offset)
         self._stream.seek(offset)
         return read_aligned(self._stream, info.file_size)

@@ -18,6 +18,7 @@ from .. import dtypes
 from ..devices import device
 from ..dtypes import dtype
 from ..size import Size
+from ..tensor import layout
 from . import tensors
 from .names import STORAGE_NAMES
 from .tensors import LoadedStorage
@@ -157,8 +158,6 @@ def _encode(text, encoding="utf-8") -> bytes:
 
 
 def _layout(name: str):
-    from ..tensor import layout
-
     found = getattr(layout, name.removeprefix("torch."), None)
     if not isinstance(found, layout.layout):
         raise pickle.UnpicklingError(f"unknown layout {name!r}")
@@ -206,7 +205,7 @@ _CONSTANTS |= {
     for n in ("per_tensor_affine", "per_channel_affine", "per_tensor_symmetric", "per_channel_symmetric")
 }
 _CLASSES: dict[str, Callable[[], type]] = {
-    "torch.Tensor": tensors.tensor_class,
+    "torch.Tensor": lambda: tensors.Tensor,
     "torch.nn.parameter.Parameter": tensors.parameter_class,
 }
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import _compat_pickle
 
-import ml_dtypes  # noqa: F401  (registers bfloat16 and the 8-bit floats with NumPy)
-
 from .. import dtypes
 from ..dtypes import dtype
 
@@ -60,6 +58,7 @@ REBUILD_PARAMETER_WITH_STATE = TorchName("torch._utils", "_rebuild_parameter_wit
 REBUILD_FROM_TYPE = TorchName("torch._tensor", "_rebuild_from_type_v2")
 TENSOR = TorchName("torch", "Tensor")
 SIZE = TorchName("torch", "Size")
+GET_LAYOUT = TorchName("torch.serialization", "_get_layout")
 DEVICE = TorchName("torch", "device")
 UNTYPED_STORAGE = TorchName("torch.storage", "UntypedStorage")
 TYPED_STORAGES = {d: TorchName("torch", name) for d, name in STORAGE_NAMES.items()}

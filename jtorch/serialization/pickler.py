@@ -15,6 +15,7 @@ from typing import Any
 from ..devices import device
 from ..dtypes import dtype
 from ..size import Size
+from ..tensor.layout import layout
 from . import names, tensors
 from .names import TorchName
 from .tensors import TensorRecord
@@ -111,6 +112,10 @@ def pickle_object(obj: Any, pickle_module=pickle, legacy: bool = False) -> Pickl
                 return names.SIZE, (tuple(obj),)
             if kind is device:
                 return names.DEVICE, (obj.type,) if obj.index is None else (obj.type, obj.index)
+            if kind is layout:
+                return names.GET_LAYOUT, (repr(obj),)
+            if kind is collections.OrderedDict and not obj and not vars(obj):
+                return collections.OrderedDict, ()  # each tensor has one; pickle's general way is slow
             if kind is TorchName:
                 return NotImplemented
             record = tensors.describe(obj)

@@ -11,6 +11,10 @@ import numpy as np
 
 from ..devices import device, resolve
 from ..dtypes import bool_, dtype
+from ..tensor import Tensor
+from ..tensor.dispatch import wrap
+from ..tensor.layout import contiguous_strides
+from ..trace.value import put
 
 
 @dataclass
@@ -90,28 +94,22 @@ def strided_view(flat: np.ndarray, offset: int, size: tuple[int, ...], stride: t
 # --- from Tensors --------------------------------------------------------------------------------------------------
 
 
-def tensor_class() -> type:
-    from ..tensor.tensor import Tensor
-
-    return Tensor
-
-
 def parameter_class() -> type:
-    from ..nn.parameter import Parameter
+    from ..nn.parameter import Parameter  # nn saves and loads too
 
     return Parameter
 
 
 def describe(obj: Any) -> TensorRecord | None:
     """The record of a Tensor; None for anything else."""
-    if not isinstance(obj, tensor_class()):
+    if not isinstance(obj, Tensor):
         return None
-    is_parameter = isinstance(obj, parameter_class())
     record = _geometry(obj)
-    record.requires_grad, record.is_parameter = obj.requires_grad, is_parameter
-    if type(obj) not in (tensor_class(), parameter_class()):
-        record.subclass = type(obj)
-    record.state = {name: value for name, value in vars(obj).items() if not hasattr(type(obj), name) and name[0] != "_"}
+    record.requires_grad = obj.requires_grad
+    if type(obj) is not Tensor:
+        record.is_parameter = isinstance(obj, parameter_class())
+        record.subclass = None if type(obj) is parameter_class() else type(obj)
+    record.state = {name: value for name, value in vars(obj).items() if name[0] != "_"}
     return record
 
 
@@ -122,11 +120,9 @@ def _geometry(t) -> TensorRecord:
     written. A view whose geometry no strides describe (another dtype than its storage's, say) is written as a tensor of
     its own.
     """
-    from ..tensor.layout import contiguous_strides
-
     storage, size, kind, where = t._storage, tuple(t.shape), t.dtype, str(t.device)
     if where == "meta":
-        return TensorRecord(None, lambda: np.empty(0), 0, kind, 0, size, tuple(t.stride()), device=where)
+        return TensorRecord(None, lambda: np.empty(0), 0, kind, 0, size, tuple(t.stride()), device="meta")
     value = storage.value
     shape = tuple(value.aval.shape)
     base = t if t._lens is None else t._root
@@ -148,8 +144,7 @@ def _geometry(t) -> TensorRecord:
 
 def _in_memory_order(array: np.ndarray, strides: tuple[int, ...]) -> np.ndarray:
     """The elements of a gap-free array in the order ``strides`` puts them in memory, as a 1-d array."""
-    order = sorted(range(array.ndim), key=lambda d: (-strides[d], d))
-    return np.ascontiguousarray(array.transpose(order)).reshape(-1)
+    return np.ascontiguousarray(array.transpose(_memory_order(strides))).reshape(-1)
 
 
 def _shows(flat: np.ndarray, offset: int, size: tuple, stride: tuple, expected: np.ndarray) -> bool:
@@ -167,61 +162,58 @@ def _shows(flat: np.ndarray, offset: int, size: tuple, stride: tuple, expected: 
 # --- to Tensors ----------------------------------------------------------------------------------------------------
 
 
-def rebuild(
-    storage: LoadedStorage, dtype: dtype, offset: int, size: tuple, stride: tuple, requires_grad: bool
-):  # fmt: skip
+def rebuild(storage: LoadedStorage, dtype: dtype, offset: int, size: tuple, stride: tuple, requires_grad: bool):
     """A Tensor on ``storage.device`` over the storage's bytes; the geometry is checked already.
 
-    Tensors rebuilt from one ``storage`` share it. The first that fills it makes the base, in its own shape, so that
-    an ordinary weight is no view of anything; others are views of the base, or the base once more.
+    Tensors rebuilt from one ``storage`` share it. The first makes the base, in its own shape where it fills all of it,
+    so that an ordinary weight is a view of nothing. The others are views of the base, or the base once more.
     """
-    made = storage.base
-    if made is None or made[0] is not dtype:
-        made = storage.base = (dtype, *_base(storage, dtype, offset, size, stride))
-    _, base, base_geometry = made
-    if base_geometry == (offset, tuple(size), tuple(stride)):
-        t = base.detach()
-    else:
-        t = _memory_order_view(base).as_strided(size, stride, offset).detach()
-    return t.requires_grad_() if requires_grad else t
+    geometry = (offset, tuple(size), tuple(stride))
+    if storage.base is None or storage.base[0].dtype is not dtype:
+        storage.base = _base(storage, dtype, geometry)
+    base, base_geometry = storage.base
+    t = base if geometry == base_geometry else _view(base, *geometry)
+    return t.detach().requires_grad_(requires_grad)
 
 
-def _base(storage: LoadedStorage, dtype: dtype, offset: int, size: tuple, stride: tuple):
-    from ..tensor.dispatch import wrap
-    from ..tensor.layout import contiguous_strides
-    from ..trace.value import put
-
+def _base(storage: LoadedStorage, dtype: dtype, geometry: tuple):
     flat = storage.array(dtype)
-    order = sorted(range(len(size)), key=lambda d: (-stride[d], d))
-    dense = contiguous_strides([size[d] for d in order]) == tuple(stride[d] for d in order)
-    if dense and offset == 0 and math.prod(size) == flat.size and flat.size:
-        array = strided_view(flat, 0, size, stride)
-        geometry = (0, tuple(size), tuple(stride))
-    else:
-        array, geometry = flat, (0, (flat.size,), (1,))
-    base = wrap(put(np.ascontiguousarray(array), resolve(storage.device)))
-    if geometry[2] != contiguous_strides(geometry[1]):
-        base._strides = geometry[2]
-    return base, geometry
+    offset, size, stride = geometry
+    if not (offset == 0 and math.prod(size) == flat.size and flat.size and _is_dense(size, stride)):
+        offset, size, stride = 0, (flat.size,), (1,)
+    base = wrap(put(np.asarray(strided_view(flat, offset, size, stride), order="C"), resolve(storage.device)))
+    if stride != contiguous_strides(size):
+        base._strides = stride
+    return base, (offset, size, stride)
 
 
-def _memory_order_view(base):
-    """``base`` seen with its dimensions in memory order, so that it is contiguous."""
-    stride = base.stride()
-    order = sorted(range(base.dim()), key=lambda d: (-stride[d], d))
-    return base if order == list(range(base.dim())) else base.permute(order)
+def _memory_order(stride: tuple[int, ...]) -> list[int]:
+    """Dimensions from the outermost in memory to the innermost."""
+    return sorted(range(len(stride)), key=lambda d: (-stride[d], d))
+
+
+def _is_dense(size: tuple, stride: tuple) -> bool:
+    """Whether the elements fill a stretch of memory, each once, with the dimensions in some order."""
+    order = _memory_order(stride)
+    return contiguous_strides([size[d] for d in order]) == tuple(stride[d] for d in order)
+
+
+def _view(base, offset: int, size: tuple, stride: tuple):
+    """These elements of the base's storage, by plain view steps where they suffice."""
+    flat = base.permute(_memory_order(base.stride())).reshape(-1) if base.dim() != 1 else base
+    if 0 in size or not _is_dense(size, stride):
+        return flat.as_strided(size, stride, offset)
+    order = _memory_order(stride)
+    inverse = sorted(range(len(order)), key=order.__getitem__)
+    return flat.narrow(0, offset, math.prod(size)).view([size[d] for d in order]).permute(inverse)
 
 
 def rebuild_meta(dtype: dtype, size: tuple, stride: tuple, requires_grad: bool):
     """A Tensor without data."""
-    from ..tensor.dispatch import wrap
-    from ..tensor.layout import contiguous_strides
-    from ..trace.value import put
-
     t = wrap(put(np.broadcast_to(np.zeros((), dtype.np), size), resolve("meta")))
-    if tuple(stride) != contiguous_strides(size):
-        t._strides = tuple(stride)
-    return t.requires_grad_() if requires_grad else t
+    if stride != contiguous_strides(size):
+        t._strides = stride
+    return t.requires_grad_(requires_grad)
 
 
 def as_parameter(tensor, requires_grad: bool):
@@ -233,7 +225,7 @@ def as_subclass(tensor, cls: type):
     """The tensor as an instance of ``cls``, a subclass of Tensor."""
     if cls is parameter_class():
         return as_parameter(tensor, tensor.requires_grad)
-    if not (isinstance(cls, type) and issubclass(cls, tensor_class())):
+    if not (isinstance(cls, type) and issubclass(cls, Tensor)):
         raise TypeError(f"{cls!r} is not a subclass of Tensor")
     return tensor.as_subclass(cls)
 

@@ -8,7 +8,7 @@ import numpy as np
 from .. import devices, dtypes
 from ..ops.registry import OPS, Array, Scalar, Size, op
 from ..trace.call import cast, intern
-from ..trace.recorder import record
+from ..trace.recorder import idle, record
 from ..trace.value import put
 from . import dispatch as _dispatch
 from . import layout as layouts
@@ -58,10 +58,16 @@ def on_device(op_name: str, device, *operands, **statics):
 
 
 def filled(size, value, dtype: dtypes.dtype, device=None):
-    """A tensor of one repeated number (recorded, not transferred)."""
+    """A tensor of one repeated number: recorded within a program, made at once between programs."""
     if any(n < 0 for n in size):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(size)}: {list(size)}")
-    return on_device("_full", device, value, size=tuple(size), dtype=dtype)
+    target = devices.resolve(device)
+    if idle(target) and isinstance(value, (int, float)):
+        # Nothing is pending: a constant made now (a new module's parameter, say) exists before the first step is
+        # recorded, so that the first step and the later ones are one program.
+        with np.errstate(all="ignore"):
+            return _dispatch.wrap(put(np.full(tuple(size), value).astype(dtype.np), target))
+    return on_device("_full", target, value, size=tuple(size), dtype=dtype)
 
 
 # --- from data -----------------------------------------------------------------------------------------------------

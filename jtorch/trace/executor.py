@@ -145,10 +145,10 @@ class Entry:
         self.executable = None
         self.lock = threading.Lock()
 
-    def compile(self) -> None:
-        prepare_compilation_cache(config.cache_dir)
+    def flat(self, platform: str | None = None):
+        """The program as a function of one flat argument list, and the avals of its arguments."""
         constants = {i: self.fixed[i] for i in self.constant}
-        program, counts = self.program.function(constants, self.varying)
+        program, counts = self.program.function(constants, self.varying, platform)
         n = len(self.program.leaf_avals)
 
         def flat(*arguments):
@@ -160,9 +160,13 @@ class Entry:
             jax.ShapeDtypeStruct((counts["i"],), np.int64),
             jax.ShapeDtypeStruct((counts["c"],), np.complex128),
         ]
+        return flat, avals
+
+    def compile(self) -> None:
+        prepare_compilation_cache(config.cache_dir)
         start = time.perf_counter()
         with x64(True):
-            self.executable = compile_program(flat, avals, self.donate, devices.jax_device(self.device))
+            self.executable = compile_program(*self.flat(), self.donate, devices.jax_device(self.device))
         counters.compiles += 1
         counters.compile_seconds += time.perf_counter() - start
 

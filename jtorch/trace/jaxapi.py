@@ -6,6 +6,7 @@ import os
 import threading
 
 import jax
+import jax.export
 from jax.extend import core as jex_core
 
 #: ``with x64(True):`` int64 and float64 are real inside the block; the process-wide flag is never touched.
@@ -56,3 +57,17 @@ def compile_program(fn, avals, donate: tuple[int, ...], device) -> object:
     sharding = jax.sharding.SingleDeviceSharding(device)
     jitted = jax.jit(fn, donate_argnums=donate, keep_unused=True, out_shardings=sharding, in_shardings=sharding)
     return jitted.lower(*avals).compile(compiler_options=COMPILER_OPTIONS.get(device.platform))
+
+
+def lower_text(entry) -> str:
+    """The StableHLO text of a compiled entry's program."""
+    fn, avals = entry.flat()
+    with x64(True):
+        return jax.jit(fn, keep_unused=True).lower(*avals).as_text()
+
+
+def export_program(entry, platforms: tuple[str, ...]):
+    """A flushed program lowered for other platforms (``jax.export``), from whatever machine this is."""
+    fn, avals = entry.flat()
+    with x64(True):
+        return jax.export.export(jax.jit(fn, keep_unused=True), platforms=platforms)(*avals)

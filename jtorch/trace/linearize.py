@@ -94,8 +94,14 @@ class Linearization:
         residuals, self._treedef = jax.tree.flatten(pullback)
         return (*out, *residuals)
 
+    # PyTorch's gradient of a complex tensor is the conjugate of what JAX propagates: conjugate on the way in and out.
+
+    def _pulled_back(self, pullback, given: tuple[bool, ...], grads):
+        results = pullback(self._cotangents(given, grads))
+        return tuple(jnp.conj(r) if jnp.iscomplexobj(r) else r for r in results)
+
     def _cotangents(self, given: tuple[bool, ...], grads):
-        it = iter(grads)
+        it = iter(jnp.conj(g) if jnp.iscomplexobj(g) else g for g in grads)
         return tuple(
             next(it) if g else jnp.zeros(self.call.out_avals[i].shape, self.call.out_avals[i].dtype.np)
             for g, i in zip(given, self.outputs, strict=True)
@@ -119,7 +125,7 @@ class Linearization:
                 it = iter(arrays[:count])
                 residuals = [self._constants[k] if s is None else next(it) for k, s in enumerate(self.saved)]
                 pullback = jax.tree.unflatten(self._treedef, residuals)
-                return pullback(self._cotangents(given, arrays[count:]))
+                return self._pulled_back(pullback, given, arrays[count:])
 
             found = Call(f"{self.call.name}.backward", backward, avals, in_kinds, self.call.platform)
             self._backward[given] = found
@@ -134,7 +140,7 @@ class Linearization:
 
             def backward(*arrays):
                 _, pullback = self._vjp(arrays[:count])
-                return pullback(self._cotangents(given, arrays[count:]))
+                return self._pulled_back(pullback, given, arrays[count:])
 
             found = Call(
                 f"{self.call.name}.backward", backward, (*self.call.in_avals, *grads),

@@ -183,6 +183,11 @@ def note_write(storage, before: Value) -> None:
         trace.written.append((weakref.ref(storage), weakref.ref(before)))
 
 
+def idle(device: Device) -> bool:
+    """Whether this thread has nothing pending on a device."""
+    return device.type != "meta" and device not in _state.traces
+
+
 def flush_all(cause: str) -> None:
     """Flush this thread's pending traces on every device.
 

@@ -88,8 +88,8 @@ rows(
     S(T(2), T(3), 0),
 )
 rows("torch.kron", S(T(2, 3), T(2, 2)), S(T(2), T(3, 2)), S(INTS, T(2)), S(T(), T(2)))
-rows("torch.cross", S(T(2, 3), T(2, 3)), S(T(3, 2), T(3, 2)), S(T(3, 3), T(3, 3), 1), S(T(4, 3), T(3), dim=-1))
-rows("torch.linalg.cross", S(T(2, 3), T(2, 3)), S(T(3, 2), T(3, 2), dim=0), S(T(4, 1, 3), T(2, 3)))
+rows("torch.cross", S(T(2, 3), T(2, 3)), S(T(3, 2), T(3, 2)), S(T(3, 3), T(3, 3), 1), S(T(4, 3), T(1, 3), dim=-1))
+rows("torch.linalg.cross", S(T(2, 3), T(2, 3)), S(T(3, 2), T(3, 2), dim=0), S(T(4, 1, 3), T(1, 2, 3)))
 rows("torch.trace", S(T(3, 4)), S(INTS), S(T(0, 0)))
 
 # --- linear algebra --------------------------------------------------------------------------------------------------
@@ -104,7 +104,13 @@ for name in (
     "torch.inverse",
 ):
     rows(name, S(SQUARE), S(PAIR))
-rows("torch.linalg.pinv", S(T(4, 2)), S(PAIR), S(T(2, 4), rtol=0.01), S(POSITIVE, hermitian=True))
+rows(
+    "torch.linalg.pinv",
+    S(T(4, 2)),
+    S(PAIR),
+    S(T(2, 4), rtol=0.01),
+    S(T(values=POSITIVE.values, grad=False), hermitian=True),
+)
 rows("torch.pinverse", S(T(4, 2)))
 for name in ("torch.matrix_power", "torch.linalg.matrix_power"):
     rows(name, S(SQUARE, 3), S(PAIR, 0), S(PAIR, -2), S(SQUARE, 1))
@@ -124,21 +130,28 @@ rows(
     S(SQUARE, T(3, 2), upper=False, unitriangular=True),
     S(SQUARE, T(4, 3), upper=True, left=False),
 )
+FACTOR = [[2.0, 0.0, 0.0], [0.5, 1.5, 0.0], [0.3, -0.4, 1.2]]
+FACTOR_T = [list(column) for column in zip(*FACTOR, strict=True)]
 rows(
     "torch.cholesky_solve",
-    S(T(3, 2), T(values=[[2.0, 0.0, 0.0], [0.5, 1.5, 0.0], [0.3, -0.4, 1.2]])),
-    S(T(3, 2), T(values=[[2.0, 0.5, 0.3], [0.0, 1.5, -0.4], [0.0, 0.0, 1.2]]), upper=True),
+    S(T(3, 2), T(values=FACTOR, grad=False)),  # PyTorch's gradient also fills the triangle that is not read
+    S(T(3, 2), T(values=FACTOR_T, grad=False), upper=True),
 )
 for name in ("torch.linalg.cholesky", "torch.cholesky"):
     rows(name, S(POSITIVE), S(POSITIVE, upper=True))
-rows("torch.linalg.lstsq", S(T(5, 2), T(5, 3)), S(T(2, 5, 2), T(2, 5, 1)))
+rows(
+    "torch.linalg.lstsq",
+    S(T(5, 2), T(5, 3)),
+    S(T(2, 5, 2), T(2, 5, 1)),
+    *(S(T(5, 2, grad=False), T(5, 3, grad=False), driver=d) for d in ("gels", "gelsd", "gelss")),
+)
 rows(
     "torch.linalg.qr",
     S(T(4, 3)),
     S(T(3, 3)),
     S(T(2, 4, 2)),
-    S(T(4, 3), "r"),
-    S(T(4, 3), mode="complete", gradcheck=False, why="not differentiable for more rows than columns"),
+    S(T(4, 3, grad=False), "r"),
+    S(T(4, 3, grad=False), mode="complete"),
 )
 
 SIGNS = "singular and eigenvectors are defined up to a sign or phase"
@@ -148,8 +161,15 @@ rows(
     S(T(4, 2), full_matrices=False, gradcheck=False, why=SIGNS),
 )
 rows("torch.linalg.svdvals", S(T(4, 2)), S(T(2, 3, 3)))
-rows("torch.linalg.eigh", S(POSITIVE, gradcheck=False, why=SIGNS), S(POSITIVE, UPLO="U", gradcheck=False, why=SIGNS))
+SYMMETRIC = T(values=[[2.0, 0.7], [0.7, 3.0]])
+rows("torch.linalg.eigh", S(SYMMETRIC, gradcheck=False, why=SIGNS), S(SYMMETRIC, UPLO="U", gradcheck=False, why=SIGNS))
 rows("torch.linalg.eigvalsh", S(POSITIVE), S(POSITIVE, "U"))
 rows("torch.linalg.eigvals", S(SQUARE, gradcheck=False, why="the order of eigenvalues is not defined"))
 rows("torch.linalg.matrix_rank", S(T(4, 2)), S(T(3, 3, values=[[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [0.0, 1.0, 0.0]])))
-rows("torch.linalg.cond", S(SQUARE), S(SQUARE, 1), S(SQUARE, "fro"), S(T(4, 2), -2))
+rows(
+    "torch.linalg.cond",
+    S(SQUARE),
+    S(T(values=SQUARE.values, grad=False), 1),
+    S(T(values=SQUARE.values, grad=False), "fro"),
+    S(T(4, 2), -2),
+)

@@ -80,7 +80,7 @@ rows(
     S(M, 2), S(M, 3, 0), S(M, 2, dim=-1), S(T(2, 2, dtype="int64"), 2, 1), S(M, 0, 0), S(T(), 2),
 )  # fmt: skip
 
-# --- flipping, triangles, diagonals ----------------------------------------------------------------------------------
+# --- flipping, triangles, diagonals --------------------------------------------------------------------------------
 
 rows("torch.flip", S(M, (0,)), S(M, (0, 1)), S(T(2, 3, 4), [-1, 0]), S(INTS, (1,)), S(T(), ()))
 rows("torch.Tensor.flip", S(M, 0, -1))
@@ -101,7 +101,8 @@ rows(
     S(T(3)), S(T(2, 3)), S(T(2, 3), 1), S(T(2, 3), -2), S(T(2, 3), 0, 0, 2), S(T(2, 3), 1, -1, 0), S(T(0)),
 )  # fmt: skip
 rows("torch.diagflat", S(T(2, 2)), S(T(3), 1), S(T()))
-rows("torch.vander", S(T(3)), S(T(3), 2), S(T(3), 4, True), S(T(3, dtype="int64")), S(T(3), 0), S(T(3), 1))
+V = T(3, grad=False)  # PyTorch's own gradient fails on an in-place step
+rows("torch.vander", S(V), S(V, 2), S(V, 4, True), S(T(3, dtype="int64")), S(V, 0), S(V, 1))
 rows(
     "torch.trapezoid",
     S(M), S(M, dx=0.5), S(M, T(4)), S(M, M), S(M, T(3), dim=0), S(M, dim=0), S(T(1)), S(T(2, 3, 4), T(3, 4), dim=-1),

@@ -23,7 +23,7 @@ def current_lrs(optimizer: Optimizer) -> list:
 def assign(group: dict, lr) -> None:
     """Set the group's learning rate; a tensor is filled, so that whoever holds it sees the change."""
     if is_tensor(group["lr"]):
-        group["lr"].fill_(float(lr))
+        group["lr"].copy_(lr) if is_tensor(lr) else group["lr"].fill_(lr)
     else:
         group["lr"] = lr
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, MutableMapping, MutableSequence, Sequence
 import numpy as np
 
 import jtorch
-from jtorch.utils.data.host import stack
+from jtorch.utils.data.host import from_host, stack
 
 _WANTED = "batch must contain tensors, numpy arrays, numbers, dicts or lists; found {}"
 
@@ -57,6 +57,8 @@ def default_collate(batch):
     if isinstance(first, np.ndarray):
         if not _is_numeric(first):
             raise TypeError("default_collate: " + _WANTED.format(first.dtype))
+        if all(isinstance(a, np.ndarray) and a.dtype == first.dtype and a.shape == first.shape for a in batch):
+            return from_host(np.stack(batch))
         return stack([jtorch.as_tensor(array) for array in batch])
     if isinstance(first, (np.bool_, np.number)):
         return jtorch.as_tensor(np.stack(batch))

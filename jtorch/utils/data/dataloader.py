@@ -92,9 +92,7 @@ class DataLoader(Generic[T_co]):
                 )
             batch_size = None
         elif batch_size is None and drop_last:
-            raise ValueError(
-                "batch_size=None option disables auto-batching and is mutually exclusive with drop_last"
-            )
+            raise ValueError("batch_size=None option disables auto-batching and is mutually exclusive with drop_last")
         if sampler is None:
             if iterable:
                 sampler = InfiniteConstantSampler()
@@ -126,6 +124,8 @@ class DataLoader(Generic[T_co]):
         return self.batch_sampler is not None
 
     def __iter__(self) -> Iterator:
+        if self.timeout > 0:
+            raise AssertionError(f"timeout is for worker processes (num_workers > 0), but got timeout={self.timeout}")
         # Drawn at every pass, used or not: shuffles and whatever the program draws next depend on it.
         base_seed = random_seed(self.generator)
         if isinstance(self.dataset, IterableDataset):
@@ -148,9 +148,7 @@ class DataLoader(Generic[T_co]):
 
 def _check_worker_options(num_workers, timeout, prefetch_factor, persistent_workers, multiprocessing_context) -> None:
     if num_workers < 0:
-        raise ValueError(
-            "num_workers option should be non-negative; use num_workers=0 to disable multiprocessing."
-        )
+        raise ValueError("num_workers option should be non-negative; use num_workers=0 to disable multiprocessing.")
     if num_workers > 0:
         raise NotImplementedError(
             f"DataLoader worker processes are not implemented yet: got num_workers={num_workers}. "
@@ -158,8 +156,6 @@ def _check_worker_options(num_workers, timeout, prefetch_factor, persistent_work
         )
     if timeout < 0:
         raise ValueError("timeout option should be non-negative")
-    if timeout > 0:
-        raise ValueError(f"timeout is for worker processes (num_workers > 0), but got timeout={timeout}")
     if prefetch_factor is not None:
         raise ValueError(
             "prefetch_factor option could only be specified in multiprocessing."

@@ -41,12 +41,18 @@ def stack(tensors) -> object:
 
 
 def rows_of(tensor, indices: list[int]):
-    """``jtorch.stack([tensor[i] for i in indices])``."""
-    array = host_array(tensor)
-    if array is None:
-        return tensor[jtorch.tensor(indices, device=tensor.device)]
-    n = len(array)
+    """``jtorch.stack([tensor[i] for i in indices])``.
+
+    Raises:
+        IndexError: an index is out of range.
+    """
+    n = len(tensor)
     for i in indices:
         if not -n <= i < n:
             raise IndexError(f"index {i} is out of bounds for dimension 0 with size {n}")
-    return from_host(array[np.asarray(indices)])
+    if not tensor.requires_grad:
+        tensor._value().concrete("a data set is read")  # once: later batches find it there
+    array = host_array(tensor)
+    if array is None:
+        return tensor[jtorch.tensor(indices, device=tensor.device)]
+    return from_host(array[np.asarray(indices, np.int64)])

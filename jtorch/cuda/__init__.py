@@ -1,0 +1,185 @@
+"""``torch.cuda`` as programs use it: true answers about the GPUs JAX sees, and harmless where there is none."""
+
+from __future__ import annotations
+
+import contextlib
+
+from .. import devices
+from ..tensor.random import default_generator
+from ..trace.recorder import sync
+
+
+def _gpus() -> list:
+    import jax
+
+    try:
+        return jax.local_devices(backend="cuda")
+    except RuntimeError:
+        return []
+
+
+def is_available() -> bool:
+    """Whether JAX sees an NVIDIA GPU."""
+    return bool(_gpus())
+
+
+def device_count() -> int:
+    """How many GPUs JAX sees."""
+    return len(_gpus())
+
+
+_current = 0
+
+
+def current_device() -> int:
+    """The index ``cuda`` without one stands for.
+
+    Raises:
+        RuntimeError: there is no GPU.
+    """
+    _require()
+    return _current
+
+
+def set_device(device) -> None:
+    """Choose the GPU that ``cuda`` without an index stands for."""
+    global _current
+    index = devices.device(device).index if not isinstance(device, int) else device
+    if index is not None and index >= 0:
+        _require()
+        _current = index
+
+
+def _require() -> None:
+    if not _gpus():
+        raise RuntimeError(
+            "No CUDA GPUs are available to JAX; use device='cpu', or install the extra: pip install 'jtorch[cuda13]'"
+        )
+
+
+class device(contextlib.ContextDecorator):
+    """``with cuda.device(i):`` make ``i`` the current GPU inside the block (nothing for None or negative indices)."""
+
+    def __init__(self, device):
+        self.index = -1 if device is None else device if isinstance(device, int) else devices.device(device).index or 0
+
+    def __enter__(self):
+        global _current
+        self.before = _current
+        if self.index >= 0:
+            set_device(self.index)
+        return self
+
+    def __exit__(self, *exc):
+        global _current
+        _current = self.before
+
+
+def _stats(device) -> dict:
+    gpus = _gpus()
+    if not gpus:
+        return {}
+    index = _current if device is None else device if isinstance(device, int) else devices.device(device).index or 0
+    return gpus[index].memory_stats() or {}
+
+
+def memory_allocated(device=None) -> int:
+    """Bytes in use by arrays on the GPU; 0 without one."""
+    return _stats(device).get("bytes_in_use", 0)
+
+
+def max_memory_allocated(device=None) -> int:
+    """The peak of :func:`memory_allocated`."""
+    return _stats(device).get("peak_bytes_in_use", 0)
+
+
+def memory_reserved(device=None) -> int:
+    """Bytes XLA's allocator holds on the GPU."""
+    return _stats(device).get("pool_bytes", memory_allocated(device))
+
+
+max_memory_reserved = memory_reserved
+
+
+def mem_get_info(device=None) -> tuple[int, int]:
+    """(free, total) bytes of the GPU's memory."""
+    stats = _stats(device)
+    total = stats.get("bytes_limit", 0)
+    return total - stats.get("bytes_in_use", 0), total
+
+
+def reset_peak_memory_stats(device=None) -> None:
+    """Accepted: XLA's peak counter cannot be reset."""
+
+
+def empty_cache() -> None:
+    """Accepted: XLA's allocator returns memory by itself."""
+
+
+def ipc_collect() -> None:
+    """Accepted: tensors are sent between processes by value."""
+
+
+def synchronize(device=None) -> None:
+    """Run what is recorded and wait for it."""
+    sync()
+
+
+def manual_seed(seed: int) -> None:
+    """Seed the current GPU's generator."""
+    if is_available():
+        default_generator(devices.resolve("cuda")).manual_seed(int(seed))
+
+
+def manual_seed_all(seed: int) -> None:
+    """Seed every GPU's generator."""
+    for i in range(device_count()):
+        default_generator(devices.resolve(f"cuda:{i}")).manual_seed(int(seed))
+
+
+def get_device_name(device=None) -> str:
+    """The GPU's name."""
+    _require()
+    index = _current if device is None else devices.device(device).index or 0
+    return _gpus()[index].device_kind
+
+
+def get_device_capability(device=None) -> tuple[int, int]:
+    """The GPU's compute capability."""
+    _require()
+    major, minor = str(_gpus()[0].compute_capability).split(".")
+    return int(major), int(minor)
+
+
+def is_bf16_supported(including_emulation: bool = True) -> bool:
+    """Whether the GPU computes in bfloat16."""
+    return is_available()
+
+
+def is_initialized() -> bool:
+    return is_available()
+
+
+def init() -> None:
+    """Accepted: JAX initialises on first use."""
+
+
+def get_rng_state(device="cuda"):
+    """The GPU generator's state."""
+    return default_generator(devices.resolve(device)).get_state()
+
+
+def set_rng_state(new_state, device="cuda") -> None:
+    """Continue the GPU generator from a state."""
+    default_generator(devices.resolve(device)).set_state(new_state)
+
+
+def get_rng_state_all() -> list:
+    return [get_rng_state(f"cuda:{i}") for i in range(device_count())]
+
+
+def set_rng_state_all(new_states) -> None:
+    for i, state in enumerate(new_states):
+        set_rng_state(state, f"cuda:{i}")
+
+

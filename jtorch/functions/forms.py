@@ -1,0 +1,334 @@
+"""Tensor methods and properties that are other spellings of operations."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import dtypes
+from ..ops.registry import OPS
+from ..ops.shapes import canonical_dim
+from ..tensor import Tensor
+from ..tensor.creation import filled
+from ..tensor.dispatch import call, dispatch, wrap
+from ..tensor.export import composite, function
+from ..trace.value import put
+
+
+# --- transposes ----------------------------------------------------------------------------------------------------
+
+
+def _transposed(self):
+    """All dimensions reversed."""
+    return self.permute(tuple(range(self.dim() - 1, -1, -1)))
+
+
+def _matrix_transposed(self):
+    """The last two dimensions exchanged."""
+    if self.dim() < 2:
+        raise RuntimeError(f"tensor.mT is only supported on matrices or batches of matrices. Got {self.dim()}-D tensor.")
+    return self.transpose(-2, -1)
+
+
+Tensor.T = property(_transposed)
+Tensor.mT = property(_matrix_transposed)
+Tensor.H = property(lambda self: self.transpose(0, 1).conj() if self.dim() else self)
+Tensor.mH = property(lambda self: self.transpose(-2, -1).conj())
+
+
+@composite("torch", method=True)
+def adjoint(input):
+    """The conjugate transpose of matrices."""
+    return input.transpose(-2, -1).conj()
+
+
+@composite("torch", method=True)
+def conj(input):
+    """The complex conjugate; real tensors as they are."""
+    return dispatch(OPS["conj_physical"], (input,), ()) if input.is_complex() else input
+
+
+composite("torch", name="resolve_conj", method=True)(lambda input: input)
+composite("torch", name="resolve_neg", method=True)(lambda input: input)
+
+
+def _set_part(name):
+    def setter(self, value):
+        getattr(self, name).copy_(value if isinstance(value, Tensor) else filled((), value, self.dtype.to_real()))
+
+    return setter
+
+
+def _real(self):
+    """The real part, as a view; a real tensor as it is."""
+    return dispatch(OPS["real"], (self,), ()) if self.is_complex() else self
+
+
+Tensor.real = property(_real, _set_part("real"))
+Tensor.imag = property(lambda self: dispatch(OPS["imag"], (self,), ()), _set_part("imag"))
+composite("torch", name="real")(_real)
+
+
+# --- shapes of other tensors ---------------------------------------------------------------------------------------
+
+
+@composite(method=True)
+def view_as(self, other):
+    """A view in ``other``'s shape."""
+    return self.view(tuple(other.shape))
+
+
+@composite(method=True)
+def reshape_as(self, other):
+    """This tensor in ``other``'s shape."""
+    return self.reshape(tuple(other.shape))
+
+
+@composite(method=True)
+def expand_as(self, other):
+    """A view expanded to ``other``'s shape."""
+    return self.expand(tuple(other.shape))
+
+
+@composite(method=True)
+def view(self, *shape, size=None, dtype=None):
+    """A view in another shape (one size may be -1), or of the same bytes as another dtype.
+
+    Raises:
+        RuntimeError: the elements do not lie in memory so that a view of this shape exists; use ``reshape``.
+    """
+    from ..tensor.export import _sizes
+
+    if size is not None:
+        shape = (size,)
+    if dtype is not None or (len(shape) == 1 and isinstance(shape[0], dtypes.dtype)):
+        target = dtype or shape[0]
+        return self if target is self.dtype else call("view.dtype", self, dtype=target)
+    new = _sizes(shape)
+    if self._lens is not None or self._strides is not None:
+        from ..ops.shapes import infer_size
+        from ..tensor import layout
+
+        full = infer_size(new, self.numel())
+        if layout.view_strides(tuple(self.shape), self.stride(), full) is None:
+            raise RuntimeError(
+                "view size is not compatible with input tensor's size and stride (at least one dimension spans across "
+                "two contiguous subspaces). Use .reshape(...) instead."
+            )
+    return dispatch(OPS["view"], (self,), (new,))
+
+
+@composite(method=True)
+def unfold(self, dimension, size, step):
+    """Windows of ``size`` elements, ``step`` apart, along ``dimension``, as a view with one more dimension."""
+    return call("unfold_view", self, dimension=dimension, size=size, step=step)
+
+
+@composite(method=True)
+def repeat(self, *repeats):
+    """The tensor tiled ``repeats`` times along each dimension."""
+    from ..tensor.export import _sizes
+
+    return dispatch(OPS["repeat"], (self,), (_sizes(repeats),))
+
+
+@composite("torch", method=True)
+def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
+    """Each element repeated: by one number, or by a tensor of counts along ``dim``.
+
+    Counts in a tensor decide the result's shape; give ``output_size`` to avoid reading them first.
+    """
+    if repeats is None:  # repeat_interleave(counts)
+        counts = input
+        total = int(counts.sum()) if output_size is None else output_size
+        index = call("arange", 0, 1, length=counts.shape[0], dtype=dtypes.int64)
+        return call("repeat_interleave.tensor", index, counts, dim=0, output_size=total)
+    if isinstance(repeats, int) or (isinstance(repeats, Tensor) and repeats.numel() == 1):
+        return function(OPS["repeat_interleave"])(input, int(repeats), dim)
+    if not isinstance(repeats, Tensor):
+        repeats = wrap(put(np.asarray(repeats, np.int64), input.device))
+    total = int(repeats.sum()) if output_size is None else output_size
+    return call("repeat_interleave.tensor", input, repeats, dim=dim, output_size=total)
+
+
+# --- filling -------------------------------------------------------------------------------------------------------
+
+
+@composite("torch", method=True)
+def fill_(self, value):
+    """Overwrite every element with a number (or a 0-d tensor)."""
+    self._check_inplace()
+    if isinstance(value, Tensor):
+        if value.dim():
+            raise RuntimeError(
+                f"fill_ only supports 0-dimension value tensor but got tensor with {value.dim()} dimensions."
+            )
+        return self.copy_(value)
+    self._assign(filled(self.shape, value, self.dtype, self.device))
+    return self
+
+
+@composite("torch", method=True)
+def zero_(self):
+    """Overwrite every element with zero."""
+    return fill_(self, 0)
+
+
+@composite("torch")
+def fill(input, value):
+    """``input`` with every element replaced by ``value``."""
+    return filled(input.shape, value.item() if isinstance(value, Tensor) else value, input.dtype, input.device)
+
+
+@composite(method=True)
+def fill_diagonal_(self, fill_value, wrap=False):
+    """Overwrite the main diagonal."""
+    n = min(self.shape)
+    if self.dim() == 2 and wrap and self.shape[0] > self.shape[1]:
+        step = self.shape[1] + 1
+        self.reshape(-1)[::step].fill_(fill_value)
+        return self
+    with_stride = self.as_strided((n,), (sum(self.stride()),)) if self.dim() > 2 else self.diagonal()
+    with_stride.fill_(fill_value)
+    return self
+
+
+def _shape_inplace(name: str):
+    op_form = name[:-1]
+
+    def inplace(self, *args, **kwargs):
+        if self._root is not None:
+            raise RuntimeError(f"{name} changes the shape of a view in place, which is not supported; use {op_form}()")
+        new = getattr(self.detach() if self._edge is None else self, op_form)(*args, **kwargs)
+        self._edge = new._edge
+        value = new._value()
+        self._storage.write(value)
+        return self
+
+    inplace.__name__ = inplace.__qualname__ = name
+    inplace.__doc__ = f"Change this tensor's own shape, as ``{op_form}`` would."
+    composite(method=True)(inplace)
+
+
+for _name in ("squeeze_", "unsqueeze_", "transpose_", "t_", "swapaxes_", "swapdims_"):
+    _shape_inplace(_name)
+
+
+@composite(method=True)
+def resize_(self, *sizes, memory_format=None):
+    """Change the shape in place; elements beyond the old ones are zero."""
+    from ..tensor.export import _sizes
+
+    new = _sizes(sizes)
+    if tuple(self.shape) == new:
+        return self
+    if self._lens is not None or self.requires_grad:
+        raise RuntimeError("cannot resize variables that require grad, or views")
+    total = int(np.prod(new, dtype=np.int64))
+    flat = self.reshape(-1)
+    if total > self.numel():
+        flat = call("cat", (flat, filled((total - self.numel(),), 0, self.dtype, self.device)), dim=0)
+    self._storage.write(flat[:total].reshape(new).clone()._value())
+    return self
+
+
+@composite(method=True)
+def resize_as_(self, other, memory_format=None):
+    """Change the shape in place to ``other``'s."""
+    return resize_(self, tuple(other.shape))
+
+
+# --- counting ------------------------------------------------------------------------------------------------------
+
+
+@composite("torch", method=True)
+def bincount(input, weights=None, minlength=0):
+    """How often each integer occurs (or the sum of its weights); the length depends on the data, which is read."""
+    if input.dim() != 1:
+        raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
+    low = int(input.min()) if input.numel() else 0
+    if low < 0:
+        raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
+    size = max(int(input.max()) + 1 if input.numel() else 0, minlength)
+    return call("bincount", input, weights, size=size)
+
+
+@composite("torch")
+def _unique2(input, sorted=True, return_inverse=False, return_counts=False):
+    return unique(input, sorted, return_inverse, return_counts)
+
+
+@composite("torch", method=True)
+def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
+    """The distinct elements (or slices along ``dim``), sorted; with inverse indices and counts if asked for.
+
+    The number of results depends on the data, which is read.
+    """
+    data = input.detach()._host("unique()")
+    values, inverse, counts = np.unique(data, return_inverse=True, return_counts=True, axis=dim)
+    inverse = inverse.reshape(data.shape if dim is None else (data.shape[canonical_dim(dim, data.ndim)],))
+    found = [wrap(put(np.ascontiguousarray(values), input.device))]
+    for wanted, array in ((return_inverse, inverse), (return_counts, counts)):
+        if wanted:
+            found.append(wrap(put(np.ascontiguousarray(array.astype(np.int64)), input.device)))
+    return tuple(found) if len(found) > 1 else found[0]
+
+
+@composite("torch", method=True)
+def unique_consecutive(input, return_inverse=False, return_counts=False, dim=None):
+    """Runs of equal elements (or slices along ``dim``) reduced to one each; the data is read."""
+    data = input.detach()._host("unique_consecutive()")
+    rows = data.reshape(-1) if dim is None else np.moveaxis(data, dim, 0)
+    flat = rows.reshape(len(rows), -1) if len(rows) else rows.reshape(0, 1)
+    start = np.ones(len(rows), bool)
+    start[1:] = (flat[1:] != flat[:-1]).any(1)
+    values = rows[start] if dim is None else np.moveaxis(rows[start], 0, dim)
+    inverse = np.cumsum(start) - 1
+    counts = np.diff(np.append(np.flatnonzero(start), len(rows)))
+    found = [wrap(put(np.ascontiguousarray(values), input.device))]
+    if return_inverse:
+        shaped = inverse.reshape(data.shape) if dim is None else inverse
+        found.append(wrap(put(np.ascontiguousarray(shaped.astype(np.int64)), input.device)))
+    if return_counts:
+        found.append(wrap(put(counts.astype(np.int64), input.device)))
+    return tuple(found) if len(found) > 1 else found[0]
+
+
+# --- indexed writes ------------------------------------------------------------------------------------------------
+
+
+@composite("torch", method=True)
+def index_put(input, indices, values, accumulate=False):
+    """``input`` with ``input[indices] = values`` (added with ``accumulate``)."""
+    return index_put_(input.clone(), indices, values, accumulate)
+
+
+@composite("torch", method=True)
+def index_put_(self, indices, values, accumulate=False):
+    """``self[indices] = values``, or ``+=`` with ``accumulate`` (repeated indices all count)."""
+    from ..tensor.indexing import _split
+
+    self._check_inplace()
+    view_, found, spec = _split(self, tuple(slice(None) if i is None else i for i in indices))
+    if values.dtype is not self.dtype:
+        raise RuntimeError(
+            "Index put requires the source and destination dtypes match, got "
+            f"{self.dtype.legacy_name} for the destination and {values.dtype.legacy_name} for the source."
+        )
+    view_._assign(call("index_put", view_, values, tuple(found), spec=spec, accumulate=bool(accumulate)))
+    return self
+
+
+@composite(method=True)
+def map_(self, tensor, callable):
+    """Apply a Python function to each pair of elements (on the host)."""
+    a, b = self.detach().numpy(), tensor.detach().numpy()
+    out = np.vectorize(callable, otypes=[a.dtype])(a, b)
+    return self.copy_(wrap(put(out, self.device)))
+
+
+@composite(method=True)
+def apply_(self, callable):
+    """Apply a Python function to each element (on the host)."""
+    a = self.detach().numpy()
+    return self.copy_(wrap(put(np.vectorize(callable, otypes=[a.dtype])(a), self.device)))
+

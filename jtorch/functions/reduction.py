@@ -1,0 +1,152 @@
+"""Reductions whose form depends on how they are called."""
+
+from __future__ import annotations
+
+from ..ops.registry import OPS
+from ..tensor import Tensor
+from ..tensor.dispatch import call, dispatch, write_out
+from ..tensor.export import composite, function
+
+def _extremum(name: str, elementwise: str):
+    def extremum(input, dim=None, keepdim=False, *, other=None, axis=None, keepdims=False, out=None):
+        dim = axis if dim is None else dim
+        other = dim if isinstance(dim, Tensor) and dim.dim() + input.dim() >= 0 and not _is_dim(dim) else other
+        if other is not None:
+            return function(OPS[elementwise])(input, other, out=out)
+        if dim is None:
+            op, statics = OPS[f"{name}.all"], ()
+        else:
+            op, statics = OPS[f"{name}.dim"], (int(dim), bool(keepdim or keepdims))
+        if out is not None:
+            return write_out(op, (input,), statics, out)
+        return dispatch(op, (input,), statics)
+
+    extremum.__name__ = extremum.__qualname__ = name
+    extremum.__doc__ = (
+        f"``{name}(input)``: over all elements; ``{name}(input, dim, keepdim=False)``: (values, indices) along ``dim``; "
+        f"``{name}(input, other)``: element by element."
+    )
+    return composite("torch", method=True)(extremum)
+
+
+def _is_dim(x) -> bool:
+    return isinstance(x, int)
+
+
+_extremum("max", "maximum")
+_extremum("min", "minimum")
+
+
+def _middle(name: str):
+    def middle(input, dim=None, keepdim=False, *, axis=None, out=None):
+        dim = axis if dim is None else dim
+        if dim is None:
+            return dispatch(OPS[f"{name}.all"], (input,), ())
+        if out is not None:
+            return write_out(OPS[f"{name}.dim"], (input,), (int(dim), bool(keepdim)), out)
+        return dispatch(OPS[f"{name}.dim"], (input,), (int(dim), bool(keepdim)))
+
+    middle.__name__ = middle.__qualname__ = name
+    middle.__doc__ = f"The {name} of all elements, or (values, indices) along ``dim``."
+    return composite("torch", method=True)(middle)
+
+
+_middle("median")
+_middle("nanmedian")
+
+
+@composite("torch", method=True)
+def div(input, other, *, rounding_mode=None, out=None):
+    """``input / other``, rounded by ``rounding_mode`` (None, ``"trunc"`` or ``"floor"``)."""
+    if rounding_mode is None:
+        return function(OPS["true_divide"])(input, other, out=out)
+    op = OPS["div.mode"]
+    if out is not None:
+        return write_out(op, (input, other), (rounding_mode,), out)
+    return dispatch(op, (input, other), (rounding_mode,))
+
+
+composite("torch", name="divide", method=True)(div)
+
+
+@composite(method=True)
+def div_(self, other, *, rounding_mode=None):
+    """In-place :func:`div`."""
+    self._check_inplace()
+    return self._store(div(self, other, rounding_mode=rounding_mode), "div_")
+
+
+composite(name="divide_", method=True)(div_)
+
+
+def _softmax(name: str, internal: str):
+    def softmax(input, dim=None, dtype=None, *, axis=None, out=None):
+        dim = axis if dim is None else dim
+        if dim is None:
+            raise TypeError(f"{name}() missing 1 required positional arguments: \"dim\"")
+        result = call(internal, input, dim=int(dim), dtype=dtype)
+        if out is not None:
+            out._write_out(result)
+            return out
+        return result
+
+    softmax.__name__ = softmax.__qualname__ = name
+    softmax.__doc__ = OPS[internal].doc
+    return composite("torch", "special", method=True)(softmax)
+
+
+_softmax("softmax", "_softmax")
+_softmax("log_softmax", "_log_softmax")
+
+
+@composite("torch", method=True)
+def allclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
+    """Whether ``|input - other| <= atol + rtol * |other|`` everywhere, as a Python bool."""
+    return bool(function(OPS["isclose"])(input, other, rtol=rtol, atol=atol, equal_nan=equal_nan).all())
+
+
+@composite("torch")
+def is_tensor(obj) -> bool:
+    """Whether ``obj`` is a Tensor."""
+    return isinstance(obj, Tensor)
+
+
+@composite("torch", method=False)
+def is_floating_point(input) -> bool:
+    """Whether the dtype is a floating type."""
+    return input.is_floating_point()
+
+
+@composite("torch")
+def is_complex(input) -> bool:
+    """Whether the dtype is complex."""
+    return input.is_complex()
+
+
+@composite("torch")
+def is_nonzero(input) -> bool:
+    """The truth of a one-element tensor."""
+    return bool(input)
+
+
+@composite("torch")
+def numel(input) -> int:
+    """The number of elements."""
+    return input.numel()
+
+
+@composite("torch")
+def is_storage(obj) -> bool:
+    return type(obj).__name__ == "StorageView"
+
+
+@composite(method=True)
+def sum_to_size(self, *size):
+    """Summed down to ``size``, which must broadcast to this tensor's shape."""
+    size = tuple(size[0]) if len(size) == 1 and not isinstance(size[0], int) else size
+    extra = self.dim() - len(size)
+    dims = tuple(range(extra)) + tuple(
+        extra + i for i, n in enumerate(size) if n == 1 and self.shape[extra + i] != 1
+    )
+    out = function(OPS["sum"])(self, dims, True) if dims else self
+    return out.reshape(size)

@@ -1,0 +1,248 @@
+"""Numbers in sequence, grids, identity and windows."""
+
+from __future__ import annotations
+
+import math
+
+from .. import dtypes
+from ..ops.registry import OPS
+from ..tensor import Tensor
+from ..tensor.creation import dtype_of, finish, on_device
+from ..tensor.dispatch import call
+from ..tensor.export import composite
+
+
+def _plain(x):
+    return x.item() if isinstance(x, Tensor) or hasattr(x, "dtype") else x
+
+
+def _done(t, out, requires_grad, layout):
+    if out is not None:
+        out._write_out(t)
+        return out
+    return finish(t, requires_grad, layout)
+
+
+@composite("torch")
+def arange(*args, start=None, end=None, step=None, out=None, dtype=None, layout=None, device=None, requires_grad=False,
+           pin_memory=False):  # fmt: skip
+    """``start, start + step, …`` up to but without ``end``: ``arange(end)``, ``arange(start, end, step=1)``.
+
+    Raises:
+        RuntimeError: ``step`` is zero or leads away from ``end``.
+    """
+    given = [_plain(a) for a in args]
+    if len(given) == 1 and end is None:
+        end = given[0]
+    elif given:
+        names = ["start", "end", "step"]
+        values = dict(zip(names, given, strict=False))
+        start, end, step = values.get("start", start), values.get("end", end), values.get("step", step)
+    start, end, step = (0 if start is None else _plain(start)), _plain(end), 1 if step is None else _plain(step)
+    if step == 0:
+        raise RuntimeError("step must be nonzero")
+    if (end - start) * step < 0:
+        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+    whole = all(isinstance(v, int) for v in (start, end, step))
+    d = dtype_of(dtype, out.dtype if out is not None else dtypes.int64 if whole else dtypes.get_default_dtype())
+    length = max(0, -((start - end) // step) if whole else math.ceil((end - start) / step))
+    return _done(on_device("arange", device, start, step, length=length, dtype=d), out, requires_grad, layout)
+
+
+@composite("torch")
+def range(start=0, end=None, step=1, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
+    """Deprecated: as :func:`arange`, with ``end`` included."""
+    if end is None:
+        start, end = 0, start
+    length = math.floor((end - start) / step) + 1
+    t = on_device("arange", device, float(start), float(step), length=length, dtype=dtype_of(dtype))
+    return _done(t, out, requires_grad, layout)
+
+
+def _spaced(name: str, logarithmic: bool):
+    def spaced(start, end, steps=100, *rest, base=10.0, out=None, dtype=None, layout=None, device=None,
+               requires_grad=False, pin_memory=False):  # fmt: skip
+        start, end, steps = _plain(start), _plain(end), int(_plain(steps))
+        if steps < 0:
+            raise RuntimeError("number of steps must be non-negative")
+        kind = dtypes.get_default_dtype()
+        if isinstance(start, complex) or isinstance(end, complex):
+            kind = kind.to_complex()
+        d = dtype_of(dtype, kind if out is None else out.dtype)
+        extra = {"base": float(rest[0] if rest else base)} if logarithmic else {}
+        t = on_device(name, device, start, end, steps=steps, dtype=d, **extra)
+        return _done(t, out, requires_grad, layout)
+
+    spaced.__name__ = spaced.__qualname__ = name
+    spaced.__doc__ = OPS[name].doc
+    return composite("torch")(spaced)
+
+
+_spaced("linspace", False)
+_spaced("logspace", True)
+
+
+@composite("torch")
+def eye(n, m=None, *, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+    """The n×m matrix with ones on the diagonal."""
+    if n < 0 or (m is not None and m < 0):
+        raise RuntimeError(f"n must be greater or equal to 0, got {min(n, n if m is None else m)}")
+    d = dtype_of(dtype, None if out is None else out.dtype)
+    return _done(on_device("eye", device, n=n, m=n if m is None else m, dtype=d), out, requires_grad, layout)
+
+
+def _triangle(name: str):
+    def triangle(row, col, offset=0, *, dtype=dtypes.int64, device=None, layout=None):
+        return on_device(name, device, row=row, col=col, offset=offset, dtype=dtype_of(dtype))
+
+    triangle.__name__ = triangle.__qualname__ = name
+    triangle.__doc__ = OPS[name].doc
+    composite("torch")(triangle)
+
+
+_triangle("tril_indices")
+_triangle("triu_indices")
+
+
+def _cosine_window(name: str, coefficients: tuple[float, ...], doc: str):
+    def window(window_length, periodic=True, *args, dtype=None, layout=None, device=None, requires_grad=False, alpha=None,
+               beta=None):  # fmt: skip
+        weights = coefficients
+        if name == "hamming_window" and (args or alpha is not None):
+            a = args[0] if args else alpha
+            b = args[1] if len(args) > 1 else 0.46 if beta is None else beta
+            weights = (a, b)
+        t = on_device(
+            "general_cosine_window", device, window_length=int(window_length), coefficients=tuple(weights),
+            periodic=bool(periodic), dtype=dtype_of(dtype),
+        )  # fmt: skip
+        return finish(t, requires_grad, layout)
+
+    window.__name__ = window.__qualname__ = name
+    window.__doc__ = doc
+    composite("torch")(window)
+
+
+_cosine_window("hann_window", (0.5, 0.5), "The Hann window.")
+_cosine_window("hamming_window", (0.54, 0.46), "The Hamming window.")
+_cosine_window("blackman_window", (0.42, 0.5, 0.08), "The Blackman window.")
+
+
+@composite("torch")
+def bartlett_window(window_length, periodic=True, *, dtype=None, layout=None, device=None, requires_grad=False):
+    """The Bartlett (triangular) window."""
+    t = on_device(
+        "bartlett_window", device, window_length=int(window_length), periodic=bool(periodic), dtype=dtype_of(dtype)
+    )
+    return finish(t, requires_grad, layout)
+
+
+@composite("torch")
+def kaiser_window(
+    window_length, periodic=True, beta=12.0, *, dtype=None, layout=None, device=None, requires_grad=False
+):
+    """The Kaiser window."""
+    t = on_device(
+        "kaiser_window", device, window_length=int(window_length), periodic=bool(periodic), beta=float(beta),
+        dtype=dtype_of(dtype),
+    )  # fmt: skip
+    return finish(t, requires_grad, layout)
+
+
+def _tensors(args):
+    return tuple(args[0]) if len(args) == 1 and isinstance(args[0], (list, tuple)) else args
+
+
+@composite("torch")
+def meshgrid(*tensors, indexing=None):
+    """Coordinate grids of 1-d tensors; ``indexing`` is ``"ij"`` (default) or ``"xy"``."""
+    if indexing is None:
+        import warnings
+
+        warnings.warn(
+            "torch.meshgrid: in an upcoming release, it will be required to pass the indexing argument.",
+            stacklevel=2,
+        )
+        indexing = "ij"
+    return call("_meshgrid", _tensors(tensors), indexing=indexing)
+
+
+@composite("torch")
+def block_diag(*tensors):
+    """The matrices along one diagonal."""
+    return call("_block_diag", _tensors(tensors))
+
+
+@composite("torch")
+def cartesian_prod(*tensors):
+    """All combinations of elements of 1-d tensors, one a row."""
+    return call("_cartesian_prod", _tensors(tensors))
+
+
+@composite("torch")
+def einsum(equation, *operands):
+    """Sums of products by index letters: ``einsum("ij,jk->ik", a, b)``."""
+    if not isinstance(equation, str):  # einsum(a, [0, 1], b, [1, 2], [0, 2])
+        return _einsum_sublists((equation, *operands))
+    return call("_einsum", _tensors(operands), equation=equation)
+
+
+def _einsum_sublists(args):
+    def letters(indices):
+        return "".join("..." if i is Ellipsis else chr(ord("A") + i if i < 26 else ord("a") + i - 26) for i in indices)
+
+    pairs = len(args) // 2
+    operands = args[0 : 2 * pairs : 2]
+    equation = ",".join(letters(s) for s in args[1 : 2 * pairs : 2])
+    if len(args) % 2:
+        equation += "->" + letters(args[-1])
+    return call("_einsum", operands, equation=equation)
+
+
+@composite("torch")
+def broadcast_tensors(*tensors):
+    """Views of the tensors expanded to their common shape."""
+    tensors = _tensors(tensors)
+    from ..tensor.dispatch import common_shape
+
+    shape = common_shape(*tensors)
+    return tuple(t.expand(shape) for t in tensors)
+
+
+@composite("torch")
+def broadcast_shapes(*shapes):
+    """The common shape, as a Size."""
+    from ..ops.shapes import broadcast_shapes as common
+    from ..size import Size
+
+    return Size(common(*((s,) if isinstance(s, int) else tuple(s) for s in shapes)))
+
+
+def _atleast(n: int):
+    def atleast(*tensors):
+        many = len(tensors) > 1 or (tensors and isinstance(tensors[0], (list, tuple)))
+        results = tuple(call("_atleast", t, ndim=n) for t in _tensors(tensors))
+        return results if many else results[0]
+
+    atleast.__name__ = atleast.__qualname__ = f"atleast_{n}d"
+    atleast.__doc__ = f"Each tensor as a view of at least {n} dimensions."
+    composite("torch")(atleast)
+
+
+for _n in (1, 2, 3):
+    _atleast(_n)
+
+
+@composite("torch")
+def complex(real, imag, *, out=None):
+    """Complex numbers from real and imaginary parts."""
+    return _done(call("view_as_complex", call("stack", (real, imag), dim=-1)), out, False, None)
+
+
+@composite("torch")
+def polar(abs, angle, *, out=None):
+    """Complex numbers from absolute values and angles."""
+    parts = (abs * angle.cos(), abs * angle.sin())
+    return _done(call("view_as_complex", call("stack", parts, dim=-1)), out, False, None)
+
+

@@ -1,0 +1,164 @@
+"""Parameters and buffers: tensors that a module registers when they are assigned to it."""
+
+from __future__ import annotations
+
+import jtorch
+
+from ..tensor import Tensor
+from ..tensor.dispatch import dense_strides
+from ..tensor.printing import format_parameter
+from ..tensor.storage import Storage
+
+
+class _ParameterMeta(type):
+    """Tensors of other classes that were wrapped by ``Parameter(...)`` count as parameters too."""
+
+    def __instancecheck__(cls, instance) -> bool:
+        return super().__instancecheck__(instance) or (
+            cls is Parameter and isinstance(instance, Tensor) and instance._is_param
+        )
+
+
+class Parameter(Tensor, metaclass=_ParameterMeta):
+    """A tensor that is a module's parameter: assigned as an attribute, it appears in ``Module.parameters()``.
+
+    Args:
+        data: the tensor, whose storage is shared (default: an empty one).
+        requires_grad: whether gradients are recorded for it, whatever grad mode is on now.
+    """
+
+    _is_param = True
+
+    def __new__(cls, data=None, requires_grad: bool = True):
+        if data is None:
+            data = jtorch.empty(0)
+        if not isinstance(data, Tensor):
+            raise TypeError(
+                f"Parameter(): argument 'data' must be Tensor, not {type(data).__name__}; make one with torch.tensor()"
+            )
+        kind = type(data)
+        t = data.detach()
+        if kind is Tensor or issubclass(kind, Parameter):
+            t = t._as_subclass(cls)
+        elif type(t) is not kind:
+            t = t._as_subclass(kind)
+        t._is_param = True
+        t.requires_grad = requires_grad
+        return t
+
+    def __deepcopy__(self, memo):
+        found = memo.get(id(self))
+        if found is None:
+            found = memo[id(self)] = _duplicate(self)
+        return found
+
+    def __repr__(self, *, tensor_contents=None) -> str:
+        return format_parameter(self._text("tensor("))
+
+
+def _duplicate(t: Tensor) -> Tensor:
+    """A tensor of its own with the same content and flags.
+
+    Values are immutable, so the two storages share one until either is written.
+    """
+    new = object.__new__(type(t))
+    new._storage = Storage(t._value())
+    if not t.is_contiguous():
+        new._strides = dense_strides(tuple(t.shape), t.stride())
+    new._requires_grad = t.requires_grad
+    for name in ("_is_param", "persistent"):
+        if name in t.__dict__:
+            new.__dict__[name] = t.__dict__[name]
+    return new
+
+
+class _BufferMeta(_ParameterMeta):
+    def __instancecheck__(cls, instance) -> bool:
+        return type.__instancecheck__(cls, instance) or (
+            cls is Buffer and isinstance(instance, Tensor) and getattr(instance, "_is_buffer", False)
+        )
+
+
+class Buffer(Tensor, metaclass=_BufferMeta):
+    """A tensor that is a module's state but no parameter: ``self.mean = Buffer(torch.zeros(3))``.
+
+    Args:
+        data: the tensor, whose storage is shared.
+        persistent: whether it belongs to the module's ``state_dict``.
+    """
+
+    def __new__(cls, data=None, *, persistent: bool = True):
+        if data is None:
+            data = jtorch.empty(0)
+        t = data.detach()
+        t.requires_grad = data.requires_grad
+        t.persistent = persistent
+        t._is_buffer = True
+        return t
+
+
+class _Uninitialized:
+    """What uninitialized parameters and buffers share: they know dtype and device, and learn their shape later."""
+
+    def materialize(self, shape, device=None, dtype=None) -> None:
+        """Give it a shape; the content is uninitialised.
+
+        Args:
+            shape: the shape.
+            device: default: where it was made.
+            dtype: default: the one it was made with.
+        """
+        self.data = jtorch.empty(shape, device=device or self.device, dtype=dtype or self.dtype)
+        self.__class__ = self.cls_to_become
+
+    @property
+    def shape(self):
+        raise RuntimeError(
+            "Can't access the shape of an uninitialized parameter or buffer. This error usually happens in "
+            "`load_state_dict` when trying to load an uninitialized parameter into an initialized one. Call `forward` "
+            "to initialize the parameters before accessing their attributes."
+        )
+
+    def share_memory_(self):
+        raise RuntimeError("Can't share memory on an uninitialized parameter or buffer; call `forward` first")
+
+    def __repr__(self, *, tensor_contents=None) -> str:
+        return f"<{type(self).__name__}>"
+
+
+class UninitializedParameter(_Uninitialized, Parameter):
+    """A parameter whose shape is known only at the first forward (lazy modules)."""
+
+    cls_to_become = Parameter
+
+    def __new__(cls, requires_grad: bool = True, device=None, dtype=None):
+        t = jtorch.empty(0, device=device, dtype=dtype)._as_subclass(cls)
+        t._requires_grad = requires_grad
+        return t
+
+    def __deepcopy__(self, memo):
+        found = memo.get(id(self))
+        if found is None:
+            found = memo[id(self)] = type(self)(self.requires_grad, self.device, self.dtype)
+        return found
+
+    def __reduce_ex__(self, protocol):
+        return type(self), (self.requires_grad, self.device, self.dtype)
+
+
+class UninitializedBuffer(_Uninitialized, Tensor):
+    """A buffer whose shape is known only at the first forward (lazy modules)."""
+
+    cls_to_become = Tensor
+
+    def __new__(cls, requires_grad: bool = False, device=None, dtype=None, persistent: bool = True):
+        t = jtorch.empty(0, device=device, dtype=dtype)._as_subclass(cls)
+        t._requires_grad = requires_grad
+        t.persistent = persistent
+        t._is_buffer = True
+        return t
+
+
+def is_lazy(t) -> bool:
+    """Whether ``t`` is an uninitialized parameter or buffer."""
+    return isinstance(t, _Uninitialized)

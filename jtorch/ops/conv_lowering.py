@@ -1,0 +1,291 @@
+"""Convolution as an array computation: spellings, and the choice among them by backend and shape.
+
+Cross-correlation is linear in each of its two operands, so three functions of two arrays are enough:
+``convolve(x, w)`` and its two adjoints, ``input_gradient(g, w)`` and ``weight_gradient(x, g)``. A transposed
+convolution *is* ``input_gradient``. Arrays are channels-first, as PyTorch has them: ``x (N, C, *D)``,
+``w (O, C / groups, *K)``.
+
+On accelerators XLA's own convolution is left to choose. On CPU the spelling decides the speed (measured, see LOWERING
+in the documentation):
+
+- XLA's convolution runs at the speed of its matrix product when it is given channels-last arrays, so every operation
+  of the CNN family turns its operands channels-last at its border; adjacent turns cancel, and inside a network no
+  copy is left but of weights.
+- A 1x1 kernel is a matrix product.
+- One input channel to a group (depthwise, or greyscale images): a sum over the taps of shifted products. It fuses.
+- The adjoint of a strided convolution scatters the taps of one product (``col2im``) rather than convolve a dilated
+  array; the weight gradient is a product with the patches (``im2col``) where maps are small, channels few or grouped.
+- float64 and integers always go through patches: XLA has only a scalar loop for their convolutions.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from . import backend
+from .elementwise import in_float32
+
+
+class Geometry(NamedTuple):
+    """How windows lie on the input; ``padding`` has a (low, high) pair per dim, which may be negative."""
+
+    stride: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
+    groups: int = 1
+
+    def windows(self, size: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[int, ...]:
+        """How many windows fit along each dim."""
+        return tuple(
+            (n + lo + hi - d * (k - 1) - 1) // s + 1
+            for n, k, s, (lo, hi), d in zip(size, kernel, self.stride, self.padding, self.dilation, strict=True)
+        )
+
+
+# --- channels-last helpers -------------------------------------------------------------------------------------------
+
+
+def channels_last(x):
+    """``(N, C, *D)`` as ``(N, *D, C)``."""
+    return x.transpose(0, *range(2, x.ndim), 1)
+
+
+def channels_first(x):
+    """``(N, *D, C)`` as ``(N, C, *D)``."""
+    return x.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))
+
+
+def _taps_first(w):
+    """``(O, C, *K)`` as ``(*K, C, O)``."""
+    return w.transpose(*range(2, w.ndim), 1, 0)
+
+
+def _taps_last(w):
+    """``(*K, C, O)`` as ``(O, C, *K)``."""
+    return w.transpose(w.ndim - 1, w.ndim - 2, *range(w.ndim - 2))
+
+
+def _padded(x, config):
+    """``lax.pad`` of the spatial dims of a channels-last array."""
+    config = ((0, 0, 0), *config, (0, 0, 0))
+    return x if not any(map(any, config)) else lax.pad(x, np.zeros((), x.dtype), config)
+
+
+def taps(x, kernel, geometry: Geometry):
+    """For each kernel position, the ``(N, *windows, C)`` array of the elements it meets; ``x`` is channels-last."""
+    out = geometry.windows(x.shape[1:-1], kernel)
+    x = _padded(x, [(lo, hi, 0) for lo, hi in geometry.padding])
+    for tap in itertools.product(*map(range, kernel)):
+        start = [t * d for t, d in zip(tap, geometry.dilation, strict=True)]
+        stop = [a + (o - 1) * s + 1 for a, o, s in zip(start, out, geometry.stride, strict=True)]
+        yield lax.slice(x, (0, *start, 0), (x.shape[0], *stop, x.shape[-1]), (1, *geometry.stride, 1))
+
+
+def untap(pieces, size, kernel, geometry: Geometry):
+    """The adjoint of :func:`taps`: one ``(N, *windows, C)`` array a kernel position, added up at ``(N, *size, C)``."""
+    total = None
+    for piece, tap in zip(pieces, itertools.product(*map(range, kernel)), strict=True):
+        config = [
+            (t * d - lo, n - (t * d - lo) - ((o - 1) * s + 1), s - 1)
+            for t, d, (lo, _), n, o, s in zip(
+                tap, geometry.dilation, geometry.padding, size, piece.shape[1:-1], geometry.stride, strict=True
+            )
+        ]
+        spread = _padded(piece, config)
+        total = spread if total is None else total + spread
+    return total
+
+
+def _patches(x, kernel, geometry: Geometry):
+    """``(M, taps, C)``, one row a window."""
+    return jnp.stack([t.reshape(-1, t.shape[-1]) for t in taps(x, kernel, geometry)], 1)
+
+
+# --- the three functions, channels-last, by spelling -----------------------------------------------------------------
+
+
+def _xla(x, w, geometry: Geometry):
+    spatial = "DHW"[-len(geometry.stride) :]
+    layout = ("N" + spatial + "C", spatial + "IO", "N" + spatial + "C")
+    return lax.conv_general_dilated(
+        x, w, geometry.stride, geometry.padding, rhs_dilation=geometry.dilation, dimension_numbers=layout,
+        feature_group_count=geometry.groups,
+    )  # fmt: skip
+
+
+def _by_patches(x, w, geometry: Geometry):
+    kernel, (c, o) = w.shape[:-2], w.shape[-2:]
+    g = geometry.groups
+    out = (x.shape[0], *geometry.windows(x.shape[1:-1], kernel))
+    k = math.prod(kernel)
+    rows = _patches(x, kernel, geometry)
+    if g == 1:
+        return (rows.reshape(-1, k * c) @ w.reshape(k * c, o)).reshape(*out, o)
+    rows = rows.reshape(-1, k, g, c).transpose(2, 0, 1, 3).reshape(g, -1, k * c)
+    columns = w.reshape(k, c, g, o // g).transpose(2, 0, 1, 3).reshape(g, k * c, o // g)
+    return jnp.matmul(rows, columns).transpose(1, 0, 2).reshape(*out, o)
+
+
+def _by_taps(x, w, geometry: Geometry):
+    """One input channel to a group: output channel ``c m + j`` is a sum of products with input channel ``c``."""
+    kernel, o = w.shape[:-2], w.shape[-1]
+    multiplier = o // x.shape[-1]
+    total = None
+    for tap, weight in zip(taps(x, kernel, geometry), w.reshape(-1, o), strict=True):
+        wide = jnp.repeat(tap, multiplier, -1) if multiplier > 1 and tap.shape[-1] > 1 else tap
+        total = wide * weight if total is None else total + wide * weight
+    return total
+
+
+def _by_col2im(g, w, size, geometry: Geometry):
+    kernel, (c, o) = w.shape[:-2], w.shape[-2:]
+    groups, k, windows = geometry.groups, math.prod(kernel), g.shape[:-1]
+    if groups == 1:
+        columns = lax.dot_general(g.reshape(-1, o), w.reshape(k * c, o), (((1,), (1,)), ((), ())))
+        columns = columns.reshape(*windows, k, c)
+    else:
+        rows = g.reshape(-1, groups, o // groups).transpose(1, 0, 2)
+        wide = w.reshape(k * c, groups, o // groups).transpose(1, 2, 0)
+        columns = jnp.matmul(rows, wide).reshape(groups, -1, k, c).transpose(1, 2, 0, 3)
+        columns = columns.reshape(*windows, k, groups * c)
+    return untap([columns[..., i, :] for i in range(k)], size, kernel, geometry)
+
+
+def _weights_by_patches(x, g, kernel, geometry: Geometry):
+    groups, k, c, o = geometry.groups, math.prod(kernel), x.shape[-1] // geometry.groups, g.shape[-1]
+    rows = _patches(x, kernel, geometry)
+    g = g.reshape(-1, o)
+    if groups == 1:
+        rows = rows.reshape(-1, k * c)
+        if c < 16:  # the longer side first is the faster transposed product
+            w = lax.dot_general(rows, g, (((0,), (0,)), ((), ())))
+        else:
+            w = lax.dot_general(g, rows, (((0,), (0,)), ((), ()))).T
+        return w.reshape(*kernel, c, o)
+    rows = rows.reshape(-1, k, groups, c).transpose(2, 1, 3, 0).reshape(groups, k * c, -1)
+    columns = g.reshape(-1, groups, o // groups).transpose(1, 0, 2)
+    return jnp.matmul(rows, columns).transpose(1, 0, 2).reshape(*kernel, c, o)
+
+
+def _weights_by_taps(x, g, kernel, geometry: Geometry):
+    """Depthwise only: as many output as input channels."""
+    over = tuple(range(g.ndim - 1))
+    pieces = [(t * g).sum(over) for t in taps(x, kernel, geometry)]
+    return jnp.stack(pieces).reshape(*kernel, 1, g.shape[-1])
+
+
+# --- the choice ------------------------------------------------------------------------------------------------------
+
+FEW_TAPS = 32  # more shifted products than this in one fusion compile slowly
+
+
+def _has_kernel(dtype) -> bool:
+    """Whether XLA's CPU convolution has a fast kernel for the type (halves are computed in float32)."""
+    return dtype == jnp.float32
+
+
+def _pointwise(kernel, geometry: Geometry) -> bool:
+    return geometry.groups == 1 and all(k == 1 for k in kernel) and not any(map(any, geometry.padding))
+
+
+@in_float32
+def _forward(x, w, geometry: Geometry):
+    kernel, c = w.shape[:-2], w.shape[-2]
+    if _pointwise(kernel, geometry):
+        (tap,) = taps(x, kernel, geometry)
+        return jnp.matmul(tap.reshape(-1, c), w.reshape(c, -1)).reshape(*tap.shape[:-1], -1)
+    if c == 1 and math.prod(kernel) <= FEW_TAPS:
+        return _by_taps(x, w, geometry)
+    return (_xla if _has_kernel(x.dtype) else _by_patches)(x, w, geometry)
+
+
+@in_float32
+def _adjoint(g, w, size, geometry: Geometry):
+    """The gradient of :func:`_forward` with respect to ``x``, whose spatial size is ``size``."""
+    kernel, c = w.shape[:-2], w.shape[-2]
+    depthwise = c == 1 and w.shape[-1] == geometry.groups and math.prod(kernel) <= FEW_TAPS
+    if depthwise:
+        return untap([g * weight for weight in w.reshape(-1, w.shape[-1])], size, kernel, geometry)
+    strided = any(s > 1 for s in geometry.stride)
+    few = c * geometry.groups < 4
+    if _pointwise(kernel, geometry) or strided or few or not _has_kernel(g.dtype):
+        return _by_col2im(g, w, size, geometry)
+    x = jax.ShapeDtypeStruct((g.shape[0], *size, c * geometry.groups), g.dtype)
+    return jax.linear_transpose(lambda x: _xla(x, w, geometry), x)(g)[0]
+
+
+@in_float32
+def _weights(x, g, kernel, geometry: Geometry):
+    """The gradient of :func:`_forward` with respect to ``w``."""
+    c, o = x.shape[-1] // geometry.groups, g.shape[-1]
+    if c == 1 and o == geometry.groups and math.prod(kernel) <= FEW_TAPS:
+        return _weights_by_taps(x, g, kernel, geometry)
+    small_maps = any(s > 1 for s in geometry.stride) and math.prod(g.shape[1:-1]) <= 64
+    if _pointwise(kernel, geometry) or geometry.groups > 1 or c < 3 or small_maps or not _has_kernel(g.dtype):
+        return _weights_by_patches(x, g, kernel, geometry)
+    w = jax.ShapeDtypeStruct((*kernel, c, o), g.dtype)
+    return jax.linear_transpose(lambda w: _xla(x, w, geometry), w)(g)[0]
+
+
+# --- channels-first, differentiable ----------------------------------------------------------------------------------
+
+
+def _native(x, w, geometry: Geometry):
+    """XLA's convolution as it is, for accelerators."""
+    spatial = "DHW"[-len(geometry.stride) :]
+    layout = ("NC" + spatial, "OI" + spatial, "NC" + spatial)
+    return lax.conv_general_dilated(
+        x, w, geometry.stride, geometry.padding, rhs_dilation=geometry.dilation, dimension_numbers=layout,
+        feature_group_count=geometry.groups,
+    )  # fmt: skip
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _convolve(x, w, geometry: Geometry):
+    """Own gradient: the adjoints are spelled by shape, and the residuals are the operands."""
+    return channels_first(_forward(channels_last(x), _taps_first(w), geometry))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _spread(g, w, size, geometry: Geometry):
+    """Own gradient, as :func:`_convolve`."""
+    return channels_first(_adjoint(channels_last(g), _taps_first(w), size, geometry))
+
+
+def _weight_gradient(x, g, kernel, geometry: Geometry):
+    return _taps_last(_weights(channels_last(x), channels_last(g), kernel, geometry))
+
+
+def _convolve_bwd(geometry, saved, g):
+    x, w = saved
+    return _spread(g, w, x.shape[2:], geometry), _weight_gradient(x, g, w.shape[2:], geometry)
+
+
+def _spread_bwd(size, geometry, saved, d):
+    g, w = saved
+    return _convolve(d, w, geometry), _weight_gradient(d, g, w.shape[2:], geometry)
+
+
+_convolve.defvjp(lambda x, w, geometry: (_convolve(x, w, geometry), (x, w)), _convolve_bwd)
+_spread.defvjp(lambda g, w, size, geometry: (_spread(g, w, size, geometry), (g, w)), _spread_bwd)
+
+
+def convolve(x, w, geometry: Geometry):
+    """The cross-correlation of ``x (N, C, *D)`` with ``w (O, C / groups, *K)``: ``(N, O, *windows)``."""
+    return _convolve(x, w, geometry) if backend.platform() == "cpu" else _native(x, w, geometry)
+
+
+def input_gradient(g, w, size: tuple[int, ...], geometry: Geometry):
+    """The adjoint of :func:`convolve` in ``x``: ``g (N, O, *windows)`` spread over ``(N, C, *size)``."""
+    if backend.platform() == "cpu":
+        return _spread(g, w, size, geometry)
+    x = jax.ShapeDtypeStruct((g.shape[0], w.shape[1] * geometry.groups, *size), g.dtype)
+    return jax.linear_transpose(lambda x: _native(x, w, geometry), x)(g)[0]

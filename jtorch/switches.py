@@ -1,0 +1,56 @@
+"""Process-wide switches of PyTorch: threads, determinism, float32 precision."""
+
+from __future__ import annotations
+
+import os
+
+_deterministic = {"mode": False, "warn_only": False}
+_precision = "highest"
+
+
+def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
+    """Kept for reading back: XLA's CPU and TPU programs are deterministic; GPU ones with ``--xla_gpu_deterministic_ops``."""
+    _deterministic.update(mode=bool(mode), warn_only=bool(warn_only))
+
+
+def are_deterministic_algorithms_enabled() -> bool:
+    return _deterministic["mode"]
+
+
+def is_deterministic_algorithms_warn_only_enabled() -> bool:
+    return _deterministic["warn_only"]
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """``"highest"`` (full float32), ``"high"`` or ``"medium"`` (TensorFloat-32, bfloat16 passes on accelerators).
+
+    Raises:
+        RuntimeError: another word.
+    """
+    global _precision
+    if precision not in ("highest", "high", "medium"):
+        raise RuntimeError(f"invalid float32 matmul precision {precision!r}: expected 'highest', 'high' or 'medium'")
+    _precision = precision
+
+
+def get_float32_matmul_precision() -> str:
+    return _precision
+
+
+def set_num_threads(n: int) -> None:
+    """Accepted: XLA sizes its thread pool when it starts.
+
+    Raises:
+        RuntimeError: ``n`` is not positive.
+    """
+    if n <= 0:
+        raise RuntimeError("set_num_threads expects a positive integer")
+
+
+def get_num_threads() -> int:
+    """The threads XLA's CPU backend uses: one per core the process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+set_num_interop_threads = set_num_threads
+get_num_interop_threads = get_num_threads
