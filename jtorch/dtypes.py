@@ -148,7 +148,8 @@ def of_python(kind: type) -> dtype:
 
 # --- promotion -----------------------------------------------------------------------------------------------------
 
-_INT_RANK = {uint8: 8, int8: 8, int16: 16, int32: 32, int64: 64, uint16: 16, uint32: 32, uint64: 64}
+_INT_RANK = {uint8: 8, int8: 8, int16: 16, int32: 32, int64: 64}
+_WIDE_UNSIGNED = (uint16, uint32, uint64)
 _FLOAT_RANK = {bfloat16: 1, float16: 1, float32: 2, float64: 3}
 
 
@@ -156,12 +157,17 @@ def promote_types(a: dtype, b: dtype) -> dtype:
     """The smallest type both can be converted to, in PyTorch's lattice.
 
     Raises:
-        RuntimeError: two different 8-bit floats, or wide unsigned integers with signed ones, which PyTorch refuses.
+        RuntimeError: two different 8-bit floats, or a wide unsigned integer with another type that is not floating.
     """
     if a is b:
         return a
     if a.category < b.category:
         a, b = b, a
+    if a.category != FLOAT and (a in _WIDE_UNSIGNED or b in _WIDE_UNSIGNED):
+        raise RuntimeError(
+            f"Promotion for uint16, uint32, uint64 types is not supported, attempted to promote {a} and {b}; "
+            "convert one operand with .to(dtype) first"
+        )
     if a.category == COMPLEX:
         if b.category == COMPLEX:
             return complex128
@@ -181,13 +187,8 @@ def promote_types(a: dtype, b: dtype) -> dtype:
     ra, rb = _INT_RANK[a], _INT_RANK[b]
     if a.is_signed == b.is_signed:
         return a if ra > rb else b
-    unsigned, signed = (b, a) if a.is_signed else (a, b)
-    if unsigned is uint8:
-        return int16 if signed is int8 else signed
-    raise RuntimeError(
-        f"Promotion for uint16, uint32, uint64 types is not supported, attempted to promote {a} and {b}; "
-        "convert one operand with .to(dtype) first"
-    )
+    signed = a if a.is_signed else b
+    return int16 if signed is int8 else signed  # the other is uint8
 
 
 def result_of(dimensioned: dtype | None, zero_dim: dtype | None, scalar: dtype | None) -> dtype | None:
@@ -204,8 +205,7 @@ def result_of(dimensioned: dtype | None, zero_dim: dtype | None, scalar: dtype |
             result = lower
         elif lower.category > result.category:
             if lower.category == COMPLEX and result.category == FLOAT:
-                # a complex number keeps the tensor's precision
-                result = result.to_complex() if lower is scalar else promote_types(result.to_complex(), lower)
+                result = result.to_complex()  # the tensor's precision is kept
             else:
                 result = lower
     return result

@@ -13,8 +13,10 @@ in the documentation):
   copy is left but of weights.
 - A 1x1 kernel is a matrix product.
 - One input channel to a group (depthwise, or greyscale images): a sum over the taps of shifted products. It fuses.
+- With many filters everything is a product with patches (``im2col``): cutting them costs little, and the weights then
+  need only a cheap copy. Likewise the weight gradient of grouped convolutions.
 - The adjoint of a strided convolution scatters the taps of one product (``col2im``) rather than convolve a dilated
-  array; the weight gradient is a product with the patches (``im2col``) where maps are small, channels few or grouped.
+  array.
 - float64 and integers always go through patches: XLA has only a scalar loop for their convolutions.
 """
 
@@ -64,13 +66,23 @@ def channels_first(x):
 
 
 def _taps_first(w):
-    """``(O, C, *K)`` as ``(*K, C, O)``."""
-    return w.transpose(*range(2, w.ndim), 1, 0)
+    """``(O, C, *K)`` as ``(*K, C, O)``. The barrier keeps the copy a plain one, which XLA blocks for the cache."""
+    return lax.optimization_barrier(w.transpose(*range(2, w.ndim), 1, 0))
 
 
 def _taps_last(w):
     """``(*K, C, O)`` as ``(O, C, *K)``."""
-    return w.transpose(w.ndim - 1, w.ndim - 2, *range(w.ndim - 2))
+    return lax.optimization_barrier(w.transpose(w.ndim - 1, w.ndim - 2, *range(w.ndim - 2)))
+
+
+def _filter_rows(w):
+    """``(O, C, *K)`` as ``(O, taps, C)``: the order of a patch, and a cheap copy."""
+    return lax.optimization_barrier(w.reshape(*w.shape[:2], -1).transpose(0, 2, 1))
+
+
+def _from_filter_rows(rows, kernel):
+    """``(O, taps, C)`` as ``(O, C, *K)``."""
+    return lax.optimization_barrier(rows.transpose(0, 2, 1)).reshape(rows.shape[0], rows.shape[2], *kernel)
 
 
 def _padded(x, config):
@@ -109,82 +121,85 @@ def _patches(x, kernel, geometry: Geometry):
     return jnp.stack([t.reshape(-1, t.shape[-1]) for t in taps(x, kernel, geometry)], 1)
 
 
-# --- the three functions, channels-last, by spelling -----------------------------------------------------------------
+# --- the three functions by spelling; images are channels-last, weights (O, C / groups, *K) -----------------------------
 
 
-def _xla(x, w, geometry: Geometry):
+def _dot(a, b, contract: tuple[int, int]):
+    """The product of two matrices over one dimension of each; the free dimension of ``a`` comes first."""
+    return lax.dot_general(a, b, (((contract[0],), (contract[1],)), ((), ())))
+
+
+def _xla(x, taps_first, geometry: Geometry):
     spatial = "DHW"[-len(geometry.stride) :]
     layout = ("N" + spatial + "C", spatial + "IO", "N" + spatial + "C")
     return lax.conv_general_dilated(
-        x, w, geometry.stride, geometry.padding, rhs_dilation=geometry.dilation, dimension_numbers=layout,
+        x, taps_first, geometry.stride, geometry.padding, rhs_dilation=geometry.dilation, dimension_numbers=layout,
         feature_group_count=geometry.groups,
     )  # fmt: skip
 
 
 def _by_patches(x, w, geometry: Geometry):
-    kernel, (c, o) = w.shape[:-2], w.shape[-2:]
-    g = geometry.groups
-    out = (x.shape[0], *geometry.windows(x.shape[1:-1], kernel))
+    (o, c), kernel, groups = w.shape[:2], w.shape[2:], geometry.groups
     k = math.prod(kernel)
-    rows = _patches(x, kernel, geometry)
-    if g == 1:
-        return (rows.reshape(-1, k * c) @ w.reshape(k * c, o)).reshape(*out, o)
-    rows = rows.reshape(-1, k, g, c).transpose(2, 0, 1, 3).reshape(g, -1, k * c)
-    columns = w.reshape(k, c, g, o // g).transpose(2, 0, 1, 3).reshape(g, k * c, o // g)
+    out = (x.shape[0], *geometry.windows(x.shape[1:-1], kernel))
+    rows, filters = _patches(x, kernel, geometry), _filter_rows(w)
+    if groups == 1:
+        return _dot(rows.reshape(-1, k * c), filters.reshape(o, k * c), (1, 1)).reshape(*out, o)
+    rows = rows.reshape(-1, k, groups, c).transpose(2, 0, 1, 3).reshape(groups, -1, k * c)
+    columns = filters.reshape(groups, o // groups, k * c).transpose(0, 2, 1)
     return jnp.matmul(rows, columns).transpose(1, 0, 2).reshape(*out, o)
 
 
 def _by_taps(x, w, geometry: Geometry):
     """One input channel to a group: output channel ``c m + j`` is a sum of products with input channel ``c``."""
-    kernel, o = w.shape[:-2], w.shape[-1]
+    kernel, o = w.shape[2:], w.shape[0]
     multiplier = o // x.shape[-1]
     total = None
-    for tap, weight in zip(taps(x, kernel, geometry), w.reshape(-1, o), strict=True):
+    for tap, weight in zip(taps(x, kernel, geometry), w.reshape(o, -1).T, strict=True):
         wide = jnp.repeat(tap, multiplier, -1) if multiplier > 1 and tap.shape[-1] > 1 else tap
         total = wide * weight if total is None else total + wide * weight
     return total
 
 
 def _by_col2im(g, w, size, geometry: Geometry):
-    kernel, (c, o) = w.shape[:-2], w.shape[-2:]
-    groups, k, windows = geometry.groups, math.prod(kernel), g.shape[:-1]
+    (o, c), kernel, groups = w.shape[:2], w.shape[2:], geometry.groups
+    k, filters = math.prod(kernel), _filter_rows(w)
     if groups == 1:
-        columns = lax.dot_general(g.reshape(-1, o), w.reshape(k * c, o), (((1,), (1,)), ((), ())))
-        columns = columns.reshape(*windows, k, c)
+        columns = _dot(g.reshape(-1, o), filters.reshape(o, k * c), (1, 0))
     else:
         rows = g.reshape(-1, groups, o // groups).transpose(1, 0, 2)
-        wide = w.reshape(k * c, groups, o // groups).transpose(1, 2, 0)
-        columns = jnp.matmul(rows, wide).reshape(groups, -1, k, c).transpose(1, 2, 0, 3)
-        columns = columns.reshape(*windows, k, groups * c)
+        columns = jnp.matmul(rows, filters.reshape(groups, o // groups, k * c))
+        columns = columns.reshape(groups, -1, k, c).transpose(1, 2, 0, 3)
+    columns = columns.reshape(*g.shape[:-1], k, groups * c)
     return untap([columns[..., i, :] for i in range(k)], size, kernel, geometry)
 
 
 def _weights_by_patches(x, g, kernel, geometry: Geometry):
-    groups, k, c, o = geometry.groups, math.prod(kernel), x.shape[-1] // geometry.groups, g.shape[-1]
-    rows = _patches(x, kernel, geometry)
-    g = g.reshape(-1, o)
+    groups, k, o = geometry.groups, math.prod(kernel), g.shape[-1]
+    c = x.shape[-1] // groups
+    rows, g = _patches(x, kernel, geometry), g.reshape(-1, o)
     if groups == 1:
         rows = rows.reshape(-1, k * c)
-        if c < 16:  # the longer side first is the faster transposed product
-            w = lax.dot_general(rows, g, (((0,), (0,)), ((), ())))
-        else:
-            w = lax.dot_general(g, rows, (((0,), (0,)), ((), ()))).T
-        return w.reshape(*kernel, c, o)
-    rows = rows.reshape(-1, k, groups, c).transpose(2, 1, 3, 0).reshape(groups, k * c, -1)
-    columns = g.reshape(-1, groups, o // groups).transpose(1, 0, 2)
-    return jnp.matmul(rows, columns).transpose(1, 0, 2).reshape(*kernel, c, o)
+        # the shorter side first is slow
+        filters = _dot(rows, g, (0, 0)).T if k * c < 64 else _dot(g, rows, (0, 0))
+    else:
+        rows = rows.reshape(-1, k, groups, c).transpose(2, 0, 1, 3).reshape(groups, -1, k * c)
+        columns = g.reshape(-1, groups, o // groups).transpose(1, 2, 0)
+        filters = jnp.matmul(columns, rows)
+    return _from_filter_rows(filters.reshape(o, k, c), kernel)
 
 
 def _weights_by_taps(x, g, kernel, geometry: Geometry):
     """Depthwise only: as many output as input channels."""
     over = tuple(range(g.ndim - 1))
     pieces = [(t * g).sum(over) for t in taps(x, kernel, geometry)]
-    return jnp.stack(pieces).reshape(*kernel, 1, g.shape[-1])
+    return jnp.stack(pieces, 1).reshape(g.shape[-1], 1, *kernel)
 
 
 # --- the choice ------------------------------------------------------------------------------------------------------
 
 FEW_TAPS = 32  # more shifted products than this in one fusion compile slowly
+MANY_FILTERS = 256  # from here on, cutting patches costs little next to their product
 
 
 def _has_kernel(dtype) -> bool:
@@ -196,29 +211,33 @@ def _pointwise(kernel, geometry: Geometry) -> bool:
     return geometry.groups == 1 and all(k == 1 for k in kernel) and not any(map(any, geometry.padding))
 
 
+def _depthwise(o: int, c: int, kernel, geometry: Geometry) -> bool:
+    return c == 1 and o == geometry.groups and math.prod(kernel) <= FEW_TAPS
+
+
 @in_float32
 def _forward(x, w, geometry: Geometry):
-    kernel, c = w.shape[:-2], w.shape[-2]
-    if _pointwise(kernel, geometry):
-        (tap,) = taps(x, kernel, geometry)
-        return jnp.matmul(tap.reshape(-1, c), w.reshape(c, -1)).reshape(*tap.shape[:-1], -1)
+    (o, c), kernel = w.shape[:2], w.shape[2:]
     if c == 1 and math.prod(kernel) <= FEW_TAPS:
         return _by_taps(x, w, geometry)
-    return (_xla if _has_kernel(x.dtype) else _by_patches)(x, w, geometry)
+    dense = geometry.groups == 1 and o >= MANY_FILTERS
+    if dense or _pointwise(kernel, geometry) or not _has_kernel(x.dtype):
+        return _by_patches(x, w, geometry)
+    return _xla(x, _taps_first(w), geometry)
 
 
 @in_float32
 def _adjoint(g, w, size, geometry: Geometry):
     """The gradient of :func:`_forward` with respect to ``x``, whose spatial size is ``size``."""
-    kernel, c = w.shape[:-2], w.shape[-2]
-    depthwise = c == 1 and w.shape[-1] == geometry.groups and math.prod(kernel) <= FEW_TAPS
-    if depthwise:
-        return untap([g * weight for weight in w.reshape(-1, w.shape[-1])], size, kernel, geometry)
+    (o, c), kernel = w.shape[:2], w.shape[2:]
+    if _depthwise(o, c, kernel, geometry):
+        return untap([g * weight for weight in w.reshape(o, -1).T], size, kernel, geometry)
     strided = any(s > 1 for s in geometry.stride)
-    few = c * geometry.groups < 4
-    if _pointwise(kernel, geometry) or strided or few or not _has_kernel(g.dtype):
+    dense = geometry.groups == 1 and (o >= MANY_FILTERS or c < 4)
+    if dense or strided or _pointwise(kernel, geometry) or not _has_kernel(g.dtype):
         return _by_col2im(g, w, size, geometry)
     x = jax.ShapeDtypeStruct((g.shape[0], *size, c * geometry.groups), g.dtype)
+    w = _taps_first(w)
     return jax.linear_transpose(lambda x: _xla(x, w, geometry), x)(g)[0]
 
 
@@ -226,13 +245,13 @@ def _adjoint(g, w, size, geometry: Geometry):
 def _weights(x, g, kernel, geometry: Geometry):
     """The gradient of :func:`_forward` with respect to ``w``."""
     c, o = x.shape[-1] // geometry.groups, g.shape[-1]
-    if c == 1 and o == geometry.groups and math.prod(kernel) <= FEW_TAPS:
+    if _depthwise(o, c, kernel, geometry):
         return _weights_by_taps(x, g, kernel, geometry)
-    small_maps = any(s > 1 for s in geometry.stride) and math.prod(g.shape[1:-1]) <= 64
-    if _pointwise(kernel, geometry) or geometry.groups > 1 or c < 3 or small_maps or not _has_kernel(g.dtype):
+    dense = o >= MANY_FILTERS or c < 3 or geometry.groups > 1
+    if dense or _pointwise(kernel, geometry) or not _has_kernel(g.dtype):
         return _weights_by_patches(x, g, kernel, geometry)
     w = jax.ShapeDtypeStruct((*kernel, c, o), g.dtype)
-    return jax.linear_transpose(lambda w: _xla(x, w, geometry), w)(g)[0]
+    return _taps_last(jax.linear_transpose(lambda w: _xla(x, w, geometry), w)(g)[0])
 
 
 # --- channels-first, differentiable ----------------------------------------------------------------------------------
@@ -251,17 +270,17 @@ def _native(x, w, geometry: Geometry):
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _convolve(x, w, geometry: Geometry):
     """Own gradient: the adjoints are spelled by shape, and the residuals are the operands."""
-    return channels_first(_forward(channels_last(x), _taps_first(w), geometry))
+    return channels_first(_forward(channels_last(x), w, geometry))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _spread(g, w, size, geometry: Geometry):
     """Own gradient, as :func:`_convolve`."""
-    return channels_first(_adjoint(channels_last(g), _taps_first(w), size, geometry))
+    return channels_first(_adjoint(channels_last(g), w, size, geometry))
 
 
 def _weight_gradient(x, g, kernel, geometry: Geometry):
-    return _taps_last(_weights(channels_last(x), channels_last(g), kernel, geometry))
+    return _weights(channels_last(x), channels_last(g), kernel, geometry)
 
 
 def _convolve_bwd(geometry, saved, g):

@@ -7,7 +7,7 @@ import numpy as np
 from jax import lax
 from jax import scipy as jscipy
 
-from .elementwise import is_complex, is_half, is_integral, type_name
+from .elementwise import in_float32, is_complex, is_half, is_integral, type_name
 from .matmul import matmul
 from .norms import matrix_norm
 from .registry import Array, op
@@ -114,6 +114,7 @@ def matrix_power(A: Array, n: int):
 
 
 @op(namespaces=BOTH)
+@in_float32
 def matrix_exp(A: Array):
     """The matrix exponential."""
     _square("matrix_exp", A)

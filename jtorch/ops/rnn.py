@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .activation import relu
-from .linear import affine, flatten_rows, outer_sum
+from .linear import affine, conflicting, dot2d, flatten_rows
 from .registry import Array, op
 
 # --- shared pieces -------------------------------------------------------------------------------------------------
@@ -54,7 +54,10 @@ def _split(x, n: int):
 
 def _weight_gradient(d, x):
     """``Σ_t d_tᵀ x_t`` as one product over all steps and samples."""
-    return outer_sum(flatten_rows(d), flatten_rows(x))
+    d, x = flatten_rows(d), flatten_rows(x)
+    if conflicting(d, x):  # what comes out of a scan cannot be fused into the transposed copy
+        return dot2d(lax.optimization_barrier(d.T), x, (1, 0))
+    return dot2d(d, x, (0, 0))
 
 
 # --- plain recurrent layer -----------------------------------------------------------------------------------------

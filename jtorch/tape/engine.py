@@ -56,8 +56,8 @@ def apply_call(call: Call, operands: list, edges: list, name: str, device) -> tu
         operands: flat Values and Python numbers.
         edges: per operand its ``(node, index)``, or None.
     """
-    mask = tuple(e is not None and a.is_float for e, a in zip(edges, call.in_avals, strict=True))
-    if not (modes.state.grad and any(mask)):
+    mask = tuple([e is not None and a.is_float for e, a in zip(edges, call.in_avals, strict=True)])
+    if not (modes.state.grad and True in mask):
         return record(call, operands, device), None
     return record_linearized(call, operands, edges, mask, name, device, None)
 
@@ -68,30 +68,27 @@ def record_linearized(call, operands, edges, mask, name, device, storages):
     ``storages`` (per operand, or None) are watched: backward refuses to run if one whose value was saved has been
     written meanwhile.
     """
-    lin = linearize(call, mask)
+    lin = call.linearizations.get(mask) or linearize(call, mask)
     outs = record(lin.forward, operands, device)
     if not lin.outputs:
         return outs, None
-    saved = [s and (operands[s[1]] if s[0] == "in" else outs[s[1]]) for s in lin.saved]
-    used = {s[1] for s in lin.saved if s is not None and s[0] == "in"}
+    values = operands + outs
     guards = ()
-    if storages is not None:
-        guards = tuple(
-            (storages[i], storages[i].version, call.in_avals[i]) for i in used if storages[i] is not None
-        )
+    if storages is not None and lin.saved_operands:
+        guards = tuple([(st, st.version, call.in_avals[i]) for i in lin.saved_operands if (st := storages[i])])
     node = node_type(name)(
-        lin, saved, list(operands) if lin.has_new else None, guards, [edges[i] for i in lin.operands], device
-    )
-    del outs[len(call.out_avals) :]
+        lin, [values[i] for i in lin.sources], operands if lin.has_new else None, guards,
+        [edges[i] for i in lin.operands], device,
+    )  # fmt: skip
+    if lin.has_new:
+        del outs[len(call.out_avals) :]
     return outs, node
 
 
 def run_backward_call(node, lin, given, present, create_graph):
     """Record the backward call of a node; with ``create_graph``, so that it can be differentiated again."""
     if not create_graph:
-        call = lin.backward(given)
-        residuals = [v for s, v in zip(lin.saved, node.saved, strict=True) if s is not None]
-        return record(call, residuals + present, node.device)
+        return record(lin.backward(given), node.saved + present, node.device)
     # The history of an operand is its edge; that of an output is this very node.
     edges_of = dict(zip(lin.operands, node.edges, strict=True))
     grads, grad_edges = [g.value for g in present], [g.edge for g in present]
@@ -101,13 +98,8 @@ def run_backward_call(node, lin, given, present, create_graph):
         edges = [edges_of.get(i) for i in range(len(operands))]
     else:
         call = lin.backward(given)
-        operands, edges = [], []
-        for s, v in zip(lin.saved, node.saved, strict=True):
-            if s is None:
-                continue
-            kind, i = s
-            operands.append(v)
-            edges.append(edges_of.get(i) if kind == "in" else (node, i))
+        operands = node.saved
+        edges = [edges_of.get(i) if kind == "in" else (node, i) for kind, i in filter(None, lin.saved)]
     name = node.name().removesuffix("0") + "Backward0"
     outs, made = apply_call(call, operands + grads, edges + grad_edges, name, node.device)
     return [Tracked(v, None if made is None else (made, i)) for i, v in enumerate(outs)]

@@ -103,7 +103,7 @@ class CallNode(Node):
                 )
         lin = self.linearization
         wanted = [grads[i] for i in lin.outputs]
-        given = tuple(g is not None for g in wanted)
+        given = tuple([g is not None for g in wanted])
         present = [g for g in wanted if g is not None]
         return engine.run_backward_call(self, lin, given, present, create_graph)
 

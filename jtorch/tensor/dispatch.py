@@ -130,9 +130,9 @@ def dispatch(op: Op, operands: tuple, statics: tuple):
             return _view(op, operands, statics, values[0], None)
         edges = None
     else:
-        edges = [None if t is None else t._history() for t in tensors]
-        mask = tuple(e is not None and a.is_float for e, a in zip(edges, call.in_avals, strict=True))
-        if any(mask):
+        edges = [None if t is None else t._edge or t._history() for t in tensors]
+        mask = tuple([e is not None and a.is_float for e, a in zip(edges, call.in_avals, strict=True)])
+        if True in mask:
             storages = [None if t is None else t._storage for t in tensors]
             values, node = record_linearized(call, flat, edges, mask, op.grad_name, device, storages)
         else:
@@ -143,7 +143,8 @@ def dispatch(op: Op, operands: tuple, statics: tuple):
             results = [
                 wrap(v, (node, i) if v.aval.is_float else None) for i, v in enumerate(values)
             ]
-            _guard_outputs(node, results)
+            if len(node.linearization.saved_operands) < len(node.saved):
+                _guard_outputs(node, results)
             return _packed(op, call, results, operands)
     return _packed(op, call, [wrap(v) for v in values], operands)
 

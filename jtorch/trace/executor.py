@@ -76,6 +76,14 @@ class Program:
                 needed.update(s for kind, s in operands if kind == "slot")
         return keep
 
+    def dependents(self, index: int) -> set[int]:
+        """The slots that step ``index`` contributes to, its own included."""
+        found: set[int] = set()
+        for i, (call, operands, slot) in enumerate(self.steps[index:]):
+            if i == 0 or any(kind == "slot" and s in found for kind, s in operands):
+                found.update(range(slot, slot + len(call.out_avals)))
+        return found
+
     def function(self, constants: dict[int, object], varying: tuple[int, ...], platform: str | None = None):
         """A JAX function ``(leaves, hypers, floats, ints, complexes) -> (outputs, check word)``."""
         keep, checked = self.live(), set(self.checks)
@@ -224,11 +232,12 @@ def run(trace, outputs: tuple[int, ...], donate: tuple[bool, ...], guards, cause
         guards: ``(output slot, leaf slot)`` pairs that keep the leaf's value should an index check fail.
 
     Returns:
-        The output arrays, which may still be being computed, and the check word (None without index operands).
+        The entry, the output arrays, which may still be being computed, and the check word (None without index operands).
 
     Raises:
         RuntimeError: compilation or execution failed.
     """
+    refuse_worthless(trace.leaf_arrays)
     signature = (
         trace.device, tuple(trace.program), tuple(trace.leaf_avals), outputs, donate, guards,
         tuple(trace.negative_zeros), len(trace.hypers),
@@ -249,7 +258,7 @@ def run(trace, outputs: tuple[int, ...], donate: tuple[bool, ...], guards, cause
             counters.hits += 1
             _entries.move_to_end(signature)
     explain.remember(entry)
-    return entry.run(trace)
+    return entry, *entry.run(trace)
 
 
 # --- index checks --------------------------------------------------------------------------------------------------
@@ -258,43 +267,48 @@ def run(trace, outputs: tuple[int, ...], donate: tuple[bool, ...], guards, cause
 _pending_checks: deque = deque()
 
 
-def expect(word, trace, values) -> None:
-    """Remember a check word, the calls its flags stand for, and the values that are worthless if one is set."""
-    calls = [(trace.calls[i], line) for i, line in trace.checks]
-    _pending_checks.append((word, calls, [weakref.ref(v) for v in values]))
+#: Arrays computed with a bad index: no program may go on from them. Keyed by identity.
+_worthless: dict[int, tuple[weakref.ref, Exception]] = {}
+
+
+def expect(word, trace, entry, values) -> None:
+    """Remember a check word, what its flags stand for, and the ``(slot, value)`` pairs at stake."""
+    lines = [(i, trace.calls[i], line) for i, line in trace.checks]
+    _pending_checks.append((word, lines, entry.program, [(slot, weakref.ref(v)) for slot, v in values]))
 
 
 def _settle_first() -> None:
     try:
-        word, calls, values = _pending_checks.popleft()
+        word, lines, program, values = _pending_checks.popleft()
     except IndexError:
         return  # another thread took it
     flags = np.asarray(word)
     if not flags.any():
         return
-    call, line = calls[int(flags.argmax())]
+    index, call, line = lines[int(flags.argmax())]
     error = IndexError(f"{call.message} (in {call.name}, recorded at {line})")
-    for ref in values:
-        if (value := ref()) is not None:
+    spoiled = program.dependents(index)
+    for slot, ref in values:
+        if slot in spoiled and (value := ref()) is not None:
+            key, array = id(value.array), value.array
+            _worthless[key] = (weakref.ref(array, lambda _, key=key: _worthless.pop(key, None)), error)
             value.array, value.error = None, error
     raise error
 
 
-def poll_checks() -> None:
-    """Look at the check words of finished programs, without waiting for running ones.
-
-    Raises:
-        IndexError: naming the op and the line that recorded it.
-    """
-    while _pending_checks and _pending_checks[0][0].is_ready():
-        _settle_first()
+def refuse_worthless(arrays) -> None:
+    """Raise the error of the first array that was computed with a bad index."""
+    if _worthless:
+        for array in arrays:
+            if id(array) in _worthless:
+                raise _worthless[id(array)][1]
 
 
 def settle_checks() -> None:
     """Wait for every check word: a host read is about to hand out results.
 
     Raises:
-        IndexError: as :func:`poll_checks`.
+        IndexError: naming the op and the line that recorded it.
     """
     while _pending_checks:
         _settle_first()

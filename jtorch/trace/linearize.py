@@ -28,12 +28,17 @@ class Linearization:
         operands: positions of the differentiable operands.
         outputs: positions of the outputs that carry gradients.
         forward: the call to record: the original, or one with the new residuals as extra outputs.
-        saved: per residual ``("in", i)``, ``("out", i)`` (extra outputs count on from the call's own) .
+        saved: per residual ``("in", i)``, ``("out", i)`` (extra outputs count on from the call's own), or None for a
+            constant.
+        sources: the residuals that are saved, as positions in the list of operands followed by outputs.
+        saved_operands: positions of the operands among them.
         has_new: whether any residual is neither operand nor output.
     """
 
-    __slots__ = ("call", "operands", "outputs", "forward", "saved", "has_new", "_treedef", "_constants", "_backward",
-                 "_from_inputs")  # fmt: skip
+    __slots__ = (
+        "call", "operands", "outputs", "forward", "saved", "sources", "saved_operands", "has_new", "_treedef",
+        "_constants", "_backward", "_from_inputs",
+    )  # fmt: skip
 
     def __init__(self, call: Call, mask: tuple[bool, ...]):
         self.call = call
@@ -62,6 +67,9 @@ class Linearization:
                 outvars[v] = n + len(extra)
                 self.saved.append(("out", n + len(extra)))
                 extra.append(n + k)
+        n_in = len(call.in_avals)
+        self.sources = tuple(i if kind == "in" else n_in + i for kind, i in filter(None, self.saved))
+        self.saved_operands = tuple(sorted({i for i in self.sources if i < n_in and call.in_kinds[i] is None}))
         self.has_new = bool(extra)
         self.forward = call
         if extra:

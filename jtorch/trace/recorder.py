@@ -104,6 +104,12 @@ class Trace:
             if self.closed:
                 return
             self.closed = True
+            # A program that goes on from an earlier one's results must know that those are sound.
+            earlier = None
+            try:
+                executor.settle_checks()
+            except IndexError as error:
+                earlier = error
             if self.owner.get(self.device) is self:
                 del self.owner[self.device]
             alive = [(i, v) for i, r in enumerate(self.refs) if (v := r()) is not None]
@@ -113,18 +119,20 @@ class Trace:
                         r() is None and not pinned(a) for r, a in zip(self.leaf_refs, self.leaf_arrays, strict=True)
                     )
                     guards = self._guards() if self.checks else ()
-                    outputs, word = executor.run(self, tuple(i for i, _ in alive), donate, guards, cause)
+                    entry, outputs, word = executor.run(self, tuple(i for i, _ in alive), donate, guards, cause)
                     for (_, value), array in zip(alive, outputs, strict=True):
                         value.array, value.trace = array, None
                     if word is not None:
                         guarded = {slot for slot, _ in guards}
-                        executor.expect(word, self, [v for slot, v in alive if slot not in guarded])
+                        executor.expect(word, self, entry, [(s, v) for s, v in alive if s not in guarded])
             except Exception as error:
                 self._fail(alive, error)
                 raise
             finally:
                 for name in ("calls", "program", "refs", "scalars", "hypers", "leaf_arrays", "leaf_refs", "written"):
                     setattr(self, name, [])
+            if earlier is not None:
+                raise earlier
 
     def _guards(self) -> tuple[tuple[int, int], ...]:
         """``(output slot, leaf slot)`` of storages this trace rewrites: they keep the leaf if an index check fails."""
@@ -194,7 +202,6 @@ def flush_all(cause: str) -> None:
     Raises:
         IndexError: an index operand of something that ran before was out of range.
     """
-    executor.poll_checks()
     for trace in list(_state.traces.values()):
         trace.flush(cause)
 

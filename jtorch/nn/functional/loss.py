@@ -36,28 +36,15 @@ def _loss(op_name: str, signature: str):
     if legacy:
         lines.append("    if size_average is not None or reduce is not None:")
         lines.append("        reduction = legacy(size_average, reduce)")
-    if op_name in _SAME_SIZE:
-        lines.append("    if target.shape != input.shape: different_size(input, target)")
     operands = "".join(f"{n}, " for n in op.operand_names)
     statics = "".join(f"{n}, " for n in op.static_names)
     lines.append(f"    return dispatch(OP, ({operands}), ({statics}))")
-    space = {"OP": op, "dispatch": dispatch, "legacy": legacy_reduction, "different_size": _different_size}
+    space = {"OP": op, "dispatch": dispatch, "legacy": legacy_reduction}
     exec(compile("\n".join(lines), f"<jtorch {op_name}>", "exec"), space)
     f = space[op_name]
     f.__doc__ = op.doc
     f.__module__ = "jtorch.nn.functional"
     return f
-
-
-_SAME_SIZE = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
-
-
-def _different_size(input, target) -> None:
-    warnings.warn(
-        f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This will likely lead "
-        "to incorrect results due to broadcasting. Please ensure they have the same size.",
-        stacklevel=3,
-    )
 
 
 _OLD = "size_average=None, reduce=None, reduction='mean'"
