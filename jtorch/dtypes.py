@@ -207,7 +207,7 @@ def result_of(dimensioned: dtype | None, zero_dim: dtype | None, scalar: dtype |
             if lower.category == COMPLEX and result.category == FLOAT:
                 result = result.to_complex()  # the tensor's precision is kept
             else:
-                result = lower
+                result = promote_types(result, lower) if result.category == BOOL else lower
     return result
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import devices, dtypes
-from ..random import samplers
+from ..streams import samplers
 from ..tensor import Tensor
 from ..tensor.creation import dtype_of, finish
 from ..tensor.dispatch import dense_strides, wrap

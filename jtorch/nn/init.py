@@ -11,7 +11,7 @@ import warnings
 import jtorch
 
 from .. import devices
-from ..random import samplers
+from ..streams import samplers
 from ..tensor import Tensor
 from ..tensor.dispatch import wrap
 from ..tensor.random import generator_for

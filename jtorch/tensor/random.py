@@ -1,6 +1,6 @@
 """Generators, and random Tensors drawn from them.
 
-On the CPU device numbers come from PyTorch's own stream (:mod:`jtorch.random`), drawn on the host: they enter a trace as
+On the CPU device numbers come from PyTorch's own stream (:mod:`jtorch.streams`), drawn on the host: they enter a trace as
 inputs, so they neither recompile it nor freeze in it. On other devices they are drawn inside the trace from a seed and
 a counter, both run-time operands.
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import devices, dtypes
 from ..ops.registry import OPS, Hyper, op
-from ..random import HostStream, samplers
+from ..streams import HostStream, samplers
 from ..trace.aval import Hyper as HyperKey
 from ..trace.call import intern
 from ..trace.recorder import record

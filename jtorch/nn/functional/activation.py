@@ -10,7 +10,7 @@ import jtorch
 
 from ... import devices
 from ...ops.registry import OPS
-from ...random import samplers
+from ...streams import samplers
 from ...tensor.creation import dtype_of
 from ...tensor.dispatch import dispatch, wrap
 from ...tensor.dispatch import inplace as _run_inplace

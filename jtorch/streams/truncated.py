@@ -7,11 +7,11 @@ import warnings
 
 import numpy as np
 
-from jtorch.random.exact import F32, F64, floating, from_f32
-from jtorch.random.layout import as_shape
-from jtorch.random.mt19937 import HostStream
-from jtorch.random.normal import normal
-from jtorch.random.uniform import uniform
+from jtorch.streams.exact import F32, F64, floating, from_f32
+from jtorch.streams.layout import as_shape
+from jtorch.streams.mt19937 import HostStream
+from jtorch.streams.normal import normal
+from jtorch.streams.uniform import uniform
 
 
 def _cdf(x: float) -> float:

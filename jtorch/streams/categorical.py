@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jtorch.random.continuous import exponential
-from jtorch.random.exact import BF16, DIGITS, F16, F64, scalar_name
-from jtorch.random.mt19937 import HostStream
+from jtorch.streams.continuous import exponential
+from jtorch.streams.exact import BF16, DIGITS, F16, F64, scalar_name
+from jtorch.streams.mt19937 import HostStream
 
 _MOST_CATEGORIES = 1 << 24
 

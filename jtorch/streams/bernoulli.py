@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from jtorch.random.exact import DIGITS, F32, F64, scalar_name
-from jtorch.random.layout import BLOCK, as_shape, gather, place, sampler
-from jtorch.random.mt19937 import HostStream
-from jtorch.random.uniform import unit32
+from jtorch.streams.exact import DIGITS, F32, F64, scalar_name
+from jtorch.streams.layout import BLOCK, as_shape, gather, place, sampler
+from jtorch.streams.mt19937 import HostStream
+from jtorch.streams.uniform import unit32
 
 BOOL = np.dtype(np.bool_)
 

@@ -12,11 +12,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jtorch.random.box_muller import box_muller
-from jtorch.random.exact import F32, F64, floating, fma32, fma64, from_f32, libm, muladd64, rounding_in_doubt
-from jtorch.random.layout import BLOCK, as_shape, is_contiguous, place, sampler
-from jtorch.random.mt19937 import HostStream
-from jtorch.random.uniform import words24
+from jtorch.streams.box_muller import box_muller
+from jtorch.streams.exact import F32, F64, floating, fma32, fma64, from_f32, libm, muladd64, rounding_in_doubt
+from jtorch.streams.layout import BLOCK, as_shape, is_contiguous, place, sampler
+from jtorch.streams.mt19937 import HostStream
+from jtorch.streams.uniform import words24
 
 _TWO_PI = 2 * math.pi
 

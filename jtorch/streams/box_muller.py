@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from jtorch.random import capability
+from jtorch.streams import capability
 
 F32, F64, I32 = np.float32, np.float64, np.int32
 _EIGHT = np.dtype("V32")  # eight 4-byte values moved as one

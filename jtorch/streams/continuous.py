@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jtorch.random.exact import (
+from jtorch.streams.exact import (
     DIGITS,
     F32,
     F64,
@@ -20,8 +20,8 @@ from jtorch.random.exact import (
     rounding_in_doubt,
     scalar_name,
 )
-from jtorch.random.layout import BLOCK, sampler
-from jtorch.random.mt19937 import HostStream
+from jtorch.streams.layout import BLOCK, sampler
+from jtorch.streams.mt19937 import HostStream
 
 
 def _transform(

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from jtorch.random.exact import DIGITS, from_i64, scalar_name
-from jtorch.random.layout import BLOCK
-from jtorch.random.mt19937 import HostStream
+from jtorch.streams.exact import DIGITS, from_i64, scalar_name
+from jtorch.streams.layout import BLOCK
+from jtorch.streams.mt19937 import HostStream
 
 BIG = 0xFFFFFFFF // 20  #: from this length on PyTorch shuffles inside out with 64-bit draws
 _LOOP = 400  # below this length a Python loop is quicker

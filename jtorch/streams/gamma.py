@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from jtorch.random.exact import F32, F64, scalar_name
-from jtorch.random.mt19937 import HostStream
+from jtorch.streams.exact import F32, F64, scalar_name
+from jtorch.streams.mt19937 import HostStream
 
 # two constants that PyTorch writes as float32
 _THIRD, _SQUEEZE = float(np.float32(1) / np.float32(3)), float(np.float32(0.0331))

@@ -15,4 +15,4 @@ element strides of the destination (contiguous when None): PyTorch draws in memo
 gets which draw. Every sampler holds the stream's lock while it draws.
 """
 
-from jtorch.random.mt19937 import DEFAULT_SEED, HostStream
+from jtorch.streams.mt19937 import DEFAULT_SEED, HostStream

@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from jtorch.random import DEFAULT_SEED, HostStream, box_muller, capability, exact, layout, permutation, samplers
+from jtorch.streams import DEFAULT_SEED, HostStream, box_muller, capability, exact, layout, permutation, samplers
 
 BF16 = np.dtype(ml_dtypes.bfloat16)
 FLOATS = [np.dtype(t) for t in ("float32", "float64", "float16")] + [BF16]

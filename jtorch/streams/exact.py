@@ -10,7 +10,7 @@ from fractions import Fraction
 import ml_dtypes
 import numpy as np
 
-from jtorch.random import capability
+from jtorch.streams import capability
 
 F16, F32, F64, BF16 = (np.dtype(t) for t in (np.float16, np.float32, np.float64, ml_dtypes.bfloat16))
 DIGITS = {F16: 11, BF16: 8, F32: 24, F64: 53}  #: significand bits of the floating types samplers fill

@@ -6,9 +6,9 @@ import warnings
 
 import numpy as np
 
-from jtorch.random.exact import DIGITS, F16, F64, c_name, from_f32, from_i64, scalar_name
-from jtorch.random.layout import BLOCK, sampler
-from jtorch.random.mt19937 import HostStream
+from jtorch.streams.exact import DIGITS, F16, F64, c_name, from_f32, from_i64, scalar_name
+from jtorch.streams.layout import BLOCK, sampler
+from jtorch.streams.mt19937 import HostStream
 
 I64, BOOL = np.dtype(np.int64), np.dtype(np.bool_)
 _WIDE_RANGE = 1 << 28  # from here on a value takes two words

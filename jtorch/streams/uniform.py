@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from jtorch.random import capability
-from jtorch.random.exact import BF16, F32, F64, c_name, floating, fma32, fma64, from_f32
-from jtorch.random.layout import BLOCK, as_shape, sampler
-from jtorch.random.mt19937 import HostStream
+from jtorch.streams import capability
+from jtorch.streams.exact import BF16, F32, F64, c_name, floating, fma32, fma64, from_f32
+from jtorch.streams.layout import BLOCK, as_shape, sampler
+from jtorch.streams.mt19937 import HostStream
 
 LOW24 = np.array(0xFFFFFF, np.uint32)
 _ULP24 = np.array(2.0**-24, np.float32)

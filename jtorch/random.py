@@ -1,0 +1,44 @@
+"""``torch.random``: seeding, generator states, and forking them."""
+
+from __future__ import annotations
+
+import contextlib
+
+from . import devices
+from .functions.random import get_rng_state, initial_seed, seed, set_rng_state
+from .tensor.random import default_generator as _default
+from .tensor.random import manual_seed
+
+
+@contextlib.contextmanager
+def fork_rng(devices_=None, enabled=True, **kwargs):
+    """Inside the block random numbers go their own way; afterwards the generators are as they were before.
+
+    ``devices`` lists accelerators to restore as well (all that have been used, by default).
+    """
+    from .tensor.random import _generators
+
+    if not enabled:
+        yield
+        return
+    chosen = kwargs.get("devices", devices_)
+    wanted = [_default()] + (
+        [g for d, g in _generators.items() if d is not devices.CPU]
+        if chosen is None
+        else [_default(devices.resolve(d if not isinstance(d, int) else f"cuda:{d}")) for d in chosen]
+    )
+    states = [g.get_state() for g in wanted]
+    try:
+        yield
+    finally:
+        for g, state in zip(wanted, states, strict=True):
+            g.set_state(state)
+
+
+def __getattr__(name):
+    if name == "default_generator":
+        return _default()
+    raise AttributeError(f"module 'torch.random' has no attribute {name!r}")
+
+
+__all__ = ["fork_rng", "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state"]
