@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 
-from . import devices
+from . import devices as _devices
 from .functions.random import get_rng_state, initial_seed, seed, set_rng_state
 from .tensor.random import default_generator as _default
 from .tensor.random import manual_seed
 
 
 @contextlib.contextmanager
-def fork_rng(devices_=None, enabled=True, **kwargs):
+def fork_rng(devices=None, enabled=True, device_type="cuda"):
     """Inside the block random numbers go their own way; afterwards the generators are as they were before.
 
     ``devices`` lists accelerators to restore as well (all that have been used, by default).
@@ -21,11 +21,10 @@ def fork_rng(devices_=None, enabled=True, **kwargs):
     if not enabled:
         yield
         return
-    chosen = kwargs.get("devices", devices_)
     wanted = [_default()] + (
-        [g for d, g in _generators.items() if d is not devices.CPU]
-        if chosen is None
-        else [_default(devices.resolve(d if not isinstance(d, int) else f"cuda:{d}")) for d in chosen]
+        [g for d, g in _generators.items() if d is not _devices.CPU]
+        if devices is None
+        else [_default(_devices.resolve(f"{device_type}:{d}" if isinstance(d, int) else d)) for d in devices]
     )
     states = [g.get_state() for g in wanted]
     try:

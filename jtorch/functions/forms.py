@@ -6,11 +6,12 @@ import numpy as np
 
 from .. import dtypes
 from ..ops.registry import OPS
-from ..ops.shapes import canonical_dim
-from ..tensor import Tensor
+from ..ops.shapes import canonical_dim, infer_size
+from ..ops.view import check_narrow, check_select
+from ..tensor import Tensor, layout
 from ..tensor.creation import filled
-from ..tensor.dispatch import call, dispatch, wrap
-from ..tensor.export import composite, function
+from ..tensor.dispatch import call, dense_strides, dispatch, wrap
+from ..tensor.export import _sizes, composite, function
 from ..trace.value import put
 
 
@@ -96,25 +97,83 @@ def view(self, *shape, size=None, dtype=None):
     Raises:
         RuntimeError: the elements do not lie in memory so that a view of this shape exists; use ``reshape``.
     """
-    from ..tensor.export import _sizes
-
     if size is not None:
         shape = (size,)
     if dtype is not None or (len(shape) == 1 and isinstance(shape[0], dtypes.dtype)):
         target = dtype or shape[0]
         return self if target is self.dtype else call("view.dtype", self, dtype=target)
     new = _sizes(shape)
-    if self._lens is not None or self._strides is not None:
-        from ..ops.shapes import infer_size
-        from ..tensor import layout
-
-        full = infer_size(new, self.numel())
-        if layout.view_strides(tuple(self.shape), self.stride(), full) is None:
-            raise RuntimeError(
-                "view size is not compatible with input tensor's size and stride (at least one dimension spans across "
-                "two contiguous subspaces). Use .reshape(...) instead."
-            )
+    if not _can_view(self, new):
+        raise RuntimeError(
+            "view size is not compatible with input tensor's size and stride (at least one dimension spans across "
+            "two contiguous subspaces). Use .reshape(...) instead."
+        )
     return dispatch(OPS["view"], (self,), (new,))
+
+
+def _can_view(x, new) -> bool:
+    """Whether ``x``'s elements lie so that a view of shape ``new`` exists."""
+    if x._lens is None and x._strides is None:
+        return True
+    return layout.view_strides(tuple(x.shape), x.stride(), infer_size(new, x.numel())) is not None
+
+
+@composite("torch", method=True)
+def reshape(input, *shape_, shape=None):
+    """The same elements under another shape; one size may be -1. A view where one exists, else a copy.
+
+    Raises:
+        RuntimeError: the sizes do not multiply to the number of elements.
+    """
+    new = _sizes(shape_ if shape is None else (shape,))
+    if not _can_view(input, new):
+        input = dispatch(OPS["_identity"], (input,), ())
+    return dispatch(OPS["reshape"], (input,), (new,))
+
+
+@composite("torch", method=True)
+def flatten(input, start_dim=0, end_dim=-1):
+    """Dimensions ``start_dim`` to ``end_dim`` (inclusive) merged into one: a view where one exists, else a copy.
+
+    Raises:
+        RuntimeError: ``start_dim`` comes after ``end_dim``.
+    """
+    n = input.dim()
+    first, last = canonical_dim(start_dim, n), canonical_dim(end_dim, n)
+    if first < last and not _can_view(input, (*input.shape[:first], -1, *input.shape[last + 1 :])):
+        input = dispatch(OPS["_identity"], (input,), ())
+    return dispatch(OPS["flatten"], (input,), (first, last))
+
+
+@composite("torch", method=True)
+def ravel(input):
+    """All elements in one dimension: a view where one exists, else a copy."""
+    return reshape(input, (-1,)) if input.numel() else reshape(input, (0,))
+
+
+# --- parts ---------------------------------------------------------------------------------------------------------
+
+
+@composite("torch", method=True)
+def select(input, dim, index):
+    """The sub-tensor at ``index`` of dimension ``dim``, which disappears, as a view.
+
+    Raises:
+        IndexError: ``dim`` or ``index`` is out of range.
+    """
+    return dispatch(OPS["select"], (input, check_select(tuple(input.shape), dim, int(index))), (dim,))
+
+
+@composite("torch", method=True)
+def narrow(input, dim, start, length):
+    """``length`` elements from ``start`` on along ``dim``, as a view.
+
+    Raises:
+        IndexError: ``start`` is out of range.
+        RuntimeError: ``length`` is negative, or reaches beyond the end.
+    """
+    start = check_narrow(tuple(input.shape), dim, int(start), int(length))
+    return dispatch(OPS["narrow"], (input, start), (dim, int(length)))
 
 
 @composite(method=True)
@@ -126,8 +185,6 @@ def unfold(self, dimension, size, step):
 @composite(method=True)
 def repeat(self, *repeats):
     """The tensor tiled ``repeats`` times along each dimension."""
-    from ..tensor.export import _sizes
-
     return dispatch(OPS["repeat"], (self,), (_sizes(repeats),))
 
 
@@ -156,15 +213,13 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
 @composite("torch", method=True)
 def fill_(self, value):
     """Overwrite every element with a number (or a 0-d tensor)."""
-    self._check_inplace()
     if isinstance(value, Tensor):
         if value.dim():
             raise RuntimeError(
                 f"fill_ only supports 0-dimension value tensor but got tensor with {value.dim()} dimensions."
             )
         return self.copy_(value)
-    self._assign(filled(self.shape, value, self.dtype, self.device))
-    return self
+    return self._overwrite(filled(self.shape, value, self.dtype, self.device))
 
 
 @composite("torch", method=True)
@@ -200,8 +255,9 @@ def _shape_inplace(name: str):
             raise RuntimeError(f"{name} changes the shape of a view in place, which is not supported; use {op_form}()")
         new = getattr(self.detach() if self._edge is None else self, op_form)(*args, **kwargs)
         self._edge = new._edge
-        value = new._value()
-        self._storage.write(value)
+        strides = dense_strides(tuple(new.shape), new.stride())
+        self._storage.write(new._value())
+        self._strides = None if strides == layout.contiguous_strides(new.shape) else strides
         return self
 
     inplace.__name__ = inplace.__qualname__ = name
@@ -216,8 +272,6 @@ for _name in ("squeeze_", "unsqueeze_", "transpose_", "t_", "swapaxes_", "swapdi
 @composite(method=True)
 def resize_(self, *sizes, memory_format=None):
     """Change the shape in place; elements beyond the old ones are zero."""
-    from ..tensor.export import _sizes
-
     new = _sizes(sizes)
     if tuple(self.shape) == new:
         return self

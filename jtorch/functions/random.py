@@ -229,12 +229,6 @@ def _sample_dirichlet(input, generator=None):
 # --- in-place samplers ---------------------------------------------------------------------------------------------
 
 
-def _overwrite(t, new):
-    t._check_inplace()
-    t._assign(new)
-    return t
-
-
 def _floating(t, name):
     if t.dtype.category < dtypes.FLOAT:
         raise NotImplementedError(f'"{name}" not implemented for \'{t.dtype.legacy_name}\'')
@@ -247,7 +241,7 @@ def uniform_(self, a=0.0, b=1.0, *, generator=None, **bounds):
     _floating(self, "check_uniform_bounds")
     if a > b:
         raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={a} > to={b}")
-    return _overwrite(self, draw_like(self, "uniform", (float(a), float(b)), generator))
+    return self._overwrite(draw_like(self, "uniform", (float(a), float(b)), generator))
 
 
 @composite(method=True)
@@ -256,7 +250,7 @@ def normal_(self, mean=0.0, std=1.0, *, generator=None):
     _floating(self, "normal_kernel_cpu")
     if std < 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
-    return _overwrite(self, draw_like(self, "normal", (float(mean), float(std)), generator))
+    return self._overwrite(draw_like(self, "normal", (float(mean), float(std)), generator))
 
 
 @composite(method=True)
@@ -268,7 +262,7 @@ def random_(self, *args, generator=None, **bounds):
     elif args:
         low, high = args
     if low is None and high is None:
-        return _overwrite(self, draw_like(self, "random", (), generator))
+        return self._overwrite(draw_like(self, "random", (), generator))
     return _overwrite(
         self, draw_like(self, "randint", (int(low or 0), None if high is None else int(high)), generator)
     )
@@ -283,10 +277,10 @@ def bernoulli_(self, p=0.5, *, generator=None):
         data = samplers.bernoulli_tensor(
             g._stream, _probabilities(p), tuple(self.shape), dtype=self.dtype.np, strides=strides
         )
-        return _overwrite(self, wrap(put(np.ascontiguousarray(data), self.device)))
+        return self._overwrite(wrap(put(np.ascontiguousarray(data), self.device)))
     if not 0 <= p <= 1:
         raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
-    return _overwrite(self, draw_like(self, "bernoulli", (float(p),), generator))
+    return self._overwrite(draw_like(self, "bernoulli", (float(p),), generator))
 
 
 @composite(method=True)
@@ -294,7 +288,7 @@ def exponential_(self, lambd=1.0, *, generator=None):
     """Fill with exponential numbers of rate ``lambd``."""
     if not lambd > 0:
         raise RuntimeError(f"exponential_ expects lambda > 0.0, but found lambda={lambd}")
-    return _overwrite(self, draw_like(self, "exponential", (float(lambd),), generator))
+    return self._overwrite(draw_like(self, "exponential", (float(lambd),), generator))
 
 
 @composite(method=True)
@@ -302,7 +296,7 @@ def log_normal_(self, mean=1.0, std=2.0, *, generator=None):
     """Fill with exp of normal numbers."""
     if not std > 0:
         raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std}")
-    return _overwrite(self, draw_like(self, "log_normal", (float(mean), float(std)), generator))
+    return self._overwrite(draw_like(self, "log_normal", (float(mean), float(std)), generator))
 
 
 @composite(method=True)
@@ -310,7 +304,7 @@ def cauchy_(self, median=0.0, sigma=1.0, *, generator=None):
     """Fill with Cauchy numbers."""
     if not sigma > 0:
         raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma}")
-    return _overwrite(self, draw_like(self, "cauchy", (float(median), float(sigma)), generator))
+    return self._overwrite(draw_like(self, "cauchy", (float(median), float(sigma)), generator))
 
 
 @composite(method=True)
@@ -318,6 +312,6 @@ def geometric_(self, p, *, generator=None):
     """Fill with geometric numbers of success probability ``p``."""
     if not 0 < p < 1:
         raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p}")
-    return _overwrite(self, draw_like(self, "geometric", (float(p),), generator))
+    return self._overwrite(draw_like(self, "geometric", (float(p),), generator))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -275,11 +276,22 @@ def _uplo(name: str, UPLO: str) -> str:
     return UPLO.upper()
 
 
+@jax.custom_jvp
+def _hermitian(A):
+    """``A``, whose two triangles share the gradient although one of them is not read."""
+    return A
+
+
+@_hermitian.defjvp
+def _(primals, tangents):
+    return primals[0], (tangents[0] + adjoint(tangents[0])) / 2
+
+
 @op(namespaces=ONLY, returns=("eigenvalues", "eigenvectors"))
 def eigh(A: Array, UPLO: str = "L"):
     """The eigenvalues (ascending) and eigenvectors of a symmetric or Hermitian matrix, read from one triangle."""
     _square("eigh", A)
-    values, vectors = jnp.linalg.eigh(A, UPLO=_uplo("eigh", UPLO), symmetrize_input=False)
+    values, vectors = jnp.linalg.eigh(_hermitian(A), UPLO=_uplo("eigh", UPLO), symmetrize_input=False)
     return values, vectors
 
 

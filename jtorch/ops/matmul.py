@@ -233,11 +233,16 @@ def outer(input: Array, vec2: Array):
 @in_float32
 def _combine(x, product, beta, alpha):
     """``beta * x + alpha * product``, where a ``beta`` of 0 also hides the NaNs of ``x``."""
-    if len(x.shape) > len(product.shape) or any(
-        m not in (1, n) for m, n in zip(x.shape[::-1], product.shape[::-1], strict=False)
-    ):
+    for i, (m, n) in enumerate(zip(x.shape[::-1], product.shape[::-1], strict=False)):
+        if m not in (1, n):
+            raise RuntimeError(
+                f"The expanded size of the tensor ({n}) must match the existing size ({m}) at non-singleton dimension "
+                f"{product.ndim - 1 - i}.  Target sizes: {list(product.shape)}.  Tensor sizes: {list(x.shape)}"
+            )
+    if x.ndim > product.ndim:
         raise RuntimeError(
-            f"The expanded size of the tensor {list(product.shape)} must match the existing size {list(x.shape)}"
+            f"The number of sizes provided ({product.ndim}) must be greater or equal to the number of dimensions in "
+            f"the tensor ({x.ndim}).  Target sizes: {list(product.shape)}.  Tensor sizes: {list(x.shape)}"
         )
     beta, alpha = jnp.asarray(beta).astype(x.dtype), jnp.asarray(alpha).astype(product.dtype)
     return jnp.where(beta == 0, 0, beta * x) + alpha * product

@@ -180,7 +180,7 @@ class ConversionMixin:
         t = object.__new__(type(self))
         t._storage, t._lens, t._strides = storage, self._lens, self._strides
         if self._lens is not None:
-            t._memo, t._memo_version = None, -1
+            t._memo, t._memo_writes = None, -1
             t._memo = self._value()
         t._requires_grad = self._requires_grad
         return t

@@ -214,7 +214,7 @@ def _view(op: Op, operands, statics, value: Value, edge):
     t._lens = (*(base._lens or ()), step)
     t._root = base if base._root is None else base._root
     t._relative = (*(base._relative or ()), step)
-    t._memo, t._memo_version = value, base._storage.version
+    t._memo, t._memo_writes = value, base._storage.writes
     t._edge, t._edge_history = edge, t._root._history_count
     if not modes.state.grad:
         t._made_without_grad = True
@@ -312,7 +312,18 @@ def inplace(op: Op, operands: tuple, statics: tuple):
     result = dispatch(op, operands, statics)
     if isinstance(result, tuple):
         result = result[0]
-    return target._store(result, f"{op.name}_")
+    target._store(result, f"{op.name}_")
+    if result._edge is not None:
+        _guard_written(result._edge[0], result._storage, target._storage)
+    return target
+
+
+def _guard_written(node, computed: Storage, written: Storage) -> None:
+    """The node of an in-place operation watches the target from now on, not what it held before."""
+    guards = node.guards
+    if guards and 0 in node.linearization.saved_operands:
+        guards = guards[1:]
+    node.guards = tuple([(written, written.version, g[2]) if g[0] is computed else g for g in guards])
 
 
 def write_out(op: Op, operands, statics, out):

@@ -196,6 +196,16 @@ def _unfold(shape, st, off, a, new):
     return (*st[:d], st[d] * a["step"], *st[d + 1 :], st[d]), off
 
 
+def _view_dtype(shape, st, off, a, new):
+    if not shape or shape[-1] == new[-1]:
+        return st, off
+    if new[-1] > shape[-1]:
+        k = new[-1] // shape[-1]
+        return (*(s * k for s in st[:-1]), 1), off * k
+    k = shape[-1] // max(new[-1], 1)
+    return (*(s // k for s in st[:-1]), 1), off // k
+
+
 _RULES = {
     **dict.fromkeys(("view", "reshape", "flatten", "ravel", "unflatten", "squeeze", "unsqueeze", "_atleast"), _reshape),
     "alias": lambda shape, st, off, a, new: (st, off),
@@ -211,6 +221,8 @@ _RULES = {
     "select": _select,
     "diagonal": _diagonal,
     "unfold_view": _unfold,
+    "view.dtype": _view_dtype,
+    "detach": lambda shape, st, off, a, new: (st, off),
     "as_strided": lambda shape, st, off, a, new: (tuple(a["stride"]), off if a["storage_offset"] is None
                                                   else a["storage_offset"]),
     "real": lambda shape, st, off, a, new: (tuple(2 * s for s in st), 2 * off),

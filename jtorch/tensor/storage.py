@@ -1,4 +1,4 @@
-"""The one mutable cell: a storage's current Value and its version."""
+"""The one mutable cell: a storage's current Value, and how often it was written."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from ..trace.value import Value
 
 
 class Storage:
-    """What a Tensor and all its views share. Writing rebinds ``value`` and counts ``version`` up."""
+    """What a Tensor and all its views share. Writing rebinds ``value``.
 
-    __slots__ = ("value", "version", "__weakref__")
+    ``writes`` counts every write; ``version``, which backward watches, leaves out those made through ``.data``.
+    """
+
+    __slots__ = ("value", "writes", "version", "__weakref__")
 
     def __init__(self, value: Value):
-        self.value, self.version = value, 0
+        self.value, self.writes, self.version = value, 0, 0
 
-    def write(self, value: Value) -> None:
+    def write(self, value: Value, counted: bool = True) -> None:
         note_write(self, self.value)
         self.value = value
-        self.version += 1
+        self.writes += 1
+        self.version += counted

@@ -8,6 +8,7 @@ the autograd interface are mixed in from their own files.
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 
 from .. import dtypes
 from ..ops.registry import OPS, Array, op
@@ -64,7 +65,7 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
     _root: Tensor | None = None  # the base whose history a view shares
     _relative: tuple[lens.Step, ...] | None = None  # steps from the root to this tensor
     _memo: Value | None = None
-    _memo_version = 0
+    _memo_writes = 0
     _edge: tuple | None = None  # (node, output number) that made this tensor
     _edge_history = 0
     _history_count = 0  # of a root: how often its history was replaced by an in-place write
@@ -73,6 +74,7 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
     _accumulator = None
     _strides: tuple[int, ...] | None = None
     _made_without_grad = False
+    _uncounted = False  # made by ``.data``: writes through it are not held against saved values
     _inference = False
     _hooks = None
     _is_param = False
@@ -99,16 +101,16 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
                     fresh = lens.get(_dispatch.dispatch, root, self._relative)
                 finally:
                     modes.state.grad = before
-                self._memo, self._memo_version, self._edge = fresh._memo, storage.version, fresh._edge
+                self._memo, self._memo_writes, self._edge = fresh._memo, storage.writes, fresh._edge
             else:
                 self._edge = None
             self._edge_history = root._history_count
-        if self._memo is None or self._memo_version != storage.version:
+        if self._memo is None or self._memo_writes != storage.writes:
             if self._lens is None:
                 self._memo = storage.value
             else:
                 self._memo = lens.get(apply_values, storage.value, self._lens)
-            self._memo_version = storage.version
+            self._memo_writes = storage.writes
 
     # --- writing
 
@@ -157,12 +159,13 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
             value = move(value, storage.value.device)
         edge = new._history() if modes.state.grad and value.aval.is_float else None
         root = self._root
+        counted = not (self if root is None else root)._uncounted
         if root is None:
             if self._lens is None:
-                storage.write(value)
+                storage.write(value, counted)
             else:  # a detached view: its own history, somebody else's storage
-                storage.write(lens.put(apply_values, storage.value, self._lens, value))
-                self._memo, self._memo_version = value, storage.version
+                storage.write(lens.put(apply_values, storage.value, self._lens, value), counted)
+                self._memo, self._memo_writes = value, storage.writes
             if modes.state.grad and (edge is not None or self._edge is not None):
                 self._edge = edge
                 self._requires_grad = False
@@ -176,12 +179,20 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
         else:
             root_value = lens.put(apply_values, root._value(), self._relative, value)
         if root._lens is None:
-            storage.write(root_value)
+            storage.write(root_value, counted)
         else:
-            storage.write(lens.put(apply_values, storage.value, root._lens, root_value))
-            root._memo, root._memo_version = root_value, storage.version
-        self._memo, self._memo_version = value, storage.version
+            storage.write(lens.put(apply_values, storage.value, root._lens, root_value), counted)
+            root._memo, root._memo_writes = root_value, storage.writes
+        self._memo, self._memo_writes = value, storage.writes
         self._edge, self._edge_history = edge, root._history_count
+
+    def _overwrite(self, new: Tensor) -> Tensor:
+        """Replace the content, as ``fill_`` and the samplers do: what was here gets a gradient of zero; returns self."""
+        self._check_inplace()
+        if modes.state.grad and self.requires_grad:
+            new = _dispatch.dispatch(OPS["_copy"], (self, new), ())
+        self._assign(new)
+        return self
 
     def _write_out(self, result: Tensor) -> None:
         """Write ``result`` as an ``out=`` argument: converted to this dtype, this tensor resized when it is empty."""
@@ -209,10 +220,11 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
     def copy_(self, src: Tensor, non_blocking: bool = False) -> Tensor:
         """Overwrite this tensor with ``src``, converted to this dtype and device and broadcast to this shape."""
         self._check_inplace()
-        if not isinstance(src, Tensor):
+        if isinstance(src, Tensor):
+            if src.device is not self.device:
+                src = src.to(self.device)
+        elif not isinstance(src, (int, float, complex, np.generic)):
             raise TypeError(f"copy_(): argument 'other' must be Tensor, not {type(src).__name__}")
-        if src.device is not self.device:
-            src = src.to(self.device)
         self._assign(_dispatch.dispatch(OPS["_copy"], (self, src), ()))
         return self
 
@@ -223,8 +235,13 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
 
     @property
     def data(self) -> Tensor:
-        """The same storage outside autograd; assigning rebinds this tensor to the other one's storage."""
-        return self.detach()
+        """The same storage outside autograd, where writes are not counted as changes of saved values.
+
+        Assigning rebinds this tensor to the other one's storage.
+        """
+        t = self.detach()
+        t._uncounted = True
+        return t
 
     @data.setter
     def data(self, other: Tensor) -> None:
@@ -233,15 +250,18 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
         if self._requires_grad and other.dtype.category < dtypes.FLOAT:
             raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
         self._storage, self._lens, self._strides = other._storage, other._lens, other._strides
-        self._root = self._relative = None
-        self._memo, self._memo_version = (None, 0) if other._lens is None else (other._value(), other._storage.version)
+        self._root = self._relative = self._accumulator = None
+        self.__dict__.pop("_geometry", None)
+        self._memo, self._memo_writes = (None, 0) if other._lens is None else (other._value(), other._storage.writes)
 
     def detach(self) -> Tensor:
         """The same storage without history: writes to either are seen by both."""
         t = object.__new__(Tensor)
         t._storage, t._lens, t._strides = self._storage, self._lens, self._strides
         if self._lens is not None:
-            t._memo, t._memo_version = self._value(), self._storage.version
+            t._memo, t._memo_writes = self._value(), self._storage.writes
+        if self._uncounted:
+            t._uncounted = True
         return t
 
     def detach_(self) -> Tensor:

@@ -19,7 +19,9 @@ KINK = "the values sit on kinks or are infinite"
 
 # --- unary: any real x -----------------------------------------------------------------------------------------------
 
-for name in ("abs", "neg", "sgn", "square", "conj_physical"):
+FLAT = T(3, 4, grad=False)
+rows("torch.sgn", S(FLAT), S(INTS), S(COMPLEX), S(EDGES))
+for name in ("abs", "neg", "square", "conj_physical"):
     rows(f"torch.{name}", S(T(3, 4)), S(T()), S(T(0, 2)), S(INTS), S(COMPLEX), S0(EDGES, why=KINK))
 for name in ("absolute", "negative"):
     rows(f"torch.{name}", S(T(3, 4)), S(INTS))
@@ -40,7 +42,7 @@ for name in ("log", "log2", "log10", "sqrt", "rsqrt"):
         S(T(3, 4, low=0.1, high=9)),
         S(T(low=0.1)),
         S(T(4, dtype="int64", low=1, high=9)),
-        S(COMPLEX),
+        S(T(2, 3, dtype="complex64", low=0.1)),
         S(EDGES),
     )
 rows("torch.log1p", S(T(3, 4, low=-0.9, high=5)), S(INTS), S(EDGES))
@@ -66,7 +68,7 @@ for name in ("isnan", "isinf", "isfinite"):
     rows(f"torch.{name}", S(EDGES), S(INTS), S(COMPLEX))
 for name in ("isposinf", "isneginf"):
     rows(f"torch.{name}", S(EDGES), S(INTS))
-rows("torch.isreal", S(EDGES), S(INTS), S(T(values=[1 + 0j, 1 + 2j], dtype="complex64", grad=False)))
+rows("torch.isreal", S(EDGES), S(INTS), S0(T(values=[1 + 0j, 1 + 2j], dtype="complex64", grad=False), why="complex"))
 rows(
     "torch.nan_to_num",
     S(T(3, 4)),
@@ -74,7 +76,7 @@ rows(
     S(EDGES, 1.0, 2.0, -3.0),
     S(EDGES, nan=7.0),
     S(INTS),
-    S(T(values=[complex(NAN, 1), complex(1, INF)], dtype="complex64", grad=False)),
+    S0(T(values=[complex(NAN, 1), complex(1, INF)], dtype="complex64", grad=False), why="complex"),
 )
 
 # --- special functions -----------------------------------------------------------------------------------------------
