@@ -38,7 +38,7 @@ from .trace.recorder import sync
 
 from math import e, inf, nan, pi
 
-from . import backends, config, cuda, debug, linalg, random, special, version
+from . import backends, config, cuda, debug, linalg, nn, optim, random, special, utils, version
 from .functions.legacy import TYPES as _types
 from .limits import finfo, iinfo
 from .switches import (

@@ -12,7 +12,7 @@ in the documentation):
   of the CNN family turns its operands channels-last at its border; adjacent turns cancel, and inside a network no
   copy is left but of weights.
 - A 1x1 kernel is a matrix product.
-- One input channel to a group (depthwise, or greyscale images): a sum over the taps of shifted products. It fuses.
+- Depthwise: a sum over the taps of shifted products, which fuses into one loop.
 - With many filters everything is a product with patches (``im2col``): cutting them costs little, and the weights then
   need only a cheap copy. Likewise the weight gradient of grouped convolutions.
 - The adjoint of a strided convolution scatters the taps of one product (``col2im``) rather than convolve a dilated
@@ -151,13 +151,13 @@ def _by_patches(x, w, geometry: Geometry):
 
 
 def _by_taps(x, w, geometry: Geometry):
-    """One input channel to a group: output channel ``c m + j`` is a sum of products with input channel ``c``."""
+    """Depthwise, with any multiplier: output channel ``c m + j`` is a sum of products with input channel ``c``."""
     kernel, o = w.shape[2:], w.shape[0]
-    multiplier = o // x.shape[-1]
+    multiplier = o // geometry.groups
     total = None
     for tap, weight in zip(taps(x, kernel, geometry), w.reshape(o, -1).T, strict=True):
-        wide = jnp.repeat(tap, multiplier, -1) if multiplier > 1 and tap.shape[-1] > 1 else tap
-        total = wide * weight if total is None else total + wide * weight
+        product = (jnp.repeat(tap, multiplier, -1) if multiplier > 1 else tap) * weight
+        total = product if total is None else total + product
     return total
 
 
@@ -218,7 +218,7 @@ def _depthwise(o: int, c: int, kernel, geometry: Geometry) -> bool:
 @in_float32
 def _forward(x, w, geometry: Geometry):
     (o, c), kernel = w.shape[:2], w.shape[2:]
-    if c == 1 and math.prod(kernel) <= FEW_TAPS:
+    if c == 1 and geometry.groups > 1 and math.prod(kernel) <= FEW_TAPS:
         return _by_taps(x, w, geometry)
     dense = geometry.groups == 1 and o >= MANY_FILTERS
     if dense or _pointwise(kernel, geometry) or not _has_kernel(x.dtype):

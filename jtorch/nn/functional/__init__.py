@@ -65,7 +65,7 @@ from .loss import (  # noqa: E402
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
 )
-from .normalization import normalize  # noqa: E402
+from .normalization import batch_norm, instance_norm  # noqa: E402
 from .pooling import (  # noqa: E402
     adaptive_max_pool1d_with_indices,
     adaptive_max_pool2d_with_indices,

@@ -10,11 +10,7 @@ from .. import functional as F
 from .. import init
 from ..parameter import Parameter
 from .module import Module
-
-
-def spread(value, n: int) -> tuple:
-    """One number for all ``n`` dimensions, or one for each."""
-    return tuple(value) if isinstance(value, (tuple, list)) else (value,) * n
+from .utils import _ntuple
 
 
 class _ConvNd(Module):
@@ -36,7 +32,7 @@ class _ConvNd(Module):
         self, in_channels, out_channels, kernel_size, stride, padding, dilation, output_padding, groups, bias,
         padding_mode, device, dtype,
     ) -> None:  # fmt: skip
-        n = self._n
+        spread = _ntuple(self._n)
         if groups <= 0:
             raise ValueError("groups must be a positive integer")
         if in_channels % groups:
@@ -44,7 +40,7 @@ class _ConvNd(Module):
         if out_channels % groups:
             raise ValueError(f"out_channels ({out_channels}) must be divisible by groups ({groups})")
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size, self.stride = spread(kernel_size, n), spread(stride, n)
+        self.kernel_size, self.stride = spread(kernel_size), spread(stride)
         if isinstance(padding, str):
             if padding not in ("same", "valid"):
                 raise ValueError(f"Invalid padding string {padding!r}, should be one of {{'valid', 'same'}}")
@@ -52,10 +48,10 @@ class _ConvNd(Module):
                 raise ValueError("padding='same' is not supported for strided convolutions")
             self.padding = padding
         else:
-            self.padding = spread(padding, n)
-        self.dilation = spread(dilation, n)
+            self.padding = spread(padding)
+        self.dilation = spread(dilation)
         self.transposed = self._transposed
-        self.output_padding = spread(output_padding, n)
+        self.output_padding = spread(output_padding)
         self.groups = groups
         modes = ("zeros", "reflect", "replicate", "circular")
         if padding_mode not in modes:

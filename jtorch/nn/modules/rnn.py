@@ -8,10 +8,10 @@ import warnings
 
 import jtorch
 
-from .. import functional as F
-from .. import init
 from ...ops.registry import OPS
 from ...tensor.dispatch import dispatch
+from .. import functional as F
+from .. import init
 from ..parameter import Parameter
 from ..utils.rnn import PackedSequence, Packing
 from .module import Module

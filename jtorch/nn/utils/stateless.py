@@ -1,0 +1,106 @@
+"""Modules called with other parameters and buffers than their own."""
+
+from __future__ import annotations
+
+import contextlib
+
+
+def _owner(module, name: str):
+    """The dictionary that holds ``name``, and its key there.
+
+    Raises:
+        AttributeError: there is no such parameter or buffer.
+    """
+    path, _, key = name.rpartition(".")
+    owner = module.get_submodule(path)
+    for table in (owner._parameters, owner._buffers):
+        if key in table:
+            return table, key
+    raise AttributeError(f"{type(module).__name__} has no parameter or buffer `{name}`")
+
+
+def _ties(module) -> dict[str, list[str]]:
+    """For each name of a parameter or buffer, all names of the same tensor."""
+    groups: dict[int, list[str]] = {}
+    for named in (module.named_parameters, module.named_buffers):
+        for name, t in named(remove_duplicate=False):
+            groups.setdefault(id(t), []).append(name)
+    return {name: names for names in groups.values() for name in names}
+
+
+@contextlib.contextmanager
+def reparametrize(module, tensors: dict, tie_weights: bool = True, strict: bool = False):
+    """Put ``tensors`` (by dotted name) in the place of the module's own while the context lasts.
+
+    Raises:
+        ValueError: tied names are given different tensors.
+        RuntimeError: with ``strict``, a name is missing or unknown.
+    """
+    known = _ties(module)
+    if strict:
+        given = {n for name in tensors for n in (known.get(name, ()) if tie_weights else (name,))}
+        missing, unexpected = sorted(set(known) - given), sorted(set(tensors) - set(known))
+        problems = []
+        if unexpected:
+            problems.append("Unexpected key(s): " + ", ".join(unexpected) + ".")
+        if missing:
+            problems.append("Missing key(s): " + ", ".join(missing) + ".")
+        if problems:
+            raise RuntimeError(f"Error(s) in reparametrizing for {type(module).__name__}:\n\t" + "\n\t".join(problems))
+    values = {}
+    for name, t in tensors.items():
+        for tied in known.get(name, [name]) if tie_weights else [name]:
+            if tied != name and tied in tensors and tensors[tied] is not t:
+                raise ValueError(
+                    f"functional_call got multiple values for keys {sorted(known[name])}, which are tied. Consider using "
+                    "tie_weights=False"
+                )
+            values[tied] = t
+    before = []
+    try:
+        for name, t in values.items():
+            table, key = _owner(module, name)
+            before.append((table, key, table[key]))
+            table[key] = t
+        yield module
+    finally:
+        for table, key, t in reversed(before):
+            table[key] = t
+
+
+def functional_call(
+    module, parameters_and_buffers, args=None, kwargs=None, *, tie_weights: bool = True, strict: bool = False
+):
+    """``module(*args, **kwargs)`` with the given tensors in place of its parameters and buffers.
+
+    Args:
+        parameters_and_buffers: tensors by dotted name, or a sequence of such dictionaries without common names.
+        args: a tuple of arguments, or a single one.
+        tie_weights: a tensor given for one name is used for all names of the same parameter.
+        strict: every parameter and buffer must be given, and nothing else.
+
+    Raises:
+        ValueError: a name occurs twice, or tied names are given different tensors.
+        RuntimeError: with ``strict``, a name is missing or unknown.
+    """
+    if isinstance(parameters_and_buffers, dict):
+        tensors = parameters_and_buffers
+    elif isinstance(parameters_and_buffers, (list, tuple)):
+        tensors = {}
+        for d in parameters_and_buffers:
+            if not isinstance(d, dict):
+                raise ValueError("Expected all elements of parameters_and_buffers to be dictionaries")
+            repeated = sorted(set(tensors) & set(d))
+            if repeated:
+                raise ValueError(f"{repeated} appeared in multiple dictionaries; behavior of functional call is ambiguous")
+            tensors.update(d)
+    else:
+        raise ValueError(
+            f"Expected parameters_and_buffers to be a dict, or a list/tuple of dicts, but got {type(parameters_and_buffers)}"
+        )
+    if args is None:
+        args = ()
+    elif not isinstance(args, tuple):
+        args = (args,)
+    with reparametrize(module, tensors, tie_weights, strict):
+        return module(*args, **(kwargs or {}))
