@@ -19,3 +19,16 @@ cache_dir: str = os.environ.get(
     "JTORCH_CACHE_DIR",
     os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache"), "jtorch", "xla"),
 )
+#: float32 matrix products on accelerators: "highest" (full float32), "high" or "medium"
+float32_matmul_precision: str = "highest"
+#: Called when a setting changes that recorded calls were traced under.
+on_change: list = []
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """Set the precision of float32 products on accelerators; what was traced under another one is forgotten."""
+    global float32_matmul_precision
+    if precision != float32_matmul_precision:
+        float32_matmul_precision = precision
+        for callback in on_change:
+            callback()

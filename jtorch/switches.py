@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
+from . import config
+
 _deterministic = {"mode": False, "warn_only": False}
-_precision = "highest"
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
@@ -27,14 +28,13 @@ def set_float32_matmul_precision(precision: str) -> None:
     Raises:
         RuntimeError: another word.
     """
-    global _precision
     if precision not in ("highest", "high", "medium"):
         raise RuntimeError(f"invalid float32 matmul precision {precision!r}: expected 'highest', 'high' or 'medium'")
-    _precision = precision
+    config.set_float32_matmul_precision(precision)
 
 
 def get_float32_matmul_precision() -> str:
-    return _precision
+    return config.float32_matmul_precision
 
 
 def set_num_threads(n: int) -> None:

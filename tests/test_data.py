@@ -166,6 +166,12 @@ def test_a_tensor_dataset_sees_writes_and_pending_values():
     assert plain(list(loader)) == [[[1, 6]], [[1, 1]]]
 
 
+def test_a_tensor_serves_as_a_data_set():
+    x = jtorch.arange(10).reshape(5, 2)
+    assert plain(list(data.DataLoader(x, 2))) == [[[0, 1], [2, 3]], [[4, 5], [6, 7]], [[8, 9]]]
+    assert plain(list(data.DataLoader(data.Subset(x, [4, 0]), 2))) == [[[8, 9], [0, 1]]]
+
+
 def test_subclasses_of_tensor_dataset_are_asked():
     class Doubled(data.TensorDataset):
         def __getitem__(self, index):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import jtorch
-from jtorch import optim
+from jtorch import debug, optim
 
 try:
     import torch
@@ -175,6 +175,26 @@ def test_a_real_loop_lowers_the_loss_in_one_program():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("name, options", CONFIGS, ids=IDS)
+def test_the_first_step_is_the_program_of_all_steps(name, options):
+    """Also when every learning rate differs, and when the parameters were not computed yet."""
+    x = jtorch.tensor(numbers(0, 0, (6, 3)))
+    w, b = jtorch.full((3, 2), 0.5, requires_grad=True), jtorch.zeros(2, requires_grad=True)
+    optimizer = getattr(optim, name)([w, b], **options)
+    schedule = optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+    debug.clear_executables()
+    compiles = []
+    for _ in range(4):
+        optimizer.zero_grad()
+        loss = ((x @ w + b).tanh() ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        loss.item()
+        compiles.append(debug.counters()["compiles"])
+    assert len(set(compiles)) == 1, compiles
 
 
 def test_step_updates_views_and_aliases():

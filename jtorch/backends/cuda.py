@@ -1,5 +1,7 @@
 """CUDA switches: matrix-product precision, and attention kernels (XLA chooses its own)."""
 
+from .. import config
+
 
 def is_built() -> bool:
     """Whether a CUDA backend of JAX is installed."""
@@ -8,10 +10,22 @@ def is_built() -> bool:
     return cuda.is_available()
 
 
-class matmul:
-    allow_tf32 = False
+class _Matmul:
+    """``backends.cuda.matmul``: ``allow_tf32`` is the float32 precision "high" (TensorFloat-32) or "highest"."""
+
     allow_fp16_reduced_precision_reduction = True
     allow_bf16_reduced_precision_reduction = True
+
+    @property
+    def allow_tf32(self) -> bool:
+        return config.float32_matmul_precision != "highest"
+
+    @allow_tf32.setter
+    def allow_tf32(self, value: bool) -> None:
+        config.set_float32_matmul_precision("high" if value else "highest")
+
+
+matmul = _Matmul()
 
 
 def flash_sdp_enabled() -> bool:

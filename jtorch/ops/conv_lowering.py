@@ -121,7 +121,7 @@ def _patches(x, kernel, geometry: Geometry):
     return jnp.stack([t.reshape(-1, t.shape[-1]) for t in taps(x, kernel, geometry)], 1)
 
 
-# --- the three functions by spelling; images channels-last, weights (O, C / groups, *K) --------------------------------
+# --- the three functions by spelling; images channels-last, weights (O, C / groups, *K) -------------------------------
 
 
 def _dot(a, b, contract: tuple[int, int]):

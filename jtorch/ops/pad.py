@@ -62,8 +62,8 @@ def _constant(x, pairs, value):
     for axis, (low, high) in pairs:
         if x.shape[axis] + low + high < 0:
             raise RuntimeError(
-                f"The input size {x.shape[axis]}, plus negative padding {low} and {high}, resulted in a negative output "
-                f"size, which is invalid. Check dimension {axis} of your input."
+                f"The input size {x.shape[axis]}, plus negative padding {low} and {high}, resulted in a negative "
+                f"output size, which is invalid. Check dimension {axis} of your input."
             )
     config = [(0, 0, 0)] * x.ndim
     for axis, (low, high) in pairs:

@@ -21,7 +21,10 @@ def _geometry(kernel_size, dilation, padding, stride):
     ):  # fmt: skip
         if min(values) < least:
             word = "greater than zero" if least else "non-negative"
-            raise RuntimeError(f"{what} should be {word}, but got {what.split()[0]}_height: {values[0]} {what.split()[0]}_width: {values[1]}")
+            name = what.split()[0]
+            raise RuntimeError(
+                f"{what} should be {word}, but got {name}_height: {values[0]} {name}_width: {values[1]}"
+            )
     return kernel, Geometry(stride, tuple((p, p) for p in padding), dilation), padding
 
 
@@ -108,8 +111,8 @@ def pixel_shuffle(input: Array, upscale_factor: int):
     *lead, c, h, w = input.shape
     if c % (r * r):
         raise RuntimeError(
-            "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, but "
-            f"input.size(-3)={c} is not divisible by {r * r}"
+            "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, "
+            f"but input.size(-3)={c} is not divisible by {r * r}"
         )
     x = input.reshape(-1, c // (r * r), r, r, h, w).transpose(0, 1, 4, 2, 5, 3)
     return x.reshape(*lead, c // (r * r), h * r, w * r)
@@ -133,8 +136,8 @@ def pixel_unshuffle(input: Array, downscale_factor: int):
     for axis, name, n in ((-2, "height", h), (-1, "width", w)):
         if n % r:
             raise RuntimeError(
-                f"pixel_unshuffle expects {name} to be divisible by downscale_factor, but input.size({axis})={n} is not "
-                f"divisible by {r}"
+                f"pixel_unshuffle expects {name} to be divisible by downscale_factor, but input.size({axis})={n} is "
+                f"not divisible by {r}"
             )
     x = input.reshape(-1, c, h // r, r, w // r, r).transpose(0, 1, 3, 5, 2, 4)
     return x.reshape(*lead, c * r * r, h // r, w // r)

@@ -86,7 +86,7 @@ def _antialiased(n: int, o: int, scale: float | None, mode: str, align_corners: 
 
 
 def _apply(x, matrix: np.ndarray, axis: int):
-    """The product of ``matrix`` with ``x`` along ``axis``; by slices of the few columns a row uses when that is exact."""
+    """The product of ``matrix`` with ``x`` along ``axis``."""
     if matrix.shape[0] == matrix.shape[1] and np.array_equal(matrix, np.eye(matrix.shape[0])):
         return x
     y = lax.dot_general(
@@ -114,8 +114,8 @@ def _check_arguments(x, size, scale_factor, mode, align_corners, antialias) -> N
     dims = x.ndim - 2
     if mode not in (*_DIMS, *_ANY) or dims not in (1, 2, 3):
         raise NotImplementedError(
-            f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {x.ndim}D) for the modes: nearest | linear | "
-            f"bilinear | bicubic | trilinear | area | nearest-exact (got {mode})"
+            f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {x.ndim}D) for the modes: nearest | linear "
+            f"| bilinear | bicubic | trilinear | area | nearest-exact (got {mode})"
         )
     if align_corners is not None and mode in _ANY:
         raise ValueError(
@@ -175,7 +175,10 @@ def interpolate(
     if min((*out, *x.shape[2:]), default=1) <= 0:
         axes = "DHW"[-dims:]
         said = (", ".join(f"{a}: {n}" for a, n in zip(axes, s, strict=True)) for s in (x.shape[2:], out))
-        raise RuntimeError("Input and output sizes should be greater than 0, but got input ({}) and output ({})".format(*said))
+        had, wanted = said
+        raise RuntimeError(
+            f"Input and output sizes should be greater than 0, but got input ({had}) and output ({wanted})"
+        )
     if mode == "area":
         return adaptive_mean(dims, x, out)
     refuse(f"upsample_{mode}{dims}d", x, when=is_integral(x) and x.dtype != np.uint8)

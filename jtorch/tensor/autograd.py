@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections import OrderedDict
 from weakref import ref
@@ -49,8 +50,8 @@ class AccumulateGrad(Node):
         return []
 
 
-class _Walk:
-    """Whether the backward that runs now added to an existing gradient (one thread at a time reads its own)."""
+class _Walk(threading.local):
+    """Whether the backward this thread runs added to an existing gradient."""
 
     accumulated = False
 

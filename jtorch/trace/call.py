@@ -13,7 +13,7 @@ import traceback
 import jax
 import jax.numpy as jnp
 
-from .. import dtypes
+from .. import config, dtypes
 from ..ops import backend
 from ..ops.registry import Op
 from ..ops.shapes import broadcast_shapes
@@ -23,6 +23,9 @@ from .jaxapi import x64
 _ids = itertools.count()
 _table: dict[tuple, Call] = {}
 dtypes.on_default_change.append(_table.clear)
+config.on_change.append(_table.clear)
+#: PyTorch's word for the precision of float32 products -> JAX's
+_PRECISION = {"highest": "highest", "high": "tensorfloat32", "medium": "bfloat16"}
 
 
 class Call:
@@ -47,8 +50,10 @@ class Call:
         self.linearizations = {}
         self.single = False
 
+        precision = None if platform == "cpu" else _PRECISION[config.float32_matmul_precision]
+
         def run(*arrays):
-            with backend.using(platform):
+            with backend.using(platform), jax.default_matmul_precision(precision):
                 out = fn(*arrays)
             self.single = not isinstance(out, (tuple, list))
             return (out,) if self.single else tuple(out)

@@ -181,11 +181,14 @@ def fetch(dataset: Dataset, indices: list[int]) -> list:
     return samples
 
 
-def fetch_collated(dataset: Dataset, indices: list[int]) -> list | None:
-    """The collated batch straight from the tensors of a (subset of a) ``TensorDataset``; None for anything else."""
+def fetch_collated(dataset: Dataset, indices: list[int]):
+    """The collated batch straight from the tensors of a (subset of a) ``TensorDataset``, or from a tensor that serves
+    as a data set; None for anything else."""
     while type(dataset) is Subset:
         indices = [dataset.indices[i] for i in indices]
         dataset = dataset.dataset
+    if isinstance(dataset, jtorch.Tensor):
+        return rows_of(dataset, indices)
     return dataset.collated(indices) if type(dataset) is TensorDataset else None
 
 
