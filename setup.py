@@ -1,6 +1,6 @@
 """Lists the packages; everything else is in pyproject.toml.
 
-``interop/`` lies beside ``jtorch/`` because it may use only jtorch's public API, and is installed as ``jtorch.interop``.
+``interop/``, which may use only jtorch's public API, lies beside ``jtorch/`` and is installed as ``jtorch.interop``.
 """
 
 from setuptools import find_packages, setup

@@ -79,7 +79,7 @@ ORDERS = {
 @pytest.mark.parametrize("own_generator", [False, True])
 @pytest.mark.parametrize("name", ORDERS)
 def test_order_and_generator_state_equal_pytorchs(name, own_generator):
-    """Two whole passes, one broken off, one more; draws in between; then the generators must stand at the same place."""
+    """Two whole passes, one broken off, one more, draws in between: then the generators stand at the same place."""
     results = []
     for lib, module in ((jtorch, data), (torch, torch.utils.data if torch else None)):
         lib.manual_seed(5)

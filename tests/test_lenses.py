@@ -166,6 +166,7 @@ DRAWS = {
     "expand": _draw_expand,
     "broadcast_to": _draw_expand,
     "select": _draw_select,
+    "select.tensor": _draw_select,
     "narrow": _draw_narrow,
     "slice": _draw_slice,
     "slices": _draw_slices,

@@ -7,8 +7,7 @@ import zlib
 import numpy as np
 import pytest
 
-import jtorch
-from jtorch import nn
+import jtorch.nn
 
 torch = pytest.importorskip("torch")
 
@@ -250,6 +249,7 @@ def run(lib, make, inputs, train, grads):
     return layer, start, found
 
 
+@pytest.mark.filterwarnings("ignore:(Using padding='same' with even|LSTM with projections):UserWarning")
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor is True:UserWarning")
 @pytest.mark.parametrize("name", ROWS)
 def test_layer(name):

@@ -663,7 +663,7 @@ def interpret(torch, instructions, base_requires_grad):
         try:
             made = step(torch, kind, x, y, k, a, b)
         except RuntimeError:
-            errors.append(kind)
+            errors.append((kind, "a leaf Variable" in str(error)))
             continue
         if made is not None:
             pool.append(made)
@@ -736,6 +736,8 @@ def test_random_programs(instructions, base_requires_grad):
     """
     torch = pytest.importorskip("torch")
     theirs = plain(interpret(torch, instructions, base_requires_grad), torch)
+    # PyTorch takes a view of a base that had no history when it was taken, and has now, for a leaf
+    assume(not any(leaf for _, leaf in theirs[3]))
     assume(all(np.isfinite(t["values"]).all() for t in theirs[0]))
     ours = plain(interpret(jtorch, instructions, base_requires_grad), jtorch)
     if isinstance(theirs[-1][0], str) and "modified" in theirs[-1][0]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from .. import devices, dtypes
+from ..ops.registry import OPS
 from ..tensor import Tensor
 from ..tensor.dispatch import wrap
-from ..tensor.export import composite
+from ..tensor.export import composite, function
 from ..trace.value import put
 
 
@@ -38,6 +39,24 @@ def nonzero(input, *, out=None, as_tuple=False):
 def argwhere(input):
     """Indices of the non-zero elements, one row each."""
     return nonzero(input)
+
+
+@composite("torch")
+def where(condition, input=None, other=None, *, out=None):
+    """``input`` where ``condition`` holds, ``other`` elsewhere; with the condition alone, ``nonzero(as_tuple=True)``.
+
+    Raises:
+        RuntimeError: the condition is not bool, or the shapes do not broadcast.
+    """
+    if input is None and other is None:
+        return nonzero(condition, as_tuple=True)
+    return function(OPS["where"])(condition, input, other, out=out)
+
+
+@composite(name="where", method=True)
+def _where(self, condition, other):
+    """``self`` where ``condition`` holds, ``other`` elsewhere."""
+    return where(condition, self, other)
 
 
 @composite("torch", method=True)

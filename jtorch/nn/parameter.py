@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import jax
+
 import jtorch
 
+from .. import devices
 from ..tensor import Tensor
 from ..tensor.dispatch import dense_strides
 from ..tensor.printing import format_parameter
 from ..tensor.storage import Storage
+from ..trace.jaxapi import x64
+from ..trace.value import Value
 
 
 class _ParameterMeta(type):
@@ -56,13 +61,25 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         return format_parameter(self._text("tensor("))
 
 
-def _duplicate(t: Tensor) -> Tensor:
-    """A tensor of its own with the same content and flags.
+def private_copy(value: Value, device=None) -> Value:
+    """The same content in a buffer of its own, on the same device or another, made now and not recorded.
 
-    Values are immutable, so the two storages share one until either is written.
+    Values are immutable and could be shared; but the first step that then uses both owners would be another program
+    than the later ones, which use two.
     """
+    device = value.device if device is None else device
+    if device is devices.META:
+        return Value(value.aval, device)
+    array = value.concrete("copy of a parameter")
+    with x64(True):
+        target = array.sharding if device is value.device else devices.jax_device(device)
+        return Value(value.aval, device, jax.device_put(array, target, may_alias=False))
+
+
+def _duplicate(t: Tensor) -> Tensor:
+    """A tensor of its own with the same content and flags."""
     new = object.__new__(type(t))
-    new._storage = Storage(t._value())
+    new._storage = Storage(private_copy(t._value()))
     if not t.is_contiguous():
         new._strides = dense_strides(tuple(t.shape), t.stride())
     new._requires_grad = t.requires_grad

@@ -135,25 +135,9 @@ def _rows_of(weight, index):
     return jnp.take(weight, index, axis=0, mode="clip")  # out-of-range indices are reported by the check
 
 
-def _scatter_rows(index, g, num: int):
-    """Sum the rows of ``g`` into a ``(num, D)`` table.
-
-    XLA's scatter on CPU is serial and costs some 100 ns an element; for small tables a product with the one-hot
-    matrix is faster.
-    """
-    if index.shape[0] and num <= ONE_HOT_ROWS:
-        onehot = (index[:, None] == jnp.arange(num, dtype=index.dtype)).astype(g.dtype)
-        return lax.dot_general(onehot, g, (((0,), (0,)), ((), ())), precision=lax.Precision.HIGHEST)
-    return jnp.zeros((num, g.shape[1]), g.dtype).at[index].add(g, mode="drop")
-
-
-#: Tables up to this many rows get their gradient as a product (measured; see benchmarks).
-ONE_HOT_ROWS = 512
-
-
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _lookup(index, weight, num, padding_idx, by_frequency):
-    """Own gradient: the scatter is spelled by table size, and padding and frequency scaling act on it alone."""
+    """Own gradient: padding and frequency scaling act on it alone."""
     return _rows_of(weight, index)
 
 
@@ -168,7 +152,7 @@ def _lookup_bwd(num, padding_idx, by_frequency, index, g):
     if by_frequency:
         counts = jnp.zeros(num, g.dtype).at[index].add(1, mode="drop")
         g = g / _rows_of(counts, index)[:, None]
-    return None, _scatter_rows(index, lax.optimization_barrier(g), num)
+    return None, jnp.zeros((num, g.shape[1]), g.dtype).at[index].add(lax.optimization_barrier(g), mode="drop")
 
 
 _lookup.defvjp(_lookup_fwd, _lookup_bwd)
@@ -221,7 +205,7 @@ def _embedding_bag(
     include_last_offset: bool = False,
     padding_idx: int | None = None,
 ):
-    """Sums, means or maxima of bags of rows of ``weight``: ``(B, N)``, or ``(N,)`` with offsets ``(B,)``, to ``(B, D)``.
+    """Sums, means or maxima of bags of rows: ``(B, N)``, or ``(N,)`` with offsets ``(B,)``, to ``(B, D)``.
 
     Indices equal to ``padding_idx`` do not take part; an empty bag is zero.
 

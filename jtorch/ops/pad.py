@@ -112,8 +112,5 @@ def pad(input: Array, pad: tuple[int, ...], mode: str = "constant", value: float
         )
     x = input
     for axis, (low, high) in reversed(pairs):
-        if mode == "circular":  # wraps around the whole, then crops
-            x = _crop(_MODES[mode](x, axis, max(low, 0), max(high, 0)), axis, low, high)
-        else:
-            x = _MODES[mode](_crop(x, axis, low, high), axis, max(low, 0), max(high, 0))
+        x = _MODES[mode](_crop(x, axis, low, high), axis, max(low, 0), max(high, 0))
     return x

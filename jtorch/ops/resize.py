@@ -96,18 +96,16 @@ def _apply(x, matrix: np.ndarray, axis: int):
 
 
 @in_float32
-def _resample(x, out, scales, mode: str, align_corners: bool, antialias: bool):
+def _resample(x, out, scales, mode: str, align_corners: bool, antialias: bool, whole: bool = False):
+    """One dim after the other, the last first; ``whole`` rounds each pass to 0..255, as image code does."""
     kind = "cubic" if mode == "bicubic" else "linear"
     make = _antialiased if antialias else _matrix
     for axis in reversed(range(2, x.ndim)):
         i = axis - 2
         x = _apply(x, make(x.shape[axis], out[i], scales[i], kind, align_corners), axis)
+        if whole:
+            x = jnp.clip(jnp.floor(x + 0.5), 0, 255)
     return x
-
-
-def _rounded(y, dtype):
-    """uint8 results are rounded and clipped, as image code expects."""
-    return jnp.clip(jnp.round(y), 0, 255).astype(dtype) if dtype == np.uint8 else y
 
 
 def _check_arguments(x, size, scale_factor, mode, align_corners, antialias) -> None:
@@ -187,8 +185,8 @@ def interpolate(
             x = _take(x, _nearest(x.shape[axis], out[axis - 2], scales[axis - 2], mode == "nearest-exact"), axis)
         return x
     if x.dtype == np.uint8:
-        wide = _resample(x.astype(np.float32), out, scales, mode, bool(align_corners), antialias)
-        return _rounded(wide, np.uint8)
+        wide = _resample(x.astype(np.float32), out, scales, mode, bool(align_corners), antialias, True)
+        return wide.astype(np.uint8)
     return _resample(x, out, scales, mode, bool(align_corners), antialias)
 
 

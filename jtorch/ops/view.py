@@ -445,6 +445,22 @@ def select(input: Array, dim: int, index: Scalar):
     return jnp.squeeze(get_slices(input, (dim,), (index,), (1,), (1,)), dim)
 
 
+def _check_select_tensor(input, index, dim):
+    dim = canonical_dim(dim, input.ndim)
+    n = input.shape[dim]
+    return (index < -n) | (index >= n), f"index is out of bounds for dimension {dim} with size {n}"
+
+
+@op(
+    name="select.tensor", namespaces=(), grad_name="SelectBackward0", check=_check_select_tensor,
+    put=lambda base, new, index, dim: _put_select(base, new, dim, index),
+)  # fmt: skip
+def select_tensor(input: Array, index: Array, dim: int):
+    """:func:`select` at an index that is known only when the program runs, a 0-d integer tensor."""
+    dim = canonical_dim(dim, input.ndim)
+    return jnp.squeeze(get_slices(input, (dim,), (index,), (1,), (1,)), dim)
+
+
 # --- diagonals: every (columns + 1)-th element of the flattened matrix ---------------------------------------------
 
 

@@ -208,7 +208,9 @@ def dense_strides(shape, strides) -> tuple[int, ...]:
 
 def _view(op: Op, operands, statics, value: Value, edge):
     base = operands[0]
-    step = lens.Step(op, statics, tuple(operands[1:]), value.aval.shape)
+    # an index tensor is remembered as it is now: a Tensor of its own, which nobody writes to
+    numbers = tuple([wrap(x._value()) if isinstance(x, TENSOR) else x for x in operands[1:]])
+    step = lens.Step(op, statics, numbers, value.aval.shape)
     t = object.__new__(TENSOR)
     t._storage = base._storage
     t._lens = (*(base._lens or ()), step)

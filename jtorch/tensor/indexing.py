@@ -15,6 +15,9 @@ from ..ops.registry import OPS
 from . import dispatch as _dispatch
 
 
+_COMPOUND = (slice, type(None), type(Ellipsis), list, tuple, np.ndarray)
+
+
 class IndexingMixin:
     """Reading and writing parts of a Tensor."""
 
@@ -103,22 +106,19 @@ def _without_leading_ones(value, ndim: int):
 def _split(x, index):
     """``(view of the basic part, index tensors or None, spec)``."""
     if not isinstance(index, tuple):
-        if isinstance(index, list) and any(
-            isinstance(i, (slice, type(None), type(Ellipsis), list, tuple, _dispatch.TENSOR, np.ndarray)) for i in index
-        ) and not all(isinstance(i, (list, tuple)) for i in index):  # fmt: skip
-            index = tuple(index)  # a list that is not a plain array of numbers is read as a tuple
+        if isinstance(index, list) and len(index) < 32 and any(isinstance(i, _COMPOUND) for i in index):
+            index = tuple(index)  # as NumPy once did, a short list of anything but numbers is read as a tuple
         else:
             index = (index,)
     basic, advanced, used = [], [], 0
     expanded = []
     for entry in index:
         entry = _normal(entry)
-        if isinstance(entry, _dispatch.TENSOR) and entry.dtype is dtypes.bool_:
-            expanded.append(entry)
-            used += entry.dim()
-        else:
-            expanded.append(entry)
-            used += entry is not None and entry is not Ellipsis
+        expanded.append(entry)
+        used += _width(entry)
+    if used <= x.dim() and any(_is_pending(e) for e in expanded):
+        x, expanded = _select_pending(x, expanded, used)
+        used = sum(_width(e) for e in expanded)
     if used > x.dim():
         if not x.dim() and all(isinstance(e, int) for e in expanded):
             parse_basic(tuple(expanded), tuple(x.shape))
@@ -181,6 +181,31 @@ def _split(x, index):
     while spec and spec[-1] == ":":
         spec.pop()
     return view, indices, tuple(spec)
+
+
+def _width(entry) -> int:
+    """How many dimensions of the indexed tensor an entry takes up."""
+    if isinstance(entry, _dispatch.TENSOR) and entry.dtype is dtypes.bool_:
+        return entry.dim()
+    return int(entry is not None and entry is not Ellipsis)
+
+
+def _is_pending(entry) -> bool:
+    """Whether an entry is an int that is not known yet: a 0-d integer tensor (:func:`_normal` has read the others)."""
+    return isinstance(entry, _dispatch.TENSOR) and entry.dtype is not dtypes.bool_ and not entry.shape
+
+
+def _select_pending(x, entries, used: int):
+    """``x`` with the 0-d tensors among the entries applied, each of which is a view as an int is, and the others."""
+    rest, dim = [], 0
+    for entry in entries:
+        if _is_pending(entry):
+            x = _dispatch.dispatch(OPS["select.tensor"], (x, entry), (dim,))
+            used -= 1
+            continue
+        dim += x.dim() - used if entry is Ellipsis else _width(entry)
+        rest.append(entry)
+    return x, rest
 
 
 def _normal(entry):

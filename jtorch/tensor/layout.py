@@ -79,7 +79,7 @@ def strides(t) -> tuple[int, ...]:
 
 
 def offset(t) -> int:
-    return _geometry(t)[1]
+    return int(_geometry(t)[1])
 
 
 def is_contiguous(t, fmt=contiguous_format) -> bool:
@@ -184,6 +184,11 @@ def _select(shape, st, off, a, new):
     return st[:d] + st[d + 1 :], off + (a["index"] % max(shape[d], 1)) * st[d]
 
 
+def _select_tensor(shape, st, off, a, new):
+    d = canonical_dim(a["dim"], len(shape))
+    return st[:d] + st[d + 1 :], off + (a["index"] % shape[d]) * st[d]  # a 0-d tensor: read when it is asked for
+
+
 def _diagonal(shape, st, off, a, new):
     i, j = canonical_dim(a["dim1"], len(shape)), canonical_dim(a["dim2"], len(shape))
     k = a["offset"]
@@ -219,6 +224,7 @@ _RULES = {
     "slice": lambda shape, st, off, a, new: _slices(shape, st, off, (a["dim"],), (a["start"],), (a["step"],)),
     "narrow": lambda shape, st, off, a, new: _slices(shape, st, off, (a["dim"],), (a["start"],), (1,)),
     "select": _select,
+    "select.tensor": _select_tensor,
     "diagonal": _diagonal,
     "unfold_view": _unfold,
     "view.dtype": _view_dtype,

@@ -43,6 +43,8 @@ def apply_values(op_, operands, statics):
     """Record one op on Values and numbers (tuples of them for ``Arrays``), outside autograd; its first result."""
     keys, flat = [], []
     for x in operands:
+        if isinstance(x, Tensor):
+            x = x._value()
         if isinstance(x, tuple):
             keys.append(tuple(y.__class__ for y in x))
             flat.extend(x)

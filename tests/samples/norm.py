@@ -31,7 +31,7 @@ for where in ("torch.", NN):
         S(T(2, 4), 2),
         S(T(2, 6, 3, 2), 3, T(6), T(6)),
         S(T(1, 4, 3), 4, T(4), None, 0.1),
-        S(T(2, 4, 3), 1, None, T(4)),
+        S(T(2, 4, 3), 1, T(4), T(4)),
     )
     rows(
         where + "rms_norm",

@@ -87,8 +87,8 @@ def dropout1d(input, p=0.5, training=True, inplace=False):
     if input.dim() not in (2, 3):
         raise RuntimeError(
             f"dropout1d: Expected 2D or 3D input, but received a {input.dim()}D input. Note that dropout1d exists to "
-            "provide channel-wise dropout on inputs with 1 spatial dimension, a channel dimension, and an optional batch "
-            "dimension (i.e. 2D or 3D inputs)."
+            "provide channel-wise dropout on inputs with 1 spatial dimension, a channel dimension, and an optional "
+            "batch dimension (i.e. 2D or 3D inputs)."
         )
     return _apply(input, p, training, inplace, _per_channel(input, input.dim() == 3))
 
@@ -98,14 +98,14 @@ def dropout2d(input, p=0.5, training=True, inplace=False):
     _check(p)
     if input.dim() == 3:
         warnings.warn(
-            "dropout2d: Received a 3-D input to dropout2d and assuming that channel-wise 1-D dropout behavior is desired "
-            "- input is interpreted as shape (N, C, L), where C is the channel dim. Use dropout1d for that.",
+            "dropout2d: Received a 3-D input to dropout2d and assuming that channel-wise 1-D dropout behavior is "
+            "desired - input is interpreted as shape (N, C, L), where C is the channel dim. Use dropout1d for that.",
             stacklevel=2,
         )
     elif input.dim() != 4:
         warnings.warn(
-            f"dropout2d: Received a {input.dim()}-D input to dropout2d, which is deprecated. To retain the behavior, use "
-            "regular dropout instead.",
+            f"dropout2d: Received a {input.dim()}-D input to dropout2d, which is deprecated. To retain the behavior, "
+            "use regular dropout instead.",
             stacklevel=2,
         )
     return _apply(input, p, training, inplace, _per_channel(input, True))
@@ -116,8 +116,8 @@ def dropout3d(input, p=0.5, training=True, inplace=False):
     _check(p)
     if input.dim() not in (4, 5):
         warnings.warn(
-            f"dropout3d: Received a {input.dim()}-D input to dropout3d, which is deprecated. To retain the behavior, use "
-            "regular dropout instead.",
+            f"dropout3d: Received a {input.dim()}-D input to dropout3d, which is deprecated. To retain the behavior, "
+            "use regular dropout instead.",
             stacklevel=2,
         )
     return _apply(input, p, training, inplace, _per_channel(input, input.dim() != 4))

@@ -1,4 +1,4 @@
-"""Losses with PyTorch's signatures: the ops, with the older ``size_average`` and ``reduce`` arguments in their places."""
+"""Losses with PyTorch's signatures: the ops, and the older ``size_average`` and ``reduce`` in their places."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ nll_loss = _loss(
 )
 cross_entropy = _loss(
     "cross_entropy",
-    "input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean', label_smoothing=0.0",
+    "input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction='mean', "
+    "label_smoothing=0.0",
 )
 binary_cross_entropy = _loss("binary_cross_entropy", f"input, target, weight=None, {_OLD}")
 binary_cross_entropy_with_logits = _loss(

@@ -46,8 +46,8 @@ def instance_norm(
 ):
     """Each channel of each sample normalised over its own elements, then ``weight`` and ``bias`` per channel.
 
-    Without ``use_input_stats`` the running statistics are used; with it they move by ``momentum`` towards the means over
-    the batch, in place.
+    Without ``use_input_stats`` the running statistics are used; with it they move by ``momentum`` towards the means
+    over the batch, in place.
 
     Raises:
         ValueError: one element a channel only.

@@ -57,7 +57,9 @@ def embedding_bag(
     input, weight, offsets=None, max_norm=None, norm_type=2, scale_grad_by_freq=False, mode="mean", sparse=False,
     per_sample_weights=None, include_last_offset=False, padding_idx=None,
 ):  # fmt: skip
-    """Sums, means or maxima of bags of rows of ``weight``: ``(B, N)``, or ``(N,)`` with ``offsets`` ``(B,)``, to ``(B, D)``.
+    """Sums, means or maxima of bags of rows of ``weight``.
+
+    ``(B, N)``, or ``(N,)`` with ``offsets`` ``(B,)``, to ``(B, D)``.
 
     Raises:
         ValueError: offsets given for 2-d input or missing for 1-d input, or an unknown ``mode``.

@@ -271,14 +271,14 @@ class ModuleDict(Module):
             self[key] = module
 
 
-def _line(key, value) -> str:
-    """How parameter containers print an entry."""
+def _line(key, value, kind: str) -> str:
+    """How parameter containers print an entry of a ``kind`` of elements."""
     if not isinstance(value, Tensor):
         return f"  ({key}): Object of type: {type(value).__name__}"
     size = "x".join(map(str, value.shape))
     device = "" if value.device.type == "cpu" else f" ({value.device})"
-    kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
-    return f"  ({key}): {kind} containing: [{value.type() if kind == 'Tensor' else value.dtype} of size {size}{device}]"
+    what = "Parameter" if isinstance(value, Parameter) else "Tensor"
+    return f"  ({key}): {what} containing: [{kind} of size {size}{device}]"
 
 
 class ParameterList(Module):
@@ -336,7 +336,7 @@ class ParameterList(Module):
         return self
 
     def extra_repr(self) -> str:
-        return "\n".join(_line(i, p) for i, p in enumerate(self))
+        return "\n".join(_line(i, p, str(getattr(p, "dtype", ""))) for i, p in enumerate(self))
 
     def __call__(self, *args, **kwargs):
         raise RuntimeError("ParameterList should not be called.")
@@ -357,8 +357,7 @@ class ParameterDict(Module):
                 f"Index given to ParameterDict cannot be used as a key as it is not a string (type is "
                 f"'{type(key).__name__}'). Open an issue on github if you need non-string keys."
             )
-        # an attribute of this name may exist: then the parameter is kept under another
-        return key if not hasattr(type(self), key) and key not in ("training", "_keys") else f"{key}_"
+        return key
 
     def __getitem__(self, key: str):
         if key not in self._keys:
@@ -441,7 +440,7 @@ class ParameterDict(Module):
             self[key] = value
 
     def extra_repr(self) -> str:
-        return "\n".join(_line(k, v) for k, v in self.items())
+        return "\n".join(_line(k, v, v.type() if isinstance(v, Tensor) else "") for k, v in self.items())
 
     def __call__(self, *args, **kwargs):
         raise RuntimeError("ParameterDict should not be called.")

@@ -196,8 +196,8 @@ class _ConvTranspose(_ConvNd):
             output_size = output_size[-n:]
         if len(output_size) != n:
             raise ValueError(
-                f"ConvTranspose{n}D: for {input.dim()}D input, output_size must have {n} or {input.dim()} elements (got "
-                f"{len(output_size)})"
+                f"ConvTranspose{n}D: for {input.dim()}D input, output_size must have {n} or {input.dim()} elements "
+                f"(got {len(output_size)})"
             )
         low = [
             (input.shape[-n + d] - 1) * self.stride[d] - 2 * self.padding[d]
@@ -207,8 +207,8 @@ class _ConvTranspose(_ConvNd):
         high = [a + s - 1 for a, s in zip(low, self.stride, strict=True)]
         if any(not a <= size <= b for a, size, b in zip(low, output_size, high, strict=True)):
             raise ValueError(
-                f"requested an output size of {output_size}, but valid sizes range from {low} to {high} (for an input of "
-                f"{tuple(input.shape[2:])})"
+                f"requested an output size of {output_size}, but valid sizes range from {low} to {high} (for an input "
+                f"of {tuple(input.shape[2:])})"
             )
         return tuple(size - a for size, a in zip(output_size, low, strict=True))
 

@@ -34,11 +34,15 @@ class Unflatten(Module):
         super().__init__()
         if isinstance(dim, int):
             if not isinstance(unflattened_size, (tuple, list)):
-                raise TypeError(f"unflattened_size must be a tuple of ints, but found type {type(unflattened_size).__name__}")
+                raise TypeError(
+                    f"unflattened_size must be a tuple of ints, but found type "
+                    f"{type(unflattened_size).__name__}"
+                )
             for i, n in enumerate(unflattened_size):
                 if not isinstance(n, int):
                     raise TypeError(
-                        f"unflattened_size must be tuple of ints, but found element of type {type(n).__name__} at pos {i}"
+                        f"unflattened_size must be tuple of ints, but found element of type {type(n).__name__} at pos "
+                        f"{i}"
                     )
         elif isinstance(dim, str):
             raise NotImplementedError("Unflatten by dimension name is not supported; give the dimension's number")

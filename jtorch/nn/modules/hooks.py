@@ -90,8 +90,8 @@ def _set_global_kind(full: bool) -> None:
     global global_is_full_backward_hook
     if global_is_full_backward_hook is (not full) and global_backward_hooks:
         raise RuntimeError(
-            "Cannot use both regular backward hooks and full backward hooks as a global Module hook. Please use only one "
-            "of them."
+            "Cannot use both regular backward hooks and full backward hooks as a global Module hook. Please use only "
+            "one of them."
         )
     global_is_full_backward_hook = full
 
@@ -127,15 +127,15 @@ class _Boundary(Function):
     """The identity; in backward, ``watch(grads)`` sees the gradients and may replace them."""
 
     @staticmethod
-    def forward(ctx, watch, *tensors):
+    def forward(ctx, watch, materialize, *tensors):
         ctx.watch = watch
-        ctx.set_materialize_grads(False)
+        ctx.set_materialize_grads(materialize)
         ctx.mark_non_differentiable(*(t for t in tensors if not t.requires_grad))
         return tensors
 
     @staticmethod
     def backward(ctx, *grads):
-        return None, *ctx.watch(grads)
+        return None, None, *ctx.watch(grads)
 
 
 class BackwardBoundary:
@@ -151,7 +151,7 @@ class BackwardBoundary:
     def around_inputs(self, args: tuple) -> tuple:
         """``args`` with its tensors passed through the identity, where one of them requires grad."""
         self.n_inputs = len(args)
-        passed, self.input_positions = self._pass(args, self._input_grads)
+        passed, self.input_positions = self._pass(args, self._input_grads, True)
         self.watches_inputs = passed is not None
         return args if passed is None else passed
 
@@ -167,18 +167,18 @@ class BackwardBoundary:
             )
             return output
         self.n_outputs = len(outputs)
-        passed, self.output_positions = self._pass(outputs, self._output_grads)
+        passed, self.output_positions = self._pass(outputs, self._output_grads, False)
         if passed is None:
             return output
         if single:
             return passed[0]
         return type(output)(*passed) if hasattr(output, "_fields") else passed
 
-    def _pass(self, values: tuple, watch):
+    def _pass(self, values: tuple, watch, materialize: bool):
         positions = [i for i, v in enumerate(values) if isinstance(v, Tensor)]
         if not any(values[i].requires_grad for i in positions):
             return None, positions
-        results = _Boundary.apply(watch, *(values[i] for i in positions))
+        results = _Boundary.apply(watch, materialize, *(values[i] for i in positions))
         if not isinstance(results, tuple) or not results[0].requires_grad and not any(r.requires_grad for r in results):
             return None, positions  # grad mode is off
         passed = list(values)
@@ -208,6 +208,12 @@ class BackwardBoundary:
             full = result
         self.grad_outputs = full
         if not self.watches_inputs:
+            if self.hooks:
+                warnings.warn(
+                    "Full backward hook is firing when gradients are computed with respect to module outputs since no "
+                    "inputs require gradients.",
+                    stacklevel=4,
+                )
             empty = (None,) * self.n_inputs
             for hook in self.hooks:
                 result = hook(self.module, empty, full)
@@ -234,7 +240,8 @@ class BackwardBoundary:
             result = result if isinstance(result, tuple) else (result,)
             if len(result) != len(full):
                 raise RuntimeError(
-                    f"Backward hook returned an invalid number of grad_input, got {len(result)}, but expected {len(full)}"
+                    f"Backward hook returned an invalid number of grad_input, got {len(result)}, but expected "
+                    f"{len(full)}"
                 )
             full = result
         self.grad_outputs = None
@@ -332,8 +339,8 @@ class HooksMixin:
                     hook(self, args, kwargs, None) if key in with_kwargs else hook(self, args, None)
                 except Exception as error:  # the first exception is the one to show
                     warnings.warn(
-                        "module forward hook with ``always_call=True`` raised an exception that was silenced as another "
-                        f"error was raised in forward: {error}",
+                        "module forward hook with ``always_call=True`` raised an exception that was silenced as "
+                        f"another error was raised in forward: {error}",
                         stacklevel=4,
                     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .. import functional as F
 from ..functional.loss import legacy_reduction
+from .distance import PairwiseDistance
 from .module import Module
 
 
@@ -280,8 +281,11 @@ class TripletMarginWithDistanceLoss(_Loss):
     ):
         super().__init__(reduction=reduction)
         if margin <= 0:
-            raise ValueError(f"TripletMarginWithDistanceLoss: expected margin to be greater than 0, got {margin} instead")
-        self.distance_function = F.pairwise_distance if distance_function is None else distance_function
+            raise ValueError(
+                f"TripletMarginWithDistanceLoss: expected margin to be greater than 0, got {margin} "
+                "instead"
+            )
+        self.distance_function = PairwiseDistance() if distance_function is None else distance_function
         self.margin, self.swap = margin, swap
 
     def forward(self, anchor, positive, negative):

@@ -12,7 +12,18 @@ from ...tensor import Tensor
 from ...tensor.creation import dtype_of
 from ..parameter import Buffer, Parameter, is_lazy
 from . import hooks as _hooks
-from .hooks import HooksMixin, registered
+from .hooks import (
+    HooksMixin,
+    register_module_backward_hook,
+    register_module_buffer_registration_hook,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+    register_module_full_backward_hook,
+    register_module_full_backward_pre_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+    registered,
+)
 from .state import StateDictMixin
 
 _PLAIN_TABLES = ("_parameters", "_buffers", "_modules")
@@ -38,6 +49,14 @@ def _type_name(x) -> str:
 def indented(text: str, spaces: int) -> str:
     """All lines but the first moved right."""
     return text.replace("\n", "\n" + " " * spaces)
+
+
+__all__ = [
+    "Module", "register_module_backward_hook", "register_module_buffer_registration_hook",
+    "register_module_forward_hook", "register_module_forward_pre_hook", "register_module_full_backward_hook",
+    "register_module_full_backward_pre_hook", "register_module_module_registration_hook",
+    "register_module_parameter_registration_hook",
+]  # fmt: skip
 
 
 class Module(HooksMixin, StateDictMixin):
@@ -121,7 +140,8 @@ class Module(HooksMixin, StateDictMixin):
                 )
             if param._edge is not None:
                 raise ValueError(
-                    f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created explicitly. "
+                    f"Cannot assign non-leaf Tensor to parameter '{name}'. Model parameters must be created "
+                    "explicitly. "
                     f"To express '{name}' as a function of another Tensor, compute the value in the forward() method."
                 )
             if _hooks.registration_hooks["parameter"]:
@@ -176,7 +196,7 @@ class Module(HooksMixin, StateDictMixin):
             raise KeyError(f"attribute '{name}' already exists")
         if "." in name:
             raise KeyError(
-                f'module name can\'t contain ".", got: {name}' if kind == "module" else f'{kind} name can\'t contain "."'
+                f'{kind} name can\'t contain "."' + (f", got: {name}" if kind == "module" else "")
             )
         if name == "":
             raise KeyError(f'{kind} name can\'t be empty string ""')
@@ -191,6 +211,12 @@ class Module(HooksMixin, StateDictMixin):
                 raise AttributeError("cannot assign parameters before Module.__init__() call")
             self._forget(name, own, own["_buffers"], own["_modules"])
             self.register_parameter(name, value)
+        elif parameters is not None and name in parameters:
+            if value is not None:
+                raise TypeError(
+                    f"cannot assign '{_type_name(value)}' as parameter '{name}' (torch.nn.Parameter or None expected)"
+                )
+            self.register_parameter(name, value)
         elif isinstance(value, Module):
             if parameters is None:
                 raise AttributeError("cannot assign module before Module.__init__() call")
@@ -202,12 +228,6 @@ class Module(HooksMixin, StateDictMixin):
             if isinstance(value, Buffer):
                 raise AttributeError("cannot assign buffer before Module.__init__() call")
             object.__setattr__(self, name, value)
-        elif name in parameters:
-            if value is not None:
-                raise TypeError(
-                    f"cannot assign '{_type_name(value)}' as parameter '{name}' (torch.nn.Parameter or None expected)"
-                )
-            self.register_parameter(name, value)
         elif name in own["_modules"]:
             if value is not None:
                 raise TypeError(

@@ -41,8 +41,8 @@ class RNNBase(Module):
             )
         if dropout > 0 and num_layers == 1:
             warnings.warn(
-                "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects num_layers "
-                f"greater than 1, but got dropout={dropout} and num_layers={num_layers}",
+                "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
+                f"num_layers greater than 1, but got dropout={dropout} and num_layers={num_layers}",
                 stacklevel=3,
             )
         if not isinstance(hidden_size, int):
@@ -163,7 +163,8 @@ class RNNBase(Module):
         if any(d != (3 if batched else 2) for d in dims):
             kind, d = ("batched 3-D", 3) if batched else ("unbatched 2-D", 2)
             raise RuntimeError(
-                f"For {kind} input, hx and cx should also be {d}-D but got ({', '.join(f'{n}-D' for n in dims)}) tensors"
+                f"For {kind} input, hx and cx should also be {d}-D but got ({', '.join(f'{n}-D' for n in dims)}) "
+                "tensors"
                 if self.mode == "LSTM"
                 else f"For {kind} input, hx should also be {d}-D but got {dims[0]}-D tensor"
             )
@@ -350,8 +351,8 @@ class RNNCellBase(Module):
                 raise ValueError(f"{name}: Expected {which} to be 1D or 2D, got {h.dim()}D instead")
             if tuple(h.shape) != (*input.shape[:-1], self.hidden_size):
                 raise RuntimeError(
-                    f"hidden{i} of shape {tuple(h.shape)} does not fit an input of shape {tuple(input.shape)}: expected "
-                    f"{(*input.shape[:-1], self.hidden_size)}"
+                    f"hidden{i} of shape {tuple(h.shape)} does not fit an input of shape {tuple(input.shape)}: "
+                    f"expected {(*input.shape[:-1], self.hidden_size)}"
                 )
         return list(states)
 

@@ -9,7 +9,7 @@ import jtorch
 
 from ...tensor import Tensor
 from ...tensor.dispatch import rebind, wrap
-from ..parameter import Parameter, is_lazy
+from ..parameter import Parameter, is_lazy, private_copy
 from .hooks import HookHandle
 
 _EXTRA_STATE = "_extra_state"
@@ -29,13 +29,10 @@ class _IncompatibleKeys(namedtuple("IncompatibleKeys", ["missing_keys", "unexpec
 
 
 def fill_from(target: Tensor, source: Tensor) -> None:
-    """Make ``source`` the content of ``target``.
-
-    Values are immutable, so one of the same shape, dtype and device is shared rather than copied.
-    """
-    same = target.dtype is source.dtype and target.device is source.device and target.shape == source.shape
-    if same and target._lens is None:
-        rebind(target, source)
+    """Make ``source`` the content of ``target``: copied at once where nothing needs converting, else recorded."""
+    plain = target.dtype is source.dtype and target.shape == source.shape and target._lens is None
+    if plain and not target.is_meta and not source.is_meta:
+        rebind(target, wrap(private_copy(source._value(), target.device)))
     else:
         target.copy_(source)
 
@@ -48,7 +45,7 @@ class _Undo:
             (table, dict(table)) for m in module.modules() for table in (m._parameters, m._buffers)
         ]
         self.values = [
-            (t, t._value(), t.requires_grad)
+            (t, t._value())
             for _, entries in self.tables
             for t in entries.values()
             if t is not None and not is_lazy(t)
@@ -58,9 +55,9 @@ class _Undo:
         for table, entries in self.tables:
             table.clear()
             table.update(entries)
-        for t, value, _ in self.values:
+        for t, value in self.values:
             if t._value() is not value:
-                fill_from(t, wrap(value))
+                rebind(t, wrap(value)) if t._lens is None else t.copy_(wrap(value))
 
 
 class StateDictMixin:
@@ -132,7 +129,8 @@ class StateDictMixin:
         """
         if args:
             warnings.warn(
-                "Positional args are being deprecated, use kwargs instead: state_dict(destination=, prefix=, keep_vars=)",
+                "Positional args are being deprecated, use kwargs instead: state_dict(destination=, prefix=, "
+                "keep_vars=)",
                 FutureWarning,
                 stacklevel=2,
             )
@@ -201,8 +199,8 @@ class StateDictMixin:
         """Load one tensor; returns what was wrong, if anything was."""
         if not isinstance(given, Tensor):
             return (
-                f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from checkpoint '
-                f"but received {type(given)}"
+                f'While copying the parameter named "{key}", expected torch.Tensor or Tensor-like object from '
+                f"checkpoint but received {type(given)}"
             )
         lazy = is_lazy(t)
         if not lazy and t.dim() == 0 and given.dim() == 1 and not assign:
@@ -215,8 +213,8 @@ class StateDictMixin:
         if not lazy and t.is_meta and not given.is_meta and not assign:
             warnings.warn(
                 f"for {key}: copying from a non-meta parameter in the checkpoint to a meta parameter in the current "
-                "model, which is a no-op. (Did you mean to pass `assign=True` to assign items in the state dictionary to "
-                "their corresponding key in the module instead of copying them in place?)",
+                "model, which is a no-op. (Did you mean to pass `assign=True` to assign items in the state dictionary "
+                "to their corresponding key in the module instead of copying them in place?)",
                 stacklevel=2,
             )
             return None

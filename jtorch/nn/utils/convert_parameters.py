@@ -10,7 +10,10 @@ from ...tensor import Tensor
 def _same_device(parameters: list) -> None:
     devices = {str(p.device) for p in parameters}
     if len(devices) > 1:
-        raise TypeError(f"Found two parameters on different devices, {sorted(devices)}; this is currently not supported.")
+        raise TypeError(
+            f"Found two parameters on different devices, {sorted(devices)}; this is currently not "
+            "supported."
+        )
 
 
 def parameters_to_vector(parameters) -> Tensor:

@@ -81,8 +81,8 @@ class PackedSequence(_Fields):
             data, batch_sizes = data
         if batch_sizes.device.type != "cpu":
             raise ValueError(
-                "batch_sizes should always be on CPU. Instances of PackedSequence should never be created manually. They "
-                "should be instantiated by functions like pack_sequence and pack_padded_sequence in nn.utils.rnn."
+                "batch_sizes should always be on CPU. Instances of PackedSequence should never be created manually. "
+                "They should be instantiated by functions like pack_sequence and pack_padded_sequence in nn.utils.rnn."
             )
         return super().__new__(cls, data, batch_sizes, sorted_indices, unsorted_indices)
 
@@ -168,14 +168,17 @@ def pack_padded_sequence(input, lengths, batch_first: bool = False, enforce_sort
             f"Expected `len(lengths)` to be equal to batch_size, but got {lengths.size} (batch_size={input.shape[1]})"
         )
     if lengths.size and lengths.min() <= 0:
-        raise RuntimeError("Length of all samples has to be greater than 0, but found an element in 'lengths' that is <= 0")
+        raise RuntimeError(
+            "Length of all samples has to be greater than 0, but found an element in 'lengths' that is <= "
+            "0"
+        )
     sorted_indices = None
     if enforce_sorted:
         if (np.diff(lengths) > 0).any():
             raise RuntimeError(
                 "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You can pass "
-                "`enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to sidestep this requirement if you "
-                "do not need ONNX exportability."
+                "`enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to sidestep this requirement if "
+                "you do not need ONNX exportability."
             )
     else:
         order = np.argsort(-lengths, kind="stable")
@@ -230,7 +233,10 @@ def pad_sequence(sequences, batch_first: bool = False, padding_value: float = 0.
     if isinstance(sequences, Tensor):
         sequences = sequences.unbind(0)
     elif not isinstance(sequences, (list, tuple)):
-        raise RuntimeError(f"pad_sequence: Expected iterable for input sequences, but got arg of type: {type(sequences)}")
+        raise RuntimeError(
+            f"pad_sequence: Expected iterable for input sequences, but got arg of type: "
+            f"{type(sequences)}"
+        )
     if not len(sequences):
         raise RuntimeError("received an empty list of sequences")
     if padding_side not in ("left", "right"):
@@ -240,7 +246,8 @@ def pad_sequence(sequences, batch_first: bool = False, padding_value: float = 0.
     for s in sequences:
         if s.shape[1:] != sequences[0].shape[1:]:
             raise RuntimeError(
-                f"pad_sequence: sizes after the first must be equal, got {tuple(s.shape)} and {tuple(sequences[0].shape)}"
+                f"pad_sequence: sizes after the first must be equal, got {tuple(s.shape)} and "
+                f"{tuple(sequences[0].shape)}"
             )
         missing = longest - s.shape[0]
         if missing:

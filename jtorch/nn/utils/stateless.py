@@ -52,8 +52,8 @@ def reparametrize(module, tensors: dict, tie_weights: bool = True, strict: bool 
         for tied in known.get(name, [name]) if tie_weights else [name]:
             if tied != name and tied in tensors and tensors[tied] is not t:
                 raise ValueError(
-                    f"functional_call got multiple values for keys {sorted(known[name])}, which are tied. Consider using "
-                    "tie_weights=False"
+                    f"functional_call got multiple values for keys {sorted(known[name])}, which are tied. Consider "
+                    "using tie_weights=False"
                 )
             values[tied] = t
     before = []
@@ -92,11 +92,15 @@ def functional_call(
                 raise ValueError("Expected all elements of parameters_and_buffers to be dictionaries")
             repeated = sorted(set(tensors) & set(d))
             if repeated:
-                raise ValueError(f"{repeated} appeared in multiple dictionaries; behavior of functional call is ambiguous")
+                raise ValueError(
+                    f"{repeated} appeared in multiple dictionaries; behavior of functional call is "
+                    "ambiguous"
+                )
             tensors.update(d)
     else:
         raise ValueError(
-            f"Expected parameters_and_buffers to be a dict, or a list/tuple of dicts, but got {type(parameters_and_buffers)}"
+            f"Expected parameters_and_buffers to be a dict, or a list/tuple of dicts, but got "
+            f"{type(parameters_and_buffers)}"
         )
     if args is None:
         args = ()
