@@ -43,7 +43,7 @@ def saving_input(forward, slope):
 
 def _require_float(name: str, x) -> None:
     if not jnp.issubdtype(x.dtype, jnp.inexact):
-        raise RuntimeError(f'"{name}" not implemented for \'{x.dtype}\'')
+        raise RuntimeError(f"\"{name}\" not implemented for '{x.dtype}'")
 
 
 # --- rectifiers ----------------------------------------------------------------------------------------------------
@@ -227,9 +227,7 @@ def _tanh_slope(x, g):
     return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * inner)
 
 
-_gelu_tanh = saving_input(
-    lambda x: 0.5 * x * (1 + jnp.tanh(_TANH_SCALE * (x + _TANH_CUBE * x * x * x))), _tanh_slope
-)
+_gelu_tanh = saving_input(lambda x: 0.5 * x * (1 + jnp.tanh(_TANH_SCALE * (x + _TANH_CUBE * x * x * x))), _tanh_slope)
 
 
 @op(namespaces=("nn.functional",), elementwise=True)
@@ -288,9 +286,7 @@ def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0):
         bx = x * beta
         return jnp.where(bx > threshold, x, jnp.log1p(jnp.exp(jnp.minimum(bx, threshold))) / beta)
 
-    return saving_input(
-        forward, lambda x, g: jnp.where(x * beta > threshold, g, g * lax.logistic(x * beta))
-    )(input)
+    return saving_input(forward, lambda x, g: jnp.where(x * beta > threshold, g, g * lax.logistic(x * beta)))(input)
 
 
 _logsigmoid = saving_input(
@@ -343,9 +339,7 @@ def softshrink(input: Array, lambd: float = 0.5):
     if lambd < 0:
         raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd}.")
     _require_float("softshrink_cpu", input)
-    return _shrinking(
-        lambda x: jnp.where(x > lambd, x - lambd, jnp.where(x < -lambd, x + lambd, x * 0)), lambd
-    )(input)
+    return _shrinking(lambda x: jnp.where(x > lambd, x - lambd, jnp.where(x < -lambd, x + lambd, x * 0)), lambd)(input)
 
 
 _hardswish = saving_input(
@@ -361,9 +355,7 @@ def hardswish(input: Array):
     return _hardswish(input)
 
 
-_hardsigmoid = saving_input(
-    lambda x: jnp.clip(x + 3, 0, 6) / 6, lambda x, g: jnp.where((x > -3) & (x < 3), g / 6, 0)
-)
+_hardsigmoid = saving_input(lambda x: jnp.clip(x + 3, 0, 6) / 6, lambda x, g: jnp.where((x > -3) & (x < 3), g / 6, 0))
 
 
 @_pointwise

@@ -374,7 +374,7 @@ def ctc_loss(
 ):
     """The negative log-likelihood of label sequences under all alignments with ``log_probs``.
 
-    ``log_probs`` is ``(T, N, C)`` or ``(T, C)``; ``targets`` ``(N, S)``, or all labels in one row ``(sum of lengths,)``,
+    ``log_probs`` is ``(T, N, C)`` or ``(T, C)``; ``targets`` ``(N, S)``, or all labels in one row ``(sum lengths,)``;
     the lengths ``(N,)`` or 0-d. The mean divides each loss by its target length first. ``zero_infinity`` sets the loss
     of targets that cannot be aligned, and its gradient, to 0.
 

@@ -41,7 +41,7 @@ def reduced(loss, reduction: str):
 def require_float(name: str, x) -> None:
     """Losses of integers are refused, as PyTorch's kernels do."""
     if not jnp.issubdtype(x.dtype, jnp.inexact):
-        raise RuntimeError(f'"{name}" not implemented for \'{x.dtype}\'; convert the operands to a floating type')
+        raise RuntimeError(f"\"{name}\" not implemented for '{x.dtype}'; convert the operands to a floating type")
 
 
 def size(x) -> str:
@@ -117,9 +117,7 @@ def smooth_l1_loss(input: Array, target: Array, reduction: str = "mean", beta: f
 
 
 @op(namespaces=F, promote="default", elementwise=False)
-def huber_loss(
-    input: Array, target: Array, reduction: str = "mean", delta: float = 1.0, weight: Array | None = None
-):
+def huber_loss(input: Array, target: Array, reduction: str = "mean", delta: float = 1.0, weight: Array | None = None):
     """``d² / 2`` where ``d = |x - y| <= delta``, ``delta (d - delta / 2)`` elsewhere.
 
     The mean of weighted losses divides by their number (unlike ``mse_loss``, by the sum of the weights).
@@ -195,7 +193,7 @@ def p_norm(x, p: float, axis: int = -1, keepdims: bool = False):
     if p == 1:
         return jnp.sum(jnp.abs(x), axis, keepdims=keepdims)
     if p == math.inf:
-        return jnp.max(jnp.abs(x), axis, keepdims=keepdims, initial=0) if x.size else jnp.sum(x, axis, keepdims=keepdims)
+        return jnp.max(jnp.abs(x), axis, keepdims=keepdims, initial=0)
     if p == 2:
         total = jnp.sum(x * x, axis, keepdims=keepdims)
         zero = total == 0
@@ -228,9 +226,7 @@ def pairwise_distance(x1: Array, x2: Array, p: float = 2.0, eps: float = 1e-6, k
 
 
 @op(method=False, inplace=False, out=False, promote="float", elementwise=False)
-def cdist(
-    x1: Array, x2: Array, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary"
-):
+def cdist(x1: Array, x2: Array, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary"):
     """p-norm distances between all rows of ``x1`` ``(..., P, M)`` and ``x2`` ``(..., R, M)``: ``(..., P, R)``.
 
     For ``p = 2`` with more than 25 rows (or as ``compute_mode`` says) through a matrix product, which is faster and
@@ -244,9 +240,7 @@ def cdist(
         if x.ndim < 2:
             raise RuntimeError(f"cdist only supports at least 2D tensors, X{i} got: {x.ndim}D")
     if x1.shape[-1] != x2.shape[-1]:
-        raise RuntimeError(
-            f"X1 and X2 must have the same number of columns. X1: {x1.shape[-1]} X2: {x2.shape[-1]}"
-        )
+        raise RuntimeError(f"X1 and X2 must have the same number of columns. X1: {x1.shape[-1]} X2: {x2.shape[-1]}")
     if p < 0:
         raise RuntimeError("cdist only supports non-negative p values")
     modes = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist")
@@ -397,7 +391,7 @@ def multi_margin_loss(
     weight: Array | None = None,
     reduction: str = "mean",
 ):
-    """``Σ_{i ≠ y} w_y max(0, margin - x[y] + x[i])ᵖ / C`` with ``p`` 1 or 2, for ``(N, C)`` and ``(N,)``, or one sample.
+    """``Σ_{i ≠ y} w_y max(0, margin - x[y] + x[i])ᵖ / C`` with ``p`` 1 or 2, for ``(N, C)`` and ``(N,)`` or a sample.
 
     Raises:
         ValueError: ``p`` is neither 1 nor 2.
@@ -422,13 +416,9 @@ def multi_margin_loss(
 
 
 @op(namespaces=F, promote="default", elementwise=False, grad_name="MeanBackward0")
-def multilabel_soft_margin_loss(
-    input: Array, target: Array, weight: Array | None = None, reduction: str = "mean"
-):
+def multilabel_soft_margin_loss(input: Array, target: Array, weight: Array | None = None, reduction: str = "mean"):
     """``-Σ_c w_c (y log σ(x) + (1 - y) log σ(-x)) / C`` over the last dimension."""
     loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
     if weight is not None:
         loss = loss * weight
     return reduced(jnp.sum(loss, -1) / input.shape[-1], reduction)
-
-

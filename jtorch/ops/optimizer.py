@@ -177,9 +177,7 @@ def _adam_step(
     grads = _ascent(grads, maximize)
     if decoupled:
         kept = 1 - lr * decay
-        params = tuple(
-            (widened(p) * kept.astype(widened(p).real.dtype)).astype(p.dtype) for p in params
-        )
+        params = tuple((widened(p) * kept.astype(widened(p).real.dtype)).astype(p.dtype) for p in params)
     hypers = (lr / (1 - beta1**count), jnp.sqrt(1 - beta2**count), 1 - beta1, beta2, 1 - beta2, eps, decay)
     states = (exp_avg, exp_avg_sq, max_exp_avg_sq if amsgrad else ())
     return (*_apply(lambda *h: adam(*h, decoupled), hypers, params, grads, *states), step + 1)

@@ -295,17 +295,13 @@ def _gru_layer(
 
 
 @op(namespaces=(), grad_name="TanhBackward0")
-def _rnn_cell(
-    input: Array, hx: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None, *, mode: str
-):
+def _rnn_cell(input: Array, hx: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None, *, mode: str):
     """One step of :func:`_rnn_layer` for ``(B, I)`` or ``(I,)``."""
     return _activate(mode, affine(input, w_ih, b_ih) + affine(hx, w_hh, b_hh))
 
 
 @op(namespaces=(), grad_name="ThnnFusedLstmCellBackward0")
-def _lstm_cell(
-    input: Array, hx: Array, cx: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None
-):
+def _lstm_cell(input: Array, hx: Array, cx: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None):
     """One step of :func:`_lstm_layer`: ``(h, c)``."""
     _, c, h = _lstm_state(affine(input, w_ih, b_ih) + affine(hx, w_hh, b_hh), cx)
     return h, c

@@ -30,7 +30,7 @@ def _softmax_fwd(x, dim):
 
 def _softmax_bwd(dim, y, g):
     y32, g32 = widened(y), widened(g)
-    return ((g32 - (g32 * y32).sum(dim, keepdims=True)) * y32).astype(g.dtype),
+    return (((g32 - (g32 * y32).sum(dim, keepdims=True)) * y32).astype(g.dtype),)
 
 
 softmax_along.defvjp(_softmax_fwd, _softmax_bwd)
@@ -49,7 +49,7 @@ def _log_softmax_fwd(x, dim):
 
 def _log_softmax_bwd(dim, y, g):
     g32 = widened(g)
-    return (g32 - jnp.exp(widened(y)) * g32.sum(dim, keepdims=True)).astype(g.dtype),
+    return ((g32 - jnp.exp(widened(y)) * g32.sum(dim, keepdims=True)).astype(g.dtype),)
 
 
 log_softmax_along.defvjp(_log_softmax_fwd, _log_softmax_bwd)
@@ -59,7 +59,7 @@ def _prepared(name: str, input, dim: int, dtype: DType | None):
     if dtype is not None:
         input = input.astype(dtype.np)
     if not jnp.issubdtype(input.dtype, jnp.floating):
-        raise RuntimeError(f'"{name}" not implemented for \'{input.dtype}\'; pass dtype= to convert the input first')
+        raise RuntimeError(f"\"{name}\" not implemented for '{input.dtype}'; pass dtype= to convert the input first")
     return input, canonical_dim(dim, input.ndim)
 
 

@@ -11,7 +11,7 @@ from .. import dtypes
 from ..tape import engine, modes
 from ..tape.engine import Tracked
 from ..tape.node import Node, RemovableHandle
-from ..trace.recorder import backward_boundary
+from ..trace.recorder import backward_boundary, current_step
 from . import dispatch as _dispatch
 
 
@@ -34,15 +34,18 @@ class AccumulateGrad(Node):
         if leaf is None:
             return []
         grad = tensor_of(grads[0], create_graph)
+        step = current_step()
+        if leaf._backward_step == step:
+            leaf._accumulates = True  # a second backward before the optimizer's step
+        leaf._backward_step = step
+        _walk.accumulates |= leaf._accumulates
         if leaf._grad is None:
             leaf._grad = grad
+        elif create_graph:
+            leaf._grad = leaf._grad + grad
         else:
-            _walk.accumulated = True
-            if create_graph:
-                leaf._grad = leaf._grad + grad
-            else:
-                with modes.no_grad():
-                    _dispatch.inplace(_dispatch.OPS["_accumulate"], (leaf._grad, grad), ())
+            with modes.no_grad():
+                _dispatch.inplace(_dispatch.OPS["_accumulate"], (leaf._grad, grad), ())
         hooks = leaf.__dict__.get("_post_accumulate_hooks")
         if hooks:
             for hook in list(hooks.values()):
@@ -51,9 +54,9 @@ class AccumulateGrad(Node):
 
 
 class _Walk(threading.local):
-    """Whether the backward this thread runs added to an existing gradient."""
+    """Whether the backward this thread runs reached a leaf that accumulates over several backwards per step."""
 
-    accumulated = False
+    accumulates = False
 
 
 _walk = _Walk()
@@ -294,10 +297,10 @@ def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, 
             if g is not None:
                 t._grad = g if t._grad is None else t._grad + g
         return
-    _walk.accumulated = False
+    _walk.accumulates = False
     engine.run(_roots(tensors, grads, create_graph), None, create_graph=create_graph, retain_graph=retain)
     if not create_graph:
-        backward_boundary(_walk.accumulated)
+        backward_boundary(_walk.accumulates)
 
 
 def _run(outputs, grads, inputs, retain_graph, create_graph):

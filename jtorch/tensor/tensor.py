@@ -74,6 +74,8 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
     _requires_grad = False
     _grad: Tensor | None = None
     _accumulator = None
+    _backward_step = -1  # the optimizer step a backward last reached this leaf in
+    _accumulates = False  # several backwards per step reach this leaf
     _strides: tuple[int, ...] | None = None
     _made_without_grad = False
     _uncounted = False  # made by ``.data``: writes through it are not held against saved values

@@ -6,7 +6,7 @@ leaves count down from -1). Python numbers go to a list of their own. Nothing is
 When a trace is flushed
     - a value is needed (``item``, ``numpy``, ``bool``, ``print``);
     - ``optimizer.step()`` returns, so that the device works while Python records the next step;
-    - ``backward()`` returns, once the program has been seen to accumulate gradients over several backwards per step:
+    - ``backward()`` returns, for leaves that have been seen to accumulate gradients over several backwards per step:
       a step then does not grow with the number of micro-batches;
     - it holds ``config.max_trace`` calls, or on ``jtorch.sync()``.
 """
@@ -27,8 +27,7 @@ from .value import Value, pinned
 class _ThreadState(threading.local):
     def __init__(self):
         self.traces: dict[Device, Trace] = {}
-        self.backwards_since_step = 0
-        self.accumulates = False
+        self.step = 0  # optimizer steps finished on this thread
 
 
 _state = _ThreadState()
@@ -208,16 +207,19 @@ def flush_all(cause: str) -> None:
 
 def step_boundary() -> None:
     """An optimizer finished a step: start what was recorded, without waiting for it."""
-    _state.backwards_since_step = 0
+    _state.step += 1
     flush_all("optimizer.step()")
 
 
-def backward_boundary(accumulated: bool) -> None:
-    """A ``backward()`` finished; ``accumulated`` tells that it added to gradients a former one had left."""
-    if accumulated:
-        _state.accumulates = True
-    if _state.accumulates:
-        flush_all("backward() of a program that accumulates gradients")
+def current_step() -> int:
+    """How many optimizer steps this thread has finished."""
+    return _state.step
+
+
+def backward_boundary(accumulates: bool) -> None:
+    """A ``backward()`` finished; ``accumulates``: it reached leaves that take part in several backwards per step."""
+    if accumulates:
+        flush_all("backward() that accumulates gradients")
 
 
 def sync() -> None:

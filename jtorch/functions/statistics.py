@@ -1,0 +1,180 @@
+"""Covariance, finite differences, histograms and indices: plain functions written over Tensors."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import dtypes
+from ..tensor import Tensor
+from ..tensor.creation import dtype_of, tensor
+from ..tensor.dispatch import call, wrap
+from ..tensor.export import composite
+from ..trace.value import put
+
+
+@composite("torch", method=True)
+def cov(input, *, correction=1, fweights=None, aweights=None):
+    """The covariance matrix of variables (rows) over observations (columns).
+
+    Args:
+        correction: what is subtracted from the number of observations (1: unbiased).
+        fweights: how often each observation counts, integers.
+        aweights: the relative weight of each observation.
+
+    Raises:
+        RuntimeError: more than two dimensions.
+    """
+    if input.dim() > 2:
+        raise RuntimeError(
+            f"cov(): expected input to have two or fewer dimensions but got an input with {input.dim()} dimensions"
+        )
+    x = input.reshape(1, -1) if input.dim() < 2 else input
+    if x.dtype.category < dtypes.FLOAT:
+        x = x.to(dtypes.get_default_dtype())
+    weights = fweights
+    if aweights is not None:
+        weights = aweights if fweights is None else fweights * aweights
+    if weights is None:
+        total, mean = x.shape[1], x.mean(1, keepdim=True)
+        norm = total - correction
+    else:
+        weights = weights.to(x.dtype)
+        total = weights.sum()
+        mean = (x * weights).sum(1, keepdim=True) / total
+        if aweights is None or correction == 0:
+            norm = total - correction
+        else:
+            norm = total - correction * (weights * aweights).sum() / total
+    norm = norm.clamp(min=0) if isinstance(norm, Tensor) else max(norm, 0)
+    centred = x - mean
+    right = centred if weights is None else centred * weights
+    result = centred @ right.mH / norm
+    return result.reshape(()) if input.dim() < 2 else result
+
+
+@composite("torch", method=True)
+def corrcoef(input):
+    """The matrix of Pearson correlation coefficients of variables (rows)."""
+    c = cov(input)
+    if not c.dim():
+        return c / c
+    d = c.diagonal().real.sqrt()
+    return c / d[:, None] / d[None]
+
+
+def _gradient_along(x, spacing, dim: int, edge_order: int):
+    """Differences along one dimension: central inside, one-sided of ``edge_order`` at the ends."""
+    n = x.shape[dim]
+
+    def at(i, j):
+        return x.narrow(dim, i, j - i)
+
+    if isinstance(spacing, Tensor):
+        shape = [-1 if d == dim else 1 for d in range(x.dim())]
+        h = spacing.diff().reshape(shape)
+        h1, h2 = h.narrow(dim, 0, n - 2), h.narrow(dim, 1, n - 2)
+        inner = (
+            -(h2 / (h1 * (h1 + h2))) * at(0, n - 2) + (h2 - h1) / (h1 * h2) * at(1, n - 1)
+            + h1 / (h2 * (h1 + h2)) * at(2, n)
+        )  # fmt: skip
+        first_h, second_h = h.narrow(dim, 0, 1), h.narrow(dim, 1, 1)
+        last_h, before_h = h.narrow(dim, n - 2, 1), h.narrow(dim, n - 3, 1)
+    else:
+        inner = (at(2, n) - at(0, n - 2)) / (2 * spacing)
+        first_h = second_h = last_h = before_h = spacing
+    if edge_order == 1:
+        first = (at(1, 2) - at(0, 1)) / first_h
+        last = (at(n - 1, n) - at(n - 2, n - 1)) / last_h
+    else:
+        a, b = first_h, second_h
+        first = -(2 * a + b) / (a * (a + b)) * at(0, 1) + (a + b) / (a * b) * at(1, 2) - a / (b * (a + b)) * at(2, 3)
+        a, b = before_h, last_h
+        last = (
+            b / (a * (a + b)) * at(n - 3, n - 2) - (a + b) / (a * b) * at(n - 2, n - 1)
+            + (2 * b + a) / (b * (a + b)) * at(n - 1, n)
+        )  # fmt: skip
+    return call("cat", (first, inner, last), dim=dim)
+
+
+@composite("torch")
+def gradient(input, *, spacing=1, dim=None, edge_order=1):
+    """Derivatives of samples along each dimension (or those of ``dim``), as a list.
+
+    Args:
+        spacing: the distance between samples, one for each dimension, or tensors of coordinates.
+        edge_order: 1 or 2, the order of accuracy at the ends.
+
+    Raises:
+        RuntimeError: fewer than ``edge_order + 1`` samples along a dimension.
+    """
+    dims = range(input.dim()) if dim is None else (dim,) if isinstance(dim, int) else tuple(dim)
+    dims = [d % input.dim() for d in dims]
+    spacings = list(spacing) if isinstance(spacing, (list, tuple)) else [spacing] * len(dims)
+    for d in dims:
+        if input.shape[d] < edge_order + 1:
+            raise RuntimeError("torch.gradient expected each dimension size to be at least edge_order+1")
+    x = input if input.dtype.category >= dtypes.FLOAT else input.to(dtypes.get_default_dtype())
+    return [_gradient_along(x, s, d, edge_order) for s, d in zip(spacings, dims, strict=True)]
+
+
+@composite("torch", method=True)
+def histogram(input, bins, *, range=None, weight=None, density=False):
+    """``(counts, edges)`` of values in ``bins`` equal bins over ``range``, or between given edges; the data is read."""
+    data = input.detach()._host("histogram()").reshape(-1)
+    if isinstance(bins, Tensor):
+        edges = bins.detach()._host("histogram()")
+        given = None
+    else:
+        low, high = range if range is not None else (data.min(), data.max()) if data.size else (0.0, 1.0)
+        if low == high:
+            low, high = low - 0.5, high + 0.5
+        edges, given = int(bins), (float(low), float(high))
+    weights = None if weight is None else weight.detach()._host("histogram()").reshape(-1)
+    counts, found = np.histogram(data, edges, given, weights=weights, density=density)
+    kind = input.dtype.np
+    return (
+        wrap(put(np.ascontiguousarray(counts.astype(kind)), input.device)),
+        wrap(put(np.ascontiguousarray(found.astype(kind)), input.device)),
+    )
+
+
+@composite("torch")
+def unravel_index(indices, shape):
+    """The coordinates, in a tensor of ``shape``, of positions in it flattened: one tensor a dimension."""
+    if not isinstance(indices, Tensor) or indices.dtype.category > dtypes.INT:
+        raise ValueError("expected 'indices' to be integer dtype")
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    found, rest = [], indices
+    for n in reversed(shape):
+        found.append(rest % n)
+        rest = rest // n
+    return tuple(reversed(found))
+
+
+@composite("torch")
+def trapz(y, x=None, *, dx=None, dim=-1):
+    """The integral along ``dim`` by the trapezoidal rule."""
+    if x is not None:
+        return call("trapezoid", y, x, dim=dim)
+    return call("trapezoid", y, dx=1.0 if dx is None else dx, dim=dim)
+
+
+@composite("torch")
+def combinations(input, r=2, with_replacement=False):
+    """All combinations of ``r`` elements of a vector, one a row."""
+    import itertools
+
+    if input.dim() != 1:
+        raise RuntimeError(f"Expect a 1D vector, but got shape {list(input.shape)}")
+    choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
+    rows = np.array(list(choose(range(input.shape[0]), r)), np.int64).reshape(-1, r)
+    return input[tensor(rows, device=input.device)]
+
+
+@composite("torch")
+def vander(x, N=None, increasing=False):
+    """The Vandermonde matrix: powers of ``x``, one column each."""
+    n = x.shape[0] if N is None else N
+    kind = dtypes.promote_types(x.dtype, dtypes.int64)
+    powers = tensor(np.arange(n) if increasing else np.arange(n)[::-1].copy(), dtype=dtype_of(None, dtypes.int64))
+    return x.to(kind)[:, None] ** powers.to(device=x.device)

@@ -1,0 +1,104 @@
+"""The finder that answers for ``torch`` and ``torch.*``.
+
+Submodules are jtorch's own module objects under a second name: ``torch.nn is jtorch.nn``. Only the top one is an object
+of its own, because one attribute must differ: ``torch.__version__`` is PyTorch's number, which programs check, while
+``jtorch.__version__`` is jtorch's.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import sys
+import types
+from importlib.machinery import ModuleSpec
+
+import jtorch
+
+from .version import TorchVersion
+
+NAME = "torch"
+
+
+class TorchModule(types.ModuleType):
+    """The module ``torch``: reads, writes and deletes the attributes of jtorch, except ``__version__`` and its like."""
+
+    def __init__(self):
+        super().__init__(NAME, jtorch.__doc__)
+        self.__dict__.update(
+            __version__=TorchVersion(jtorch.version.torch_api),
+            __file__=jtorch.__file__,
+            __path__=[],  # the finder below answers for submodules; nothing is to be looked up in folders
+            __getattr__=functools.partial(getattr, jtorch),
+        )
+
+    def __setattr__(self, name, value):
+        if name.startswith("__"):
+            super().__setattr__(name, value)
+        else:
+            setattr(jtorch, name, value)
+
+    def __delattr__(self, name):
+        delattr(jtorch, name)
+
+    def __dir__(self):
+        return sorted({*dir(jtorch), *self.__dict__})
+
+
+class _Loader:
+    """Hands out a module that exists; leaves its ``__spec__`` as it was."""
+
+    def create_module(self, spec):
+        if spec.name == NAME:
+            return TorchModule()
+        module = importlib.import_module(_ours(spec.name))
+        self.spec = module.__spec__
+        return module
+
+    def exec_module(self, module):
+        if not isinstance(module, TorchModule):
+            module.__spec__ = self.spec
+
+
+class TorchFinder:
+    """A meta-path finder: ``torch.x.y`` is ``jtorch.x.y``."""
+
+    @staticmethod
+    def find_spec(fullname, path=None, target=None):
+        if fullname == NAME:
+            return ModuleSpec(NAME, _Loader(), origin=jtorch.__file__, is_package=True)
+        if not fullname.startswith(NAME + "."):
+            return None
+        found = importlib.util.find_spec(_ours(fullname))
+        if found is None:
+            return None
+        # jtorch has files named like functions (nn/functional/dropout.py). Importing one as a submodule would put the
+        # module in the function's place.
+        parent, _, name = _ours(fullname).rpartition(".")
+        if not isinstance(getattr(sys.modules[parent], name, None), (types.ModuleType, types.NoneType)):
+            raise ModuleNotFoundError(f"No module named {fullname!r}; it is not a module but an attribute", name=fullname)
+        spec = ModuleSpec(fullname, _Loader(), origin=found.origin)
+        spec.submodule_search_locations = found.submodule_search_locations
+        return spec
+
+
+def _ours(fullname: str) -> str:
+    return "jtorch" + fullname.removeprefix(NAME)
+
+
+def install() -> types.ModuleType:
+    """From now on ``import torch`` gives jtorch in this process; returns the module.
+
+    Raises:
+        RuntimeError: PyTorch itself has been imported already.
+    """
+    present = sys.modules.get(NAME)
+    if isinstance(present, TorchModule):
+        return present
+    if present is not None and not (present.__spec__ and present.__spec__._initializing):
+        raise RuntimeError(f"PyTorch ({present.__file__}) is already imported; jtorch can take its name only before that")
+    if not any(isinstance(finder, TorchFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, TorchFinder())
+    sys.modules.pop(NAME, None)
+    return importlib.import_module(NAME)
