@@ -1,4 +1,4 @@
-"""``python -m jtorch``: run a program written for PyTorch as it is. ``import torch`` gives jtorch, here and in children.
+"""``python -m jtorch`` runs a program written for PyTorch as it is: ``import torch`` gives jtorch, in children too.
 
     python -m jtorch script.py [arguments]
     python -m jtorch -m module [arguments]
@@ -35,10 +35,13 @@ def main(arguments: list[str]) -> None:
     if option in ("-h", "--help"):
         print(__doc__)
         return
-    if option is None or (option in ("-m", "-c") and len(arguments) < 2) or option[0] == "-" and option not in ("-m", "-c"):
+    if option is None or option[:1] == "-" and (option not in ("-m", "-c") or len(arguments) < 2):
         print(__doc__, file=sys.stderr)
         sys.exit(2)
-    # Python has put the current folder first, because it was started with -m; each way of running has its own first folder.
+    if option[:1] != "-" and not os.path.exists(option):
+        print(f"{sys.executable}: can't open file {os.path.abspath(option)!r}: no such file", file=sys.stderr)
+        sys.exit(2)
+    # Started with -m, Python has put the current folder first; the program gets the one that its way of running has.
     if not sys.flags.safe_path:
         del sys.path[0]
     install_in_children()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 
 from .. import dtypes
@@ -66,7 +67,7 @@ def _spaced(name: str, logarithmic: bool):
         if steps < 0:
             raise RuntimeError("number of steps must be non-negative")
         kind = dtypes.get_default_dtype()
-        if isinstance(start, complex) or isinstance(end, complex):
+        if isinstance(start, builtins.complex) or isinstance(end, builtins.complex):
             kind = kind.to_complex()
         d = dtype_of(dtype, kind if out is None else out.dtype)
         extra = {"base": float(rest[0] if rest else base)} if logarithmic else {}

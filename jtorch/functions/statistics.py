@@ -6,7 +6,6 @@ import numpy as np
 
 from .. import dtypes
 from ..tensor import Tensor
-from ..tensor.creation import dtype_of, tensor
 from ..tensor.dispatch import call, wrap
 from ..tensor.export import composite
 from ..trace.value import put
@@ -157,24 +156,3 @@ def trapz(y, x=None, *, dx=None, dim=-1):
     if x is not None:
         return call("trapezoid", y, x, dim=dim)
     return call("trapezoid", y, dx=1.0 if dx is None else dx, dim=dim)
-
-
-@composite("torch")
-def combinations(input, r=2, with_replacement=False):
-    """All combinations of ``r`` elements of a vector, one a row."""
-    import itertools
-
-    if input.dim() != 1:
-        raise RuntimeError(f"Expect a 1D vector, but got shape {list(input.shape)}")
-    choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
-    rows = np.array(list(choose(range(input.shape[0]), r)), np.int64).reshape(-1, r)
-    return input[tensor(rows, device=input.device)]
-
-
-@composite("torch")
-def vander(x, N=None, increasing=False):
-    """The Vandermonde matrix: powers of ``x``, one column each."""
-    n = x.shape[0] if N is None else N
-    kind = dtypes.promote_types(x.dtype, dtypes.int64)
-    powers = tensor(np.arange(n) if increasing else np.arange(n)[::-1].copy(), dtype=dtype_of(None, dtypes.int64))
-    return x.to(kind)[:, None] ** powers.to(device=x.device)

@@ -22,10 +22,13 @@ NAME = "torch"
 
 
 class TorchModule(types.ModuleType):
-    """The module ``torch``: reads, writes and deletes the attributes of jtorch, except ``__version__`` and its like."""
+    """The module ``torch``: jtorch's attributes but for ``__version__`` and its like. What is set here is set there."""
 
     def __init__(self):
         super().__init__(NAME, jtorch.__doc__)
+        # A copy, because looking each name up in jtorch would cost every `torch.relu` half a microsecond. Submodules
+        # that jtorch imports later are found by __getattr__.
+        self.__dict__.update({name: value for name, value in vars(jtorch).items() if not name.startswith("__")})
         self.__dict__.update(
             __version__=TorchVersion(jtorch.version.torch_api),
             __file__=jtorch.__file__,
@@ -34,12 +37,12 @@ class TorchModule(types.ModuleType):
         )
 
     def __setattr__(self, name, value):
-        if name.startswith("__"):
-            super().__setattr__(name, value)
-        else:
+        super().__setattr__(name, value)
+        if not name.startswith("__"):
             setattr(jtorch, name, value)
 
     def __delattr__(self, name):
+        super().__delattr__(name)
         delattr(jtorch, name)
 
     def __dir__(self):
@@ -77,7 +80,7 @@ class TorchFinder:
         # module in the function's place.
         parent, _, name = _ours(fullname).rpartition(".")
         if not isinstance(getattr(sys.modules[parent], name, None), (types.ModuleType, types.NoneType)):
-            raise ModuleNotFoundError(f"No module named {fullname!r}; it is not a module but an attribute", name=fullname)
+            raise ModuleNotFoundError(f"No module named {fullname!r}: in {parent} it is not a module", name=fullname)
         spec = ModuleSpec(fullname, _Loader(), origin=found.origin)
         spec.submodule_search_locations = found.submodule_search_locations
         return spec
@@ -97,7 +100,7 @@ def install() -> types.ModuleType:
     if isinstance(present, TorchModule):
         return present
     if present is not None and not (present.__spec__ and present.__spec__._initializing):
-        raise RuntimeError(f"PyTorch ({present.__file__}) is already imported; jtorch can take its name only before that")
+        raise RuntimeError(f"{NAME!r} is already imported from {present.__file__}; install jtorch under that name before")
     if not any(isinstance(finder, TorchFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, TorchFinder())
     sys.modules.pop(NAME, None)

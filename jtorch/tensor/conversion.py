@@ -75,14 +75,21 @@ class ConversionMixin:
             raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
         return bool(self._host("bool()").reshape(()))
 
+    def _one(self):
+        if self.numel() != 1:
+            raise ValueError(
+                f"only one element tensors can be converted to Python scalars, got {self.numel()} elements"
+            )
+        return self.item()
+
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._one())
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._one())
 
     def __complex__(self) -> complex:
-        return complex(self.item())
+        return complex(self._one())
 
     def __index__(self) -> int:
         if self.numel() != 1 or self.dtype.category > dtypes.INT:
@@ -153,6 +160,13 @@ class ConversionMixin:
         return self._value().concrete("__dlpack_device__").__dlpack_device__()
 
     # --- copies
+
+    def __copy__(self):
+        """Another Tensor over the same storage."""
+        new = self.detach()._as_subclass(type(self))
+        new._requires_grad = self.requires_grad
+        new.__dict__.update({k: v for k, v in self.__dict__.items() if not k.startswith("_")})
+        return new
 
     def __deepcopy__(self, memo):
         if id(self) in memo:

@@ -120,10 +120,9 @@ def to_numpy(data, dtype: dtypes.dtype | None) -> np.ndarray:
                 f"{next((n for n in lengths if n != lengths[0]), '?')})" if lengths else str(error)
             ) from None
         if array.dtype == object or array.dtype.kind in "USM":
-            kind = type(first).__name__
-            if kind == "str":
+            if array.dtype.kind in "US":
                 raise TypeError("new(): invalid data type 'str'")
-            raise RuntimeError(f"Could not infer dtype of {kind}")
+            raise RuntimeError(f"Could not infer dtype of {type(first).__name__}")
         if array.dtype.kind == "m":
             raise TypeError("can't convert np.ndarray of type timedelta64")
         if dtype is None and not isinstance(first, (np.ndarray, np.generic, _dispatch.TENSOR)):
@@ -327,6 +326,15 @@ def new_full(self, size, fill_value, *, dtype=None, device=None, requires_grad=F
     value = fill_value.item() if isinstance(fill_value, _dispatch.TENSOR) else fill_value
     t = filled(_sizes((size,)), value, dtype_of(dtype, self.dtype), self.device if device is None else device)
     return finish(t, requires_grad, layout)
+
+
+@composite(method=True)
+def new_empty_strided(self, size, stride, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False):
+    """``empty_strided`` with this tensor's dtype and device unless given."""
+    return empty_strided(
+        size, stride, dtype=dtype or self.dtype, device=self.device if device is None else device,
+        requires_grad=requires_grad,
+    )  # fmt: skip
 
 
 @composite(method=True)

@@ -141,9 +141,10 @@ def _literal(kind, value):
 class Entry:
     """The compiled program of one signature."""
 
-    __slots__ = ("program", "donate", "device", "fixed", "varying", "constant", "executable", "lock")
+    __slots__ = ("program", "donate", "device", "shardings", "fixed", "varying", "constant", "executable", "lock")
 
-    def __init__(self, trace, outputs, donate, guards):
+    def __init__(self, trace, outputs, donate, guards, shardings):
+        self.shardings = shardings
         self.program = Program(trace, outputs, guards)
         self.device = trace.device
         self.donate = _useful_donations(self.program, donate)
@@ -174,7 +175,9 @@ class Entry:
         prepare_compilation_cache(config.cache_dir)
         start = time.perf_counter()
         with x64(True):
-            self.executable = compile_program(*self.flat(), self.donate, devices.jax_device(self.device))
+            self.executable = compile_program(
+                *self.flat(), self.donate, devices.jax_device(self.device), self.shardings
+            )
         counters.compiles += 1
         counters.compile_seconds += time.perf_counter() - start
 
@@ -223,13 +226,14 @@ def _useful_donations(program: Program, donate) -> tuple[int, ...]:
     return tuple(chosen)
 
 
-def run(trace, outputs: tuple[int, ...], donate: tuple[bool, ...], guards, cause: str) -> tuple:
+def run(trace, outputs: tuple[int, ...], donate: tuple[bool, ...], guards, shardings, cause: str) -> tuple:
     """Run a trace's program.
 
     Args:
         outputs: the slots to return.
         donate: per leaf, whether nobody holds its buffer any more.
         guards: ``(output slot, leaf slot)`` pairs that keep the leaf's value should an index check fail.
+        shardings: None on one device, else those of the leaves, of the outputs (None: XLA's choice) and of the rest.
 
     Returns:
         The entry, the output arrays, which may still be being computed, and the check word (None without index operands).
@@ -240,7 +244,7 @@ def run(trace, outputs: tuple[int, ...], donate: tuple[bool, ...], guards, cause
     refuse_worthless(trace.leaf_arrays)
     signature = (
         trace.device, tuple(trace.program), tuple(trace.leaf_avals), outputs, donate, guards,
-        tuple(trace.negative_zeros), len(trace.hypers),
+        tuple(trace.negative_zeros), len(trace.hypers), shardings,
     )  # fmt: skip
     counters.flushes += 1
     counters.calls_recorded += len(trace.calls)
@@ -250,7 +254,7 @@ def run(trace, outputs: tuple[int, ...], donate: tuple[bool, ...], guards, cause
         entry = _entries.get(signature)
         if entry is None:
             explain.miss(signature, trace, _entries)
-            entry = _entries[signature] = Entry(trace, outputs, donate, guards)
+            entry = _entries[signature] = Entry(trace, outputs, donate, guards, shardings)
             while len(_entries) > config.max_executables:
                 _entries.popitem(last=False)
                 counters.evictions += 1

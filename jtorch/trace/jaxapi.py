@@ -53,10 +53,19 @@ def prepare_compilation_cache(folder: str) -> None:
 COMPILER_OPTIONS = {"cpu": {"xla_cpu_enable_concurrency_optimized_scheduler": True}}
 
 
-def compile_program(fn, avals, donate: tuple[int, ...], device) -> object:
-    """Lower and compile ``fn`` for one device; ``donate`` are argument positions whose buffers may be reused."""
-    sharding = jax.sharding.SingleDeviceSharding(device)
-    jitted = jax.jit(fn, donate_argnums=donate, keep_unused=True, out_shardings=sharding, in_shardings=sharding)
+def compile_program(fn, avals, donate: tuple[int, ...], device, shardings=None) -> object:
+    """Lower and compile ``fn`` for one device, or for the mesh of ``shardings``.
+
+    Args:
+        donate: argument positions whose buffers may be reused.
+        shardings: ``(of the leaves, of the outputs, of every other argument)``.
+    """
+    single = jax.sharding.SingleDeviceSharding(device)
+    inputs, outputs = single, single
+    if shardings is not None:
+        leaves, results, rest = shardings
+        inputs, outputs = leaves + (rest,) * (len(avals) - len(leaves)), (results, rest)
+    jitted = jax.jit(fn, donate_argnums=donate, keep_unused=True, in_shardings=inputs, out_shardings=outputs)
     return jitted.lower(*avals).compile(compiler_options=COMPILER_OPTIONS.get(device.platform))
 
 

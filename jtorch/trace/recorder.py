@@ -16,11 +16,14 @@ from __future__ import annotations
 import threading
 import weakref
 
+import jax
+
 from .. import config, errors
 from ..devices import device as Device
 from . import executor
 from .aval import Hyper
 from .call import Call
+from .jaxapi import x64
 from .value import Value, pinned
 
 
@@ -39,6 +42,7 @@ class Trace:
     __slots__ = (
         "device", "lock", "closed", "calls", "program", "n_slots", "refs", "scalars", "hypers", "leaf_arrays",
         "leaf_refs", "leaf_avals", "checks", "written", "owner", "negative_zeros",
+        "mesh",
     )  # fmt: skip
 
     def __init__(self, device: Device, owner: dict):
@@ -51,6 +55,7 @@ class Trace:
         self.refs: list[weakref.ref] = []
         self.scalars: list = []
         self.negative_zeros: list[int] = []
+        self.mesh = None  # of the first leaf that lies on several devices
         self.hypers: list[float] = []
         self.leaf_arrays: list = []
         self.leaf_refs: list[weakref.ref] = []
@@ -64,6 +69,8 @@ class Trace:
             value.concrete("a value recorded by another thread or device is needed")
         elif value.trace is not None and not value.trace.closed:
             value.pin()  # another thread's pending trace reads this buffer too: neither may donate it
+        if value.sharding is not None and self.mesh is None:
+            self.mesh = value.sharding.mesh
         self.leaf_arrays.append(value.array)
         self.leaf_refs.append(weakref.ref(value))
         self.leaf_avals.append(value.aval.id)
@@ -117,10 +124,16 @@ class Trace:
                     donate = tuple(
                         r() is None and not pinned(a) for r, a in zip(self.leaf_refs, self.leaf_arrays, strict=True)
                     )
-                    guards = self._guards() if self.checks else ()
-                    entry, outputs, word = executor.run(self, tuple(i for i, _ in alive), donate, guards, cause)
+                    rewritten = self._rewritten() if self.checks or self.mesh is not None else {}
+                    guards = tuple(rewritten.items()) if self.checks else ()
+                    shardings = self._spread(rewritten, alive) if self.mesh is not None else None
+                    entry, outputs, word = executor.run(
+                        self, tuple([i for i, _ in alive]), donate, guards, shardings, cause
+                    )
                     for (_, value), array in zip(alive, outputs, strict=True):
                         value.array, value.trace = array, None
+                        if shardings is not None:
+                            value.sharding = array.sharding
                     if word is not None:
                         guarded = {slot for slot, _ in guards}
                         executor.expect(word, self, entry, [(s, v) for s, v in alive if s not in guarded])
@@ -133,14 +146,32 @@ class Trace:
             if earlier is not None:
                 raise earlier
 
-    def _guards(self) -> tuple[tuple[int, int], ...]:
-        """``(output slot, leaf slot)`` of storages this trace rewrites: they keep the leaf if an index check fails."""
+    def _rewritten(self) -> dict[int, int]:
+        """``{output slot: leaf slot}`` of storages this trace rewrites, in slot order."""
         found = {}
         for storage_ref, before in self.written:
             storage = storage_ref()
             if storage is not None and isinstance(before, int) and storage.value.trace is self:
                 found[storage.value.slot] = before
-        return tuple(sorted((slot, leaf) for slot, leaf in found.items() if slot >= 0))
+        return {slot: found[slot] for slot in sorted(found) if slot >= 0}
+
+    def _spread(self, rewritten: dict[int, int], alive) -> tuple:
+        """Bring every leaf onto the mesh (replicated unless it is sharded); the program's input and output shardings.
+
+        A storage that is rewritten keeps its sharding; where other results lie is XLA's choice.
+        """
+        replicated = jax.sharding.NamedSharding(self.mesh, jax.sharding.PartitionSpec())
+        inputs = []
+        for i, (array, ref) in enumerate(zip(self.leaf_arrays, self.leaf_refs, strict=True)):
+            value = ref()
+            if len(array.sharding.device_set) == 1:
+                with x64(True):
+                    array = self.leaf_arrays[i] = jax.device_put(array, replicated)
+                if value is not None:
+                    value.array, value.sharding = array, replicated
+            inputs.append(array.sharding)
+        outputs = tuple(inputs[-1 - rewritten[slot]] if slot in rewritten else None for slot, _ in alive)
+        return tuple(inputs), outputs, replicated
 
     def _fail(self, alive, error: Exception) -> None:
         """Give every value of this trace the error, and written storages their last good value where there is one."""

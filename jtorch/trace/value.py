@@ -19,14 +19,15 @@ class Value:
     """Immutable once resolved. ``array`` is the ``jax.Array``, or None while ``trace`` has not run.
 
     ``(trace, slot)`` says where the value stands in the trace that uses it now: a slot >= 0 is an output of a call, a
-    negative one a leaf. ``error`` is set when the trace that should have made it failed.
+    negative one a leaf. ``error`` is set when the trace that should have made it failed. ``sharding`` is the
+    ``jax.sharding`` of an array that lies on several devices, None on one.
     """
 
-    __slots__ = ("aval", "device", "array", "trace", "slot", "error", "__weakref__")
+    __slots__ = ("aval", "device", "array", "trace", "slot", "error", "sharding", "__weakref__")
 
     def __init__(self, aval: Aval, device: devices.device, array=None):
         self.aval, self.device, self.array = aval, device, array
-        self.trace = self.error = None
+        self.trace = self.error = self.sharding = None
         self.slot = 0
 
     def concrete(self, cause: str):
@@ -53,6 +54,15 @@ class Value:
     def __repr__(self) -> str:
         state = "concrete" if self.array is not None else "failed" if self.error else "pending"
         return f"<Value {self.aval} on {self.device}, {state}>"
+
+
+def shard(value: Value, sharding) -> Value:
+    """``value`` laid out over several devices (runs its pending trace)."""
+    with x64(True):
+        array = jax.device_put(value.concrete("sharding a tensor"), sharding)
+    out = Value(value.aval, value.device, array)
+    out.sharding = sharding
+    return out
 
 
 def pinned(array) -> bool:

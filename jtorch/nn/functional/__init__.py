@@ -65,13 +65,21 @@ from .loss import (  # noqa: E402
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
 )
-from .normalization import batch_norm, instance_norm  # noqa: E402
+from .normalization import batch_norm, instance_norm, normalize  # noqa: E402
 from .pooling import (  # noqa: E402
     adaptive_max_pool1d_with_indices,
     adaptive_max_pool2d_with_indices,
     adaptive_max_pool3d_with_indices,
+    fractional_max_pool2d,
+    fractional_max_pool2d_with_indices,
+    fractional_max_pool3d,
+    fractional_max_pool3d_with_indices,
     max_pool1d_with_indices,
     max_pool2d_with_indices,
     max_pool3d_with_indices,
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
 )
+from .resizing import upsample, upsample_bilinear, upsample_nearest  # noqa: E402
 from .sparse import embedding, embedding_bag, one_hot  # noqa: E402

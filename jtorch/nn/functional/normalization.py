@@ -1,11 +1,11 @@
-"""Batch and instance normalisation: the ops, and the running statistics written in place."""
+"""Batch and instance normalisation: the ops, and the running statistics written in place; ``normalize``."""
 
 from __future__ import annotations
 
 import jtorch
 
 from ...ops.registry import OPS
-from ...tensor.dispatch import dispatch, rebind
+from ...tensor.dispatch import dispatch, rebind, write_out
 
 _TRAIN, _EVAL, _INSTANCE = OPS["_batch_norm_train"], OPS["_batch_norm_eval"], OPS["_instance_norm"]
 
@@ -66,3 +66,9 @@ def instance_norm(
             if running_var is not None:
                 running_var.mul_(1 - momentum).add_(x.var(dims).mean(0), alpha=momentum)
     return out
+
+
+def normalize(input, p=2.0, dim=1, eps=1e-12, out=None):
+    """``x / max(‖x‖_p, eps)`` along ``dim``."""
+    op, statics = OPS["normalize"], (float(p), dim, float(eps))
+    return dispatch(op, (input,), statics) if out is None else write_out(op, (input,), statics, out)
