@@ -10,9 +10,9 @@ from ..tensor import Tensor
 from ..tensor.export import composite, function
 
 _UNARY = (
-    "abs", "acos", "asin", "atan", "ceil", "cos", "cosh", "erf", "erfc", "exp", "expm1", "floor", "frac", "lgamma", "log",
-    "log10", "log1p", "log2", "neg", "reciprocal", "round", "rsqrt", "sigmoid", "sign", "sin", "sinh", "sqrt", "tan", "tanh",
-    "trunc",
+    "abs", "acos", "asin", "atan", "ceil", "cos", "cosh", "erf", "erfc", "exp", "expm1", "floor", "frac", "lgamma",
+    "log", "log10", "log1p", "log2", "neg", "reciprocal", "round", "rsqrt", "sigmoid", "sign", "sin", "sinh", "sqrt",
+    "tan", "tanh", "trunc",
 )  # fmt: skip
 _BINARY = {
     "add": "add", "sub": "sub", "mul": "mul", "div": "true_divide", "pow": "pow", "maximum": "maximum",
@@ -63,7 +63,7 @@ def _binary(name, op):
         extra = {} if alpha is None else {"alpha": alpha}
         return [f(t, o, **extra) for t, o in zip(tensors, others, strict=True)]
 
-    _register(name, one, f"``{name}`` of every tensor of a list with a number, a tensor, or the tensor of a second list.")
+    _register(name, one, f"``{name}`` of every tensor of a list with a number, a tensor, or that of a second list.")
 
 
 def _ternary(name):

@@ -14,7 +14,6 @@ from ..tensor.dispatch import call, dense_strides, dispatch, wrap
 from ..tensor.export import _sizes, composite, function
 from ..trace.value import put
 
-
 # --- transposes ----------------------------------------------------------------------------------------------------
 
 

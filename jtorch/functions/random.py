@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-
-
 import numpy as np
 
 from .. import devices, dtypes
@@ -263,9 +261,8 @@ def random_(self, *args, generator=None, **bounds):
         low, high = args
     if low is None and high is None:
         return self._overwrite(draw_like(self, "random", (), generator))
-    return _overwrite(
-        self, draw_like(self, "randint", (int(low or 0), None if high is None else int(high)), generator)
-    )
+    bounds = int(low or 0), None if high is None else int(high)
+    return self._overwrite(draw_like(self, "randint", bounds, generator))
 
 
 @composite(method=True)

@@ -7,6 +7,7 @@ from ..tensor import Tensor
 from ..tensor.dispatch import call, dispatch, write_out
 from ..tensor.export import composite, function
 
+
 def _extremum(name: str, elementwise: str):
     def extremum(input, dim=None, keepdim=False, *, other=None, axis=None, keepdims=False, out=None):
         dim = axis if dim is None else dim

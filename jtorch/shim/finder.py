@@ -16,6 +16,7 @@ from importlib.machinery import ModuleSpec
 
 import jtorch
 
+from .children import PATH
 from .version import TorchVersion
 
 NAME = "torch"
@@ -99,8 +100,8 @@ def install() -> types.ModuleType:
     present = sys.modules.get(NAME)
     if isinstance(present, TorchModule):
         return present
-    if present is not None and not (present.__spec__ and present.__spec__._initializing):
-        raise RuntimeError(f"{NAME!r} is already imported from {present.__file__}; install jtorch under that name before")
+    if present is not None and not str(present.__file__).startswith(PATH):
+        raise RuntimeError(f"{NAME!r} is already imported from {present.__file__}; call install() before that")
     if not any(isinstance(finder, TorchFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, TorchFinder())
     sys.modules.pop(NAME, None)

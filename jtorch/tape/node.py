@@ -107,6 +107,14 @@ class CallNode(Node):
         present = [g for g in wanted if g is not None]
         return engine.run_backward_call(self, lin, given, present, create_graph)
 
+    @property
+    def next_functions(self):
+        """One entry for each tensor operand, ``(None, 0)`` where no gradient flows."""
+        lin = self.linearization
+        found = dict(zip(lin.operands, self.edges, strict=True))
+        tensors = [i for i, kind in enumerate(lin.call.in_kinds) if kind is None]
+        return tuple((None, 0) if found.get(i) is None else found[i] for i in tensors)
+
     def release(self):
         self.saved = self.operands = None
         self.guards = ()

@@ -14,7 +14,6 @@ from ..ops.index import parse_basic
 from ..ops.registry import OPS
 from . import dispatch as _dispatch
 
-
 _COMPOUND = (slice, type(None), type(Ellipsis), list, tuple, np.ndarray)
 
 

@@ -191,7 +191,7 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
         self._edge, self._edge_history = edge, root._history_count
 
     def _overwrite(self, new: Tensor) -> Tensor:
-        """Replace the content, as ``fill_`` and the samplers do: what was here gets a gradient of zero; returns self."""
+        """Replace the content, as ``fill_`` and samplers do: what was here gets a gradient of zero. Returns self."""
         self._check_inplace()
         if modes.state.grad and self.requires_grad:
             new = _dispatch.dispatch(OPS["_copy"], (self, new), ())

@@ -1,0 +1,69 @@
+"""Quantized element types and the schemes that say how scales are shared."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import dtypes
+
+
+class qdtype(dtypes.dtype):
+    """An element type of quantized tensors, e.g. ``qint8``; ``storage`` is the type of the integers held."""
+
+    __slots__ = ("storage",)
+
+    def __init__(self, name: str, storage: dtypes.dtype, abbr: str):
+        super().__init__(name, storage.np, dtypes.INT, storage.is_signed, abbr)
+        self.storage = storage
+
+    @property
+    def low(self) -> int:
+        """The least integer."""
+        return int(np.iinfo(self.np).min)
+
+    @property
+    def high(self) -> int:
+        """The largest integer."""
+        return int(np.iinfo(self.np).max)
+
+    def __reduce__(self):
+        return quantized_dtype, (self.name,)
+
+
+qint8 = qdtype("qint8", dtypes.int8, "qi8")
+quint8 = qdtype("quint8", dtypes.uint8, "qu8")
+qint32 = qdtype("qint32", dtypes.int32, "qi32")
+_BY_NAME = {d.name: d for d in (qint8, quint8, qint32)}
+
+
+def quantized_dtype(name: str) -> qdtype:
+    """The quantized element type called ``name``."""
+    return _BY_NAME[name]
+
+
+class qscheme:
+    """How scales and zero points are shared: a tensor has one, or one for each channel."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"torch.{self.name}"
+
+    def __reduce__(self):
+        return _scheme, (self.name,)
+
+
+per_tensor_affine = qscheme("per_tensor_affine")
+per_tensor_symmetric = qscheme("per_tensor_symmetric")
+per_channel_affine = qscheme("per_channel_affine")
+per_channel_symmetric = qscheme("per_channel_symmetric")
+PER_TENSOR = (per_tensor_affine, per_tensor_symmetric)
+PER_CHANNEL = (per_channel_affine, per_channel_symmetric)
+SYMMETRIC = (per_tensor_symmetric, per_channel_symmetric)
+
+
+def _scheme(name: str) -> qscheme:
+    return next(s for s in (*PER_TENSOR, *PER_CHANNEL) if s.name == name)

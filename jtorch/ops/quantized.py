@@ -1,0 +1,322 @@
+"""Integer arithmetic of quantized networks: affine quantization, int8 matrix products, straight-through rounding.
+
+A quantized array is ``x ≈ scale (q - zero_point)`` with small integers ``q``. A product of two such arrays is an exact
+int8 x int8 -> int32 product and a correction for the zero point of the activations (weights are symmetric, theirs is
+0)::
+
+    Σ_k (a - z) w = Σ_k a w - z Σ_k w
+
+The sums ``Σ_k w`` do not depend on the input, so callers keep them. Activations held as uint8 are shifted by 128
+first, because XLA has fast kernels for two operands of the same type only.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from .. import dtypes
+from . import backend
+from .conv import _pads, per_dim
+from .conv_lowering import Geometry, channels_first, channels_last, taps
+from .elementwise import c_type_name
+from .linear import flatten_rows
+from .registry import Array, Scalar, op
+
+
+def _along(v, like, axis: int | None):
+    """A per-tensor (``axis=None``) or per-channel parameter, shaped to broadcast against ``like``."""
+    if axis is None:
+        return v.reshape(())
+    return v.reshape(tuple(-1 if d == axis % like.ndim else 1 for d in range(like.ndim)))
+
+
+def _need_float(input, what: str) -> None:
+    if input.dtype != np.float32:
+        raise RuntimeError(f"{what} only works on Float Tensor, got {dtypes.of_numpy(input.dtype).legacy_name}")
+
+
+# --- to integers and back --------------------------------------------------------------------------------------------
+
+
+def to_grid(x, scale, zero_point, low: int, high: int):
+    """``clip(round(x / scale) + zero_point, low, high)`` as floats; halves round to even, NaN becomes ``high``."""
+    wide = jnp.float64 if high > 1 << 20 else jnp.float32  # float32 has no 2**31 - 1
+    q = jnp.round(x * (1 / scale)).astype(wide) + zero_point.astype(wide)
+    return jnp.where(q < high, jnp.maximum(q, low), wide(high))
+
+
+@op(namespaces=(), differentiable=False)
+def _quantize(input: Array, scale: Scalar, zero_point: Scalar, low: int, high: int, dtype, axis: int | None = None):
+    """The integers of ``input`` on a grid, in the integer type ``dtype``; ``axis`` says per channel."""
+    _need_float(input, "Quantize")
+    scale, zero_point = _along(scale.astype(jnp.float32), input, axis), _along(zero_point, input, axis)
+    return to_grid(input, scale, zero_point, low, high).astype(dtype.np)
+
+
+@op(namespaces=(), differentiable=False)
+def _dequantize(input: Array, scale: Scalar, zero_point: Scalar, axis: int | None = None):
+    """``scale (q - zero_point)`` in float32."""
+    scale, zero_point = _along(scale.astype(jnp.float32), input, axis), _along(zero_point, input, axis)
+    return (input.astype(jnp.int32) - zero_point.astype(jnp.int32)).astype(jnp.float32) * scale
+
+
+@op(namespaces=(), differentiable=False)
+def _quantized_relu(input: Array, zero_point: Scalar):
+    """``max(q, zero_point)``."""
+    return jnp.maximum(input, zero_point.reshape(()).astype(input.dtype))
+
+
+_SMALL_SCALE = 6.1e-5  # below it the reciprocal loses precision in half; PyTorch's kernels widen the range instead
+
+
+def choose_qparams(low, high, qmin: int, qmax: int):
+    """Scale (float64) and zero point (int32) that PyTorch's dynamic kernels choose for values in ``[low, high]``.
+
+    Zero is always on the grid. The zero point is derived from the end of the range with the smaller rounding error.
+    """
+    low, high = jnp.minimum(low.astype(jnp.float64), 0), jnp.maximum(high.astype(jnp.float64), 0)
+    scale = (high - low) / (qmax - qmin)
+    single = scale.astype(jnp.float32)
+    scale = jnp.where((single == 0) | jnp.isinf(1 / single), 0.1, scale)
+    small = np.float64(np.float32(_SMALL_SCALE))
+    widen, amplify = scale < small, small / scale.astype(jnp.float32).astype(jnp.float64)
+    reach = small * (qmax - qmin)
+    low, high = (
+        jnp.where(widen, jnp.where(high == 0, -reach, low * amplify), low),
+        jnp.where(widen, jnp.where(low == 0, reach, high * amplify), high),
+    )
+    scale = jnp.where(widen, small, scale)
+    from_low, from_high = qmin - low / scale, qmax - high / scale
+    error_low, error_high = abs(qmin) + jnp.abs(low / scale), abs(qmax) + jnp.abs(high / scale)
+    zero_point = jnp.where(error_low < error_high, from_low, from_high)
+    return scale, jnp.clip(jnp.round(zero_point), qmin, qmax).astype(jnp.int32)
+
+
+@op(namespaces=(), differentiable=False)
+def _choose_qparams(input: Array, qmin: int, qmax: int):
+    """Scale and zero point for all of ``input``; see :func:`choose_qparams`."""
+    _need_float(input, "Quantize")
+    if not input.size:
+        raise RuntimeError("choosing a scale for a tensor without elements is not possible")
+    return choose_qparams(input.min(), input.max(), qmin, qmax)
+
+
+# --- products --------------------------------------------------------------------------------------------------------
+
+
+def as_int8(x, zero_point):
+    """uint8 activations and their zero point as int8 ones; int8 stay as they are."""
+    zero_point = zero_point.reshape(()).astype(jnp.int32)
+    if x.dtype == np.int8:
+        return x, zero_point
+    return lax.bitcast_convert_type(x ^ np.uint8(128), jnp.int8), zero_point - 128
+
+
+def int_dot(a, w):
+    """``a wᵀ`` of ``(..., M, K)`` and ``(..., N, K)`` int8 matrices, exactly, in int32."""
+    rows = a.shape[-2]
+    if rows < 4 and backend.platform() == "cpu":  # a matrix-vector product misses XLA's integer kernels
+        a = jnp.pad(a, (*((0, 0),) * (a.ndim - 2), (0, 4 - rows), (0, 0)))
+    batch = tuple(range(a.ndim - 2))
+    y = lax.dot_general(
+        a, w, (((a.ndim - 1,), (w.ndim - 1,)), (batch, batch)), preferred_element_type=jnp.int32
+    )
+    return y[..., :rows, :]
+
+
+def requantize(acc, product_scale, bias, scale, zero_point, relu: bool, dtype):
+    """int32 accumulators (channels last) on the grid of the output."""
+    exact = acc.astype(jnp.float32)
+    if bias is not None:
+        exact = exact + bias / product_scale
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    zero_point = zero_point.reshape(()).astype(jnp.float32)
+    q = jnp.round(exact * (product_scale / scale.reshape(()).astype(jnp.float32))) + zero_point
+    return jnp.clip(q, jnp.maximum(low, zero_point) if relu else low, high).astype(dtype)
+
+
+def _need_grid(input, what: str) -> None:
+    if input.dtype not in (np.int8, np.uint8):
+        raise RuntimeError(f"{what}: expected activations of 8 bits, got {c_type_name(input)}")
+
+
+def _need_features(input, weight, what: str) -> None:
+    if not input.ndim or input.shape[-1] != weight.shape[1]:
+        raise RuntimeError(
+            f"{what}: expected an input of shape (..., {weight.shape[1]}) for a weight of size {list(weight.shape)}, "
+            f"but got {list(input.shape)}"
+        )
+
+
+@op(namespaces=(), differentiable=False)
+def _quantized_linear(
+    input: Array,
+    input_scale: Scalar,
+    input_zero_point: Scalar,
+    weight: Array,
+    weight_sum: Array,
+    weight_scale: Array,
+    bias: Array | None,
+    scale: Scalar,
+    zero_point: Scalar,
+    relu: bool,
+):
+    """``x Aᵀ + b`` from integers to integers; ``scale`` and ``zero_point`` are those of the output."""
+    _need_grid(input, "quantized::linear")
+    _need_features(input, weight, "quantized::linear")
+    a, shift = as_int8(flatten_rows(input), input_zero_point)
+    acc = int_dot(a, weight) - shift * weight_sum
+    product_scale = input_scale.reshape(()).astype(jnp.float32) * weight_scale
+    y = requantize(acc, product_scale, bias, scale, zero_point, relu, input.dtype)
+    return y.reshape(*input.shape[:-1], weight.shape[0])
+
+
+@op(namespaces=(), differentiable=False)
+def _quantized_linear_dynamic(
+    input: Array,
+    weight: Array,
+    weight_sum: Array,
+    weight_scale: Array,
+    bias: Array | None,
+    relu: bool,
+    reduce_range: bool,
+):
+    """``x Aᵀ + b`` from floats to floats; the input is quantized by its own range, to 7 bits if ``reduce_range``."""
+    _need_float(input, "quantized::linear_dynamic")
+    _need_features(input, weight, "quantized::linear_dynamic")
+    if not input.size:
+        raise RuntimeError("quantized::linear_dynamic: the input has no elements to take a range from")
+    x = flatten_rows(input)
+    scale, zero_point = choose_qparams(x.min(), x.max(), 0, 127 if reduce_range else 255)
+    scale = scale.astype(jnp.float32)
+    shift = zero_point - 128
+    a = to_grid(x, scale, shift, -128, 127).astype(jnp.int8)
+    acc = int_dot(a, weight) - shift * weight_sum
+    y = acc.astype(jnp.float32) * (scale * weight_scale)
+    y = y if bias is None else y + bias
+    y = jnp.maximum(y, 0) if relu else y
+    return y.reshape(*input.shape[:-1], weight.shape[0])
+
+
+@op(namespaces=(), differentiable=False)
+def _quantized_conv2d(
+    input: Array,
+    input_scale: Scalar,
+    input_zero_point: Scalar,
+    rows: Array,
+    row_sum: Array,
+    weight_scale: Array,
+    bias: Array | None,
+    scale: Scalar,
+    zero_point: Scalar,
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...] | str,
+    dilation: tuple[int, ...],
+    groups: int,
+    relu: bool,
+):
+    """``conv2d`` from integers to integers, as an int8 product with patches.
+
+    ``rows`` is the weight as ``(O, KH KW C / groups)``, the order in which :func:`~.conv_lowering.taps` cuts patches.
+    """
+    _need_grid(input, "quantized::conv2d")
+    channels = rows.shape[1] // (kernel[0] * kernel[1]) * groups
+    if input.ndim not in (3, 4) or input.shape[-3] != channels:
+        raise RuntimeError(
+            f"quantized::conv2d: expected an input of shape ([N,] {channels}, H, W), but got {list(input.shape)}"
+        )
+    a, shift = as_int8(input if input.ndim == 4 else input[None], input_zero_point)
+    stride, dilation = per_dim(stride, 2, "stride"), per_dim(dilation, 2, "dilation")
+    pads = _pads(padding, kernel, stride, dilation, 2)
+    reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    padded = [n + lo + hi for n, (lo, hi) in zip(a.shape[2:], pads, strict=True)]
+    if any(r > p for r, p in zip(reach, padded, strict=True)):
+        raise RuntimeError(
+            f"Calculated padded input size per channel: ({padded[0]} x {padded[1]}). Kernel size: ({reach[0]} x "
+            f"{reach[1]}). Kernel size can't be greater than actual input size"
+        )
+    # what is padded is a zero of the real line: the zero point
+    x = lax.pad(channels_last(a), shift.astype(jnp.int8), ((0, 0, 0), *((lo, hi, 0) for lo, hi in pads), (0, 0, 0)))
+    pieces = list(taps(x, kernel, Geometry(stride, ((0, 0), (0, 0)), dilation)))
+    n, height, width, _ = pieces[0].shape
+    m, out = n * height * width, rows.shape[0]
+    patches = jnp.stack([p.reshape(m, groups, channels // groups) for p in pieces], 2)  # (M, groups, taps, C / groups)
+    if groups == 1:
+        acc = int_dot(patches.reshape(m, -1), rows)
+    else:
+        grouped = int_dot(
+            patches.reshape(m, groups, -1).transpose(1, 0, 2), rows.reshape(groups, out // groups, -1)
+        )  # (groups, M, O / groups)
+        acc = grouped.transpose(1, 0, 2).reshape(m, out)
+    product_scale = input_scale.reshape(()).astype(jnp.float32) * weight_scale
+    y = requantize(acc - shift * row_sum, product_scale, bias, scale, zero_point, relu, input.dtype)
+    y = channels_first(y.reshape(n, height, width, out))
+    return y if input.ndim == 4 else y[0]
+
+
+# --- rounding that lets gradients through ----------------------------------------------------------------------------
+
+
+@jax.custom_vjp
+def _straight_through(x, rounded, inside):
+    """``rounded``, with the gradient of ``x`` where it lies ``inside`` the range: rounding itself has none."""
+    return rounded
+
+
+def _straight_through_fwd(x, rounded, inside):
+    return rounded, inside
+
+
+def _straight_through_bwd(inside, g):
+    return jnp.where(inside, g, jnp.zeros((), g.dtype)), None, None
+
+
+_straight_through.defvjp(_straight_through_fwd, _straight_through_bwd)
+
+
+def _fake_quantize(x, scale, zero_point, low: int, high: int, axis: int | None):
+    if not low <= high:
+        raise RuntimeError("`quant_min` should be less than or equal to `quant_max`.")
+    scale = lax.stop_gradient(_along(scale.astype(jnp.float32), x, axis))
+    zero_point = lax.stop_gradient(_along(zero_point.astype(jnp.float32), x, axis))
+    fixed = lax.stop_gradient(x.astype(jnp.float32))
+    q = jnp.round(fixed * (1 / scale)) + zero_point
+    rounded = (jnp.clip(q, low, high) - zero_point) * scale
+    return _straight_through(x, rounded.astype(x.dtype), (low <= q) & (q <= high))
+
+
+@op(method=False, out=False, grad_name="FakeQuantizePerTensorAffineCachemaskBackward0")
+def fake_quantize_per_tensor_affine(
+    input: Array, scale: Scalar, zero_point: Scalar, quant_min: int, quant_max: int
+):
+    """``scale (clip(round(x / scale) + zero_point, quant_min, quant_max) - zero_point)``.
+
+    The gradient is that of the identity inside the range, and 0 outside.
+
+    Raises:
+        RuntimeError: ``quant_min > quant_max``.
+    """
+    return _fake_quantize(input, scale, zero_point, quant_min, quant_max, None)
+
+
+@op(method=False, out=False, grad_name="FakeQuantizePerChannelAffineCachemaskBackward0")
+def fake_quantize_per_channel_affine(
+    input: Array, scale: Array, zero_point: Array, axis: int, quant_min: int, quant_max: int
+):
+    """:func:`fake_quantize_per_tensor_affine` with one scale and zero point for each index of dim ``axis``.
+
+    Raises:
+        RuntimeError: ``quant_min > quant_max``, or the parameters are not one a channel.
+    """
+    if not 0 <= axis < input.ndim:
+        raise RuntimeError(f"`axis` must be between 0 and number of dimensions of input, got {axis}")
+    if scale.shape != (input.shape[axis],) or zero_point.shape != scale.shape:
+        raise RuntimeError(
+            f"scale and zero-point need {input.shape[axis]} elements each, one for each index of dimension {axis}, but "
+            f"have shapes {list(scale.shape)} and {list(zero_point.shape)}"
+        )
+    return _fake_quantize(input, scale, zero_point, quant_min, quant_max, axis)
