@@ -139,6 +139,8 @@ def flatten(input, start_dim=0, end_dim=-1):
     """
     n = input.dim()
     first, last = canonical_dim(start_dim, n), canonical_dim(end_dim, n)
+    if first == last and n:
+        return input
     if first < last and not _can_view(input, (*input.shape[:first], -1, *input.shape[last + 1 :])):
         input = dispatch(OPS["_identity"], (input,), ())
     return dispatch(OPS["flatten"], (input,), (first, last))

@@ -99,7 +99,7 @@ def matrix_norm(
     return _matrix_norm(A, ord, canonical_dims(dim, A.ndim), keepdim)
 
 
-@op(namespaces=("linalg",), aliases=("norm",))
+@op(namespaces=("linalg",), aliases=("norm",), grad_name="LinalgVectorNormBackward0")
 def linalg_norm(
     A: Array,
     ord: float | str | None = None,
@@ -124,7 +124,7 @@ def linalg_norm(
     return _vector_norm(A, ord, dims, keepdim)
 
 
-@op
+@op(grad_name="LinalgVectorNormBackward0")
 def norm(
     input: Array,
     p: float | str | None = "fro",

@@ -152,7 +152,7 @@ def log10(input: Array):
     return jnp.log10(input)
 
 
-@op(promote="float", namespaces=("torch", "special"))
+@op(promote="float", namespaces=("torch", "special"), grad_name="Log1PBackward0")
 def log1p(input: Array):
     """``log(1 + x)``, accurate near 0."""
     return jnp.log1p(input)

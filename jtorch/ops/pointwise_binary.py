@@ -98,7 +98,7 @@ def lerp(input: Array, end: Array, weight: Array):
 # --- division --------------------------------------------------------------------------------------------------------
 
 
-@op(promote="float")
+@op(promote="float", grad_name="DivBackward0")
 def true_divide(input: Array, other: Array):
     """``input / other``; integers give the default floating dtype. :func:`div` without a ``rounding_mode``."""
     x, y = same_shape(input, other)

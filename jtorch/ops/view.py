@@ -60,7 +60,7 @@ def view(input: Array, size: Size):
     return input.reshape(infer_size(size, input.size))
 
 
-@op(put=_put_reshape)
+@op(put=_put_reshape, grad_name="ViewBackward0")
 def reshape(input: Array, shape: Size):
     """The same elements under another shape; one size may be -1.
 
@@ -70,7 +70,7 @@ def reshape(input: Array, shape: Size):
     return input.reshape(infer_size(shape, input.size))
 
 
-@op(put=_put_reshape)
+@op(put=_put_reshape, grad_name="ViewBackward0")
 def flatten(input: Array, start_dim: int = 0, end_dim: int = -1):
     """Dimensions ``start_dim`` to ``end_dim`` (inclusive) merged into one; a 0-d tensor becomes 1-d.
 
@@ -84,7 +84,7 @@ def flatten(input: Array, start_dim: int = 0, end_dim: int = -1):
     return input.reshape(shape[:first] + (math.prod(shape[first : last + 1]),) + shape[last + 1 :])
 
 
-@op(put=_put_reshape)
+@op(put=_put_reshape, grad_name="ViewBackward0")
 def ravel(input: Array):
     """All elements in one dimension."""
     return input.reshape(-1)

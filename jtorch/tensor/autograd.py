@@ -25,6 +25,9 @@ class AccumulateGrad(Node):
         self.leaf = ref(leaf)
         self.seq = -1  # after every operation: all of a leaf's gradients are summed before it sees them
 
+    def name(self) -> str:
+        return "torch::autograd::AccumulateGrad"
+
     @property
     def variable(self):
         return self.leaf()

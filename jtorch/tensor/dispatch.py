@@ -125,10 +125,9 @@ def dispatch(op: Op, operands: tuple, statics: tuple):
         flat, device = _to_common_device(op, flat)
     call = intern(op, statics, tuple(keys), device.platform)
     if not needs:
-        values = record(call, flat, device)
         if op.put is not None:
-            return _view(op, operands, statics, values[0], None)
-        edges = None
+            return _view(op, operands, statics, None, call.out_avals[0], None)  # recorded when somebody reads it
+        values = record(call, flat, device)
     else:
         edges = [None if t is None else t._edge or t._history() for t in tensors]
         mask = tuple([e is not None and a.is_float for e, a in zip(edges, call.in_avals, strict=True)])
@@ -138,7 +137,8 @@ def dispatch(op: Op, operands: tuple, statics: tuple):
         else:
             values, node = record(call, flat, device), None
         if op.put is not None:
-            return _view(op, operands, statics, values[0], None if node is None else (node, 0))
+            value = values[0]
+            return _view(op, operands, statics, value, value.aval, None if node is None else (node, 0))
         if node is not None:
             results = [
                 wrap(v, (node, i) if v.aval.is_float else None) for i, v in enumerate(values)
@@ -206,17 +206,17 @@ def dense_strides(shape, strides) -> tuple[int, ...]:
     return tuple(out)
 
 
-def _view(op: Op, operands, statics, value: Value, edge):
+def _view(op: Op, operands, statics, value: Value | None, aval, edge):
     base = operands[0]
     # an index tensor is remembered as it is now: a Tensor of its own, which nobody writes to
     numbers = tuple([wrap(x._value()) if isinstance(x, TENSOR) else x for x in operands[1:]])
-    step = lens.Step(op, statics, numbers, value.aval.shape)
+    step = lens.Step(op, statics, numbers, aval.shape)
     t = object.__new__(TENSOR)
     t._storage = base._storage
     t._lens = (*(base._lens or ()), step)
     t._root = base if base._root is None else base._root
     t._relative = (*(base._relative or ()), step)
-    t._memo, t._memo_writes = value, base._storage.writes
+    t._aval, t._memo, t._memo_writes = aval, value, base._storage.writes
     t._edge, t._edge_history = edge, t._root._history_count
     if not modes.state.grad:
         t._made_without_grad = True

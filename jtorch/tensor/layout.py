@@ -74,6 +74,36 @@ def _geometry(t) -> tuple[tuple[int, ...], int]:
     return strides, offset
 
 
+_SAME_ELEMENTS = frozenset((
+    "view", "reshape", "flatten", "ravel", "unflatten", "squeeze", "unsqueeze", "_atleast", "alias", "permute",
+    "transpose", "t", "movedim", "expand", "broadcast_to", "slices", "slice", "narrow", "select", "diagonal",
+))  # fmt: skip
+
+
+def window(t, array):
+    """A view's elements straight out of its storage's host memory, as NumPy sees them; None if that cannot be done.
+
+    Reading ``x[i]`` of a tensor that exists then costs no program. ``array`` is the storage's jax array.
+    """
+    import numpy as np
+
+    if next(iter(array.devices())).platform != "cpu" or any(s.op.name not in _SAME_ELEMENTS for s in t._lens):
+        return None
+    shape, st, off = array.shape, contiguous_strides(array.shape), 0
+    for step in t._lens:
+        if any(not isinstance(n, (int, tuple)) for n in step.numbers):
+            return None
+        if step.op.name in _MERGING and view_strides(shape, st, tuple(step.shape)) is None:
+            return None
+        shape, st, off = _step(step, shape, st, off)
+    flat = np.asarray(array).reshape(-1)
+    out = np.lib.stride_tricks.as_strided(flat[off:], shape, [s * flat.itemsize for s in st], writeable=False)
+    return out if out.size else np.empty(shape, flat.dtype)
+
+
+_MERGING = frozenset(("view", "reshape", "flatten", "ravel", "unflatten", "squeeze", "unsqueeze", "_atleast"))
+
+
 def strides(t) -> tuple[int, ...]:
     return _geometry(t)[0]
 

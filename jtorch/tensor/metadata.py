@@ -15,7 +15,7 @@ class MetadataMixin:
     def shape(self) -> Size:
         if self._lens is None:
             return self._storage.value.aval.shape
-        return self._memo.aval.shape  # a view never changes shape
+        return self._aval.shape
 
     def size(self, dim: int | None = None):
         """The shape, or the length of one dimension."""
@@ -24,7 +24,7 @@ class MetadataMixin:
 
     @property
     def dtype(self) -> dtypes.dtype:
-        return (self._storage.value if self._lens is None else self._memo).aval.dtype
+        return (self._storage.value.aval if self._lens is None else self._aval).dtype
 
     @property
     def device(self) -> devices.device:
@@ -39,7 +39,7 @@ class MetadataMixin:
 
     def numel(self) -> int:
         """The number of elements."""
-        return (self._storage.value if self._lens is None else self._memo).aval.numel
+        return (self._storage.value.aval if self._lens is None else self._aval).numel
 
     nelement = numel
 

@@ -66,7 +66,8 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
     _lens: tuple[lens.Step, ...] | None = None  # steps from the storage's value to this tensor
     _root: Tensor | None = None  # the base whose history a view shares
     _relative: tuple[lens.Step, ...] | None = None  # steps from the root to this tensor
-    _memo: Value | None = None
+    _aval = None  # of a view: its shape and dtype
+    _memo: Value | None = None  # of a view: what was read last, None before the first read
     _memo_writes = 0
     _edge: tuple | None = None  # (node, output number) that made this tensor
     _edge_history = 0
@@ -256,14 +257,14 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
         self._storage, self._lens, self._strides = other._storage, other._lens, other._strides
         self._root = self._relative = self._accumulator = None
         self.__dict__.pop("_geometry", None)
-        self._memo, self._memo_writes = (None, 0) if other._lens is None else (other._value(), other._storage.writes)
+        self._aval, self._memo, self._memo_writes = other._aval, None, 0
 
     def detach(self) -> Tensor:
         """The same storage without history: writes to either are seen by both."""
         t = object.__new__(Tensor)
         t._storage, t._lens, t._strides = self._storage, self._lens, self._strides
         if self._lens is not None:
-            t._memo, t._memo_writes = self._value(), self._storage.writes
+            t._aval, t._memo, t._memo_writes = self._aval, self._memo, self._memo_writes
         if self._uncounted:
             t._uncounted = True
         return t

@@ -53,9 +53,8 @@ class AdaptiveLogSoftmaxWithLoss(Module):
         for i in range(self.n_clusters):
             width = int(in_features // (div_value ** (i + 1)))
             size = self.cutoffs[i + 1] - self.cutoffs[i]
-            self.tail.append(
-                Sequential(Linear(in_features, width, bias=False, **options), Linear(width, size, bias=False, **options))
-            )
+            into = Linear(in_features, width, bias=False, **options)
+            self.tail.append(Sequential(into, Linear(width, size, bias=False, **options)))
 
     def reset_parameters(self) -> None:
         """Draw new initial values."""

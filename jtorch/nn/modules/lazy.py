@@ -105,9 +105,10 @@ class _LazyConv(LazyModuleMixin):
             super().reset_parameters()
 
     def initialize_parameters(self, input, *args, **kwargs) -> None:
-        if not self.has_uninitialized_params():
-            return
         n = self._n
+        if not self.has_uninitialized_params():
+            self.in_channels = self.in_channels or input.shape[-n - 1]  # materialized by load_state_dict
+            return
         if input.dim() not in (n + 1, n + 2):
             raise RuntimeError(
                 f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {type(self).__name__}, but got input of "
@@ -163,12 +164,11 @@ class _LazyNorm(LazyModuleMixin):
     """What lazy norms share; the class after it in the order of bases is the norm."""
 
     def __init__(
-        self, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool | None = None,
-        track_running_stats: bool | None = None, device=None, dtype=None, *, bias: bool = True,
+        self, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True, track_running_stats: bool = True,
+        device=None, dtype=None, *, bias: bool = True,
     ):  # fmt: skip
         super().__init__(0, eps, momentum, False, False)
-        self.affine = self._defaults if affine is None else affine
-        self.track_running_stats = self._defaults if track_running_stats is None else track_running_stats
+        self.affine, self.track_running_stats = affine, track_running_stats
         options = {"device": device, "dtype": dtype}
         if self.affine:
             self.weight = UninitializedParameter(**options)
@@ -184,6 +184,7 @@ class _LazyNorm(LazyModuleMixin):
 
     def initialize_parameters(self, input) -> None:
         if not self.has_uninitialized_params():
+            self.num_features = self.num_features or input.shape[1]  # materialized by load_state_dict
             return
         self.num_features = input.shape[1]
         for t in (self.weight, self.bias, self.running_mean, self.running_var):
@@ -194,7 +195,7 @@ class _LazyNorm(LazyModuleMixin):
 
 def _lazy_norm(base: type) -> type:
     return type(f"Lazy{base.__name__}", (_LazyNorm, base), {
-        "cls_to_become": base, "_defaults": "Batch" in base.__name__, "__module__": __name__,
+        "cls_to_become": base, "__module__": __name__,
         "__doc__": f":class:`{base.__name__}` whose ``num_features`` is the first input's number of channels.",
     })  # fmt: skip
 

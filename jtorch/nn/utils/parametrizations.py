@@ -86,7 +86,9 @@ class _SpectralNorm(Module):
         return value
 
 
-def spectral_norm(module, name: str = "weight", n_power_iterations: int = 1, eps: float = 1e-12, dim: int | None = None):
+def spectral_norm(
+    module, name: str = "weight", n_power_iterations: int = 1, eps: float = 1e-12, dim: int | None = None
+):
     """Parametrize ``name`` as itself over its largest singular value (Miyato et al., 2018); returns the module.
 
     Raises:

@@ -1,0 +1,3 @@
+"""Modules for quantization: ``quantized`` (integer arithmetic) and ``intrinsic`` (fused float modules)."""
+
+from . import intrinsic, quantized

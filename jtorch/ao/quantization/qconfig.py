@@ -1,0 +1,70 @@
+"""What to quantize to: an observer for the outputs of a layer and one for its weight."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+from jtorch import nn
+
+from .. import qtypes
+from .histogram import HistogramObserver
+from .observer import (
+    MinMaxObserver,
+    default_dynamic_quant_observer,
+    default_observer,
+    default_per_channel_weight_observer,
+    default_weight_observer,
+    per_channel_weight_observer_range_neg_127_to_127,
+    weight_observer_range_neg_127_to_127,
+)
+
+
+class QConfig(namedtuple("QConfig", ["activation", "weight"])):
+    """The observer classes for activations and weights (or what ``with_args`` made of them).
+
+    Raises:
+        ValueError: given an observer itself, which several layers would share.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, activation, weight):
+        if isinstance(activation, nn.Module) or isinstance(weight, nn.Module):
+            raise ValueError(
+                "QConfig received observer instance, please pass observer class instead. Use "
+                "MyObserver.with_args(x=1) to override arguments to constructor if needed"
+            )
+        return super().__new__(cls, activation, weight)
+
+
+default_qconfig = QConfig(default_observer, default_weight_observer)
+default_per_channel_qconfig = QConfig(default_observer, default_per_channel_weight_observer)
+default_dynamic_qconfig = QConfig(default_dynamic_quant_observer, default_weight_observer)
+per_channel_dynamic_qconfig = QConfig(default_dynamic_quant_observer, default_per_channel_weight_observer)
+default_quint8_weight_qconfig = QConfig(HistogramObserver, MinMaxObserver)
+_symmetric_activation = HistogramObserver.with_args(dtype=qtypes.qint8, reduce_range=False, eps=2**-12)
+default_symmetric_qnnpack_qconfig = QConfig(_symmetric_activation, weight_observer_range_neg_127_to_127)
+default_per_channel_symmetric_qnnpack_qconfig = QConfig(
+    _symmetric_activation, per_channel_weight_observer_range_neg_127_to_127
+)
+
+_BACKENDS = {  # name: (leave one activation bit unused, weights)
+    "fbgemm": (True, default_per_channel_weight_observer),
+    "x86": (True, default_per_channel_weight_observer),
+    "qnnpack": (False, default_weight_observer),
+    "onednn": (False, default_per_channel_weight_observer),
+}
+
+
+def get_default_qconfig(backend: str = "x86", version: int = 0) -> QConfig:
+    """PyTorch's configuration for static quantization on ``backend`` (the scales; the arithmetic is XLA's for all).
+
+    Raises:
+        AssertionError: an unknown backend or version.
+    """
+    if backend not in _BACKENDS:
+        raise AssertionError(f"backend: {backend} not supported. backend must be one of {list(_BACKENDS)}")
+    if version != 0:
+        raise AssertionError(f"Version number: {version} in get_default_qconfig is not supported. It must be 0")
+    reduce_range, weight = _BACKENDS[backend]
+    return QConfig(HistogramObserver.with_args(reduce_range=reduce_range), weight)

@@ -1,0 +1,4 @@
+"""The old name of :mod:`jtorch.ao.quantization`."""
+
+from .ao.quantization import *  # noqa: F403
+from .ao.quantization import __all__

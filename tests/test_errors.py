@@ -1,0 +1,164 @@
+"""Common mistakes raise PyTorch's exception types, and say what was passed and what was expected."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+
+import jtorch
+
+from .both import check_raises
+
+
+def z(torch, *shape, **options):
+    return torch.zeros(shape, **options)
+
+
+#: name -> (program, exception, words its message contains)
+ERRORS = {
+    # shapes
+    "add": (lambda t: z(t, 2, 3) + z(t, 2, 4), RuntimeError, "size of tensor a (3)", "tensor b (4)", "dimension 1"),
+    "add method": (lambda t: z(t, 5).add(z(t, 4)), RuntimeError, "(5)", "(4)"),
+    "comparison": (lambda t: z(t, 2) == z(t, 3), RuntimeError, "(2)", "(3)"),
+    "where": (lambda t: t.where(z(t, 2) > 0, z(t, 2), z(t, 3)), RuntimeError, "2", "3"),
+    "masked_fill": (lambda t: z(t, 2).masked_fill(z(t, 3) > 0, 1), RuntimeError, "2", "3"),
+    "matmul": (lambda t: z(t, 2, 3) @ z(t, 2, 3), RuntimeError, "mat1 and mat2", "2x3 and 2x3"),
+    "mm": (lambda t: t.mm(z(t, 2, 3), z(t, 4, 5)), RuntimeError, "2x3 and 4x5"),
+    "mm of vectors": (lambda t: t.mm(z(t, 2), z(t, 2, 2)), RuntimeError, "matrix"),
+    "mv": (lambda t: t.mv(z(t, 2, 3), z(t, 2)), RuntimeError, "3", "2"),
+    "dot": (lambda t: t.dot(z(t, 2), z(t, 3)), RuntimeError, "2", "3"),
+    "dot of matrices": (lambda t: t.dot(z(t, 2, 2), z(t, 2, 2)), RuntimeError, "1D tensors"),
+    "bmm": (lambda t: t.bmm(z(t, 2, 3, 4), z(t, 2, 3, 4)), RuntimeError, "3", "4"),
+    "batched matmul": (lambda t: z(t, 2, 3, 4) @ z(t, 3, 4, 5), RuntimeError, "(2)", "(3)"),
+    "matmul of 0-d": (lambda t: z(t) @ z(t, 2), RuntimeError, "at least 1D"),
+    "einsum": (lambda t: t.einsum("ij,jk->ik", z(t, 2, 3), z(t, 4, 5)), RuntimeError, "j"),
+    "cat": (lambda t: t.cat([z(t, 2, 3), z(t, 2, 4)]), RuntimeError, "sizes of tensors must match", "3", "4"),
+    "cat of nothing": (lambda t: t.cat([]), (RuntimeError, ValueError), "non-empty"),
+    "cat of 0-d": (lambda t: t.cat([z(t), z(t)]), RuntimeError, "zero-dimensional"),
+    "cat a tensor": (lambda t: t.cat(z(t, 2)), TypeError),
+    "stack": (lambda t: t.stack([z(t, 2), z(t, 3)]), RuntimeError, "equal size", "[2]", "[3]"),
+    "stack of nothing": (lambda t: t.stack([]), RuntimeError, "non-empty"),
+    "view": (lambda t: z(t, 2, 3).view(4, 2), RuntimeError, "[4, 2]", "size 6"),
+    "view with two holes": (lambda t: z(t, 6).view(-1, -1), RuntimeError, "only one dimension"),
+    "view with a hole that does not fit": (lambda t: z(t, 6).view(4, -1), RuntimeError, "[4, -1]", "size 6"),
+    "reshape": (lambda t: z(t, 6).reshape(5), RuntimeError, "[5]", "size 6"),
+    "expand": (lambda t: z(t, 2).expand(3), RuntimeError, "(3)", "(2)"),
+    "expand to fewer": (lambda t: z(t, 2, 2).expand(2), RuntimeError, "number of sizes"),
+    "permute": (lambda t: z(t, 2, 3).permute(0), RuntimeError, "dims"),
+    "permute twice": (lambda t: z(t, 2, 3).permute(0, 0), RuntimeError, "duplicate"),
+    "t of 3-d": (lambda t: z(t, 2, 2, 2).t(), RuntimeError, "2 dimensions", "3"),
+    "split sizes": (lambda t: z(t, 5).split([2, 2]), RuntimeError, "sum exactly to 5", "[2, 2]"),
+    "chunk": (lambda t: z(t, 5).chunk(0), RuntimeError, "greater than 0", "0"),
+    "unflatten": (lambda t: z(t, 6).unflatten(0, (4, 2)), RuntimeError, "[4, 2]", "6"),
+    "repeat": (lambda t: z(t, 2, 2).repeat(2), RuntimeError, "repeat"),
+    "broadcast_to": (lambda t: t.broadcast_to(z(t, 3), (2,)), RuntimeError, "3", "2"),
+    "out shape": (lambda t: z(t, 1, 3).mul_(z(t, 2, 3)), RuntimeError, "[1, 3]", "[2, 3]"),
+    # dims
+    "sum": (lambda t: z(t, 2, 3).sum(2), IndexError, "Dimension out of range", "[-2, 1]", "2"),
+    "sum twice": (lambda t: z(t, 2, 3).sum((0, 0)), RuntimeError, "multiple times"),
+    "softmax": (lambda t: z(t, 2).softmax(1), IndexError, "[-1, 0]", "1"),
+    "transpose": (lambda t: z(t, 2, 3).transpose(0, 3), IndexError, "[-2, 1]", "3"),
+    "unsqueeze": (lambda t: z(t, 2).unsqueeze(3), IndexError, "[-2, 1]", "3"),
+    "squeeze": (lambda t: z(t, 1).squeeze(2), IndexError, "[-1, 0]"),
+    "cat dim": (lambda t: t.cat([z(t, 2), z(t, 2)], 1), IndexError, "[-1, 0]", "1"),
+    "argmax of nothing": (lambda t: z(t, 0).argmax(), IndexError, "argmax"),
+    "max of nothing": (lambda t: z(t, 0).max(), RuntimeError, "max"),
+    "topk": (lambda t: z(t, 3).topk(4), RuntimeError, "k"),
+    "size": (lambda t: z(t, 2).size(2), IndexError, "[-1, 0]"),
+    "flatten": (lambda t: z(t, 2, 2).flatten(1, 0), RuntimeError, "start_dim"),
+    # dtypes
+    "matmul dtypes": (lambda t: z(t, 2, 2) @ z(t, 2, 2, dtype=t.float64), RuntimeError, "same dtype", "float", "double"),
+    "linear dtypes": (
+        lambda t: t.nn.functional.linear(z(t, 2, 2), z(t, 2, 2, dtype=t.float64)), RuntimeError, "dtype"),
+    "int in place": (lambda t: z(t, 2, dtype=t.int64).add_(0.5), RuntimeError, "Float", "Long"),
+    "bool minus": (lambda t: (z(t, 2) > 0) - (z(t, 2) > 0), RuntimeError, "bool"),
+    "neg of bool": (lambda t: -(z(t, 2) > 0), RuntimeError, "bool"),
+    "not of float": (lambda t: ~z(t, 2), (RuntimeError, TypeError)),
+    "and of floats": (lambda t: z(t, 2) & z(t, 2), (RuntimeError, TypeError)),
+    "gather index dtype": (lambda t: z(t, 2).gather(0, z(t, 1)), RuntimeError, "int64"),
+    "embedding of floats": (lambda t: t.nn.functional.embedding(z(t, 2), z(t, 3, 4)), RuntimeError, "Long", "Float"),
+    "mask dtype": (lambda t: z(t, 2).masked_fill(z(t, 2), 1), RuntimeError, "bool"),
+    "masked_select dtype": (lambda t: z(t, 2).masked_select(z(t, 2)), RuntimeError, "bool"),
+    "scatter dtype": (
+        lambda t: z(t, 2).scatter(0, z(t, 1, dtype=t.int64), z(t, 1, dtype=t.float64)), RuntimeError, "dtype"),
+    "mean of ints": (lambda t: z(t, 2, dtype=t.int64).mean(), RuntimeError, "Long"),
+    "cross entropy target": (
+        lambda t: t.nn.functional.cross_entropy(z(t, 2, 3), z(t, 2)), (RuntimeError, ValueError)),
+    "out dtype": (lambda t: t.add(z(t, 2), 1.5, out=z(t, 2, dtype=t.int64)), RuntimeError, "Float", "Long"),
+    # values
+    "item": (lambda t: z(t, 2).item(), RuntimeError, "2 elements"),
+    "truth": (lambda t: not z(t, 2), RuntimeError, "ambiguous"),
+    "dropout": (lambda t: t.nn.functional.dropout(z(t, 2), 1.5), ValueError, "1.5"),
+    "one_hot": (lambda t: t.nn.functional.one_hot(t.tensor([3]), 2).tolist(), (RuntimeError, IndexError), "class"),
+    "cross entropy range": (
+        lambda t: t.nn.functional.cross_entropy(z(t, 1, 3), t.tensor([3])).item(), IndexError, "out of bounds"),
+    "embedding range": (lambda t: t.nn.functional.embedding(t.tensor([3]), z(t, 3, 2)).tolist(), IndexError, "range"),
+    "multinomial": (lambda t: t.multinomial(z(t, 3), 1), RuntimeError, "sum"),
+    "normal": (lambda t: t.normal(0.0, -1.0, (2,)), RuntimeError, "std", "-1"),
+    "randint": (lambda t: t.randint(3, 3, (2,)), RuntimeError, "from=3"),
+    "linspace": (lambda t: t.linspace(0, 1, -1), RuntimeError, "steps"),
+    "full of a negative size": (lambda t: t.full((-2,), 1), RuntimeError, "negative dimension"),
+    "cholesky": (lambda t: t.linalg.cholesky(-t.eye(2)).tolist() and 1 / 0, (RuntimeError, ZeroDivisionError)),
+    "inverse of non-square": (lambda t: z(t, 2, 3).inverse(), RuntimeError, "square"),
+    # arguments
+    "add text": (lambda t: t.add(z(t, 2), "a"), TypeError, "str"),
+    "sum of a list": (lambda t: t.sum([1, 2]), TypeError, "sum()", "list"),
+    "relu of a number": (lambda t: t.relu(1.0), TypeError, "Tensor", "float"),
+    "matmul with a number": (lambda t: z(t, 2) @ 3, TypeError),
+    "no argument": (lambda t: t.matmul(z(t, 2)), TypeError),
+    "too many": (lambda t: z(t, 2).relu(1, 2, 3), TypeError),
+    "wrong keyword": (lambda t: z(t, 2).sum(dims=0), TypeError, "dims"),
+    "dtype as text": (lambda t: z(t, 2, dtype="float32"), TypeError, "dtype", "float32"),
+    "reduction": (lambda t: t.nn.functional.mse_loss(z(t, 2), z(t, 2), reduction="all"), ValueError, "all"),
+    "unknown attribute": (lambda t: z(t, 2).foo, AttributeError, "foo"),
+    "shape is read-only": (lambda t: setattr(z(t, 2), "shape", (1, 2)), AttributeError),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors(name):
+    program, error, *words = ERRORS[name]
+    check_raises(program, error, *words)
+
+
+def test_an_error_surfaces_at_the_users_line():
+    """Shapes are checked when an operation is recorded, not when the program runs."""
+    x = jtorch.zeros(2, 3)
+    try:
+        x + jtorch.zeros(4)
+    except RuntimeError as error:
+        frames = error.__traceback__
+        assert frames.tb_frame.f_code.co_name == "test_an_error_surfaces_at_the_users_line"
+    else:
+        pytest.fail("nothing was raised")
+
+
+def test_a_failed_operation_leaves_the_rest_alone():
+    x = jtorch.ones(2)
+    y = x * 3
+    with pytest.raises(RuntimeError, match="size of tensor a"):
+        y + jtorch.ones(3)
+    with pytest.raises(RuntimeError, match="can't be cast"):
+        jtorch.ones(2, dtype=jtorch.int64).add_(0.5)
+    assert (y + 1).tolist() == [4.0, 4.0]
+
+
+def test_unsupported_options_name_the_way_out():
+    for program, words in (
+        (lambda: jtorch.zeros(2, layout=jtorch.sparse_coo), "strided"),
+        (lambda: jtorch.autograd.grad(jtorch.ones(1, requires_grad=True).sum(), [], is_grads_batched=True), "loop"),
+        (lambda: jtorch.autograd.forward_ad.dual_level(), "functional.jvp"),
+    ):
+        with pytest.raises(NotImplementedError, match=words):
+            program()
+
+
+def test_accessing_grad_of_a_result_warns():
+    y = jtorch.ones(1, requires_grad=True) * 2
+    with pytest.warns(UserWarning, match="retain_grad"):
+        assert y.grad is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        y.retain_grad()
+        assert y.grad is None
