@@ -155,7 +155,7 @@ def graph_names(torch):
                x.clone(), x.unsqueeze(0), x.expand(2, 3), torch.cat([x, x]), torch.stack([x, x]), x.softmax(0),
                x.log_softmax(0), x.abs(), x.t(), x.sigmoid(), x.tanh(), x.relu(), x.max(), x.norm(),
                x.cumsum(0), torch.where(x > 0, x, 0.0), x.gather(0, torch.tensor([0])), x[[0, 1]], x.sqrt(),
-               x.flatten(), x.float(), x.prod(), x.var(), x.masked_fill(x > 0, 0), x.pow(3), x.log1p()]  # fmt: skip
+               x.view(1, 3).flatten(), x.float(), x.prod(), x.var(), x.masked_fill(x > 0, 0), x.pow(3), x.log1p()]  # fmt: skip
     return y.grad_fn.name(), [s.grad_fn.name() for s in singles], x.grad_fn, type(x.sum().grad_fn).__name__
 
 

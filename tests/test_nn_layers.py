@@ -585,3 +585,21 @@ def test_packed_recurrence(kind, options):
         return out, lengths, *flat(state), x.grad, *(p.grad for p in layer.parameters())
 
     same(f)
+
+
+def test_torch_names():
+    """``torch.dropout`` and the like, whose arguments differ from ``nn.functional``'s."""
+    names = jtorch.nn.torch_names.FUNCTIONS
+    assert all(hasattr(torch, name) for name in names)
+    x, w = X(4, 3), X(5, 3)
+
+    def f(lib, F):
+        of = (lambda n: names[n]) if lib is jtorch else (lambda n: getattr(lib, n))
+        t = lib.tensor(x)
+        return (
+            of("dropout")(t, 0.5, True), of("embedding")(lib.tensor(w), lib.tensor([1, 4])),
+            of("batch_norm")(t, None, None, None, None, True, 0.1, 1e-5, False), of("feature_dropout")(t, 0.5, True),
+            of("threshold")(t, 0.1, 2.0),
+        )  # fmt: skip
+
+    same(f)

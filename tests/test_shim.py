@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import importlib.metadata
 import os
 import pathlib
@@ -139,7 +140,7 @@ def test_uncaught_exceptions_show_the_program_only(tmp_path):
     lines = done.stderr.splitlines()
     assert lines[0] == "Traceback (most recent call last):"
     assert lines[1] == f'  File "{script}", line 6, in <module>'
-    assert lines[-1].startswith("RuntimeError: ")
+    assert any(line.startswith("RuntimeError: The size of tensor a") for line in lines)
     assert "__main__.py" not in done.stderr and "runpy" not in done.stderr
 
 
@@ -183,9 +184,18 @@ def test_children(tmp_path):
     assert launch(script, cwd=tmp_path).stdout == "child 3\n[6, 10]\n"
 
 
+class Anywhere:
+    """A finder that knows every module."""
+
+    @staticmethod
+    def find_spec(name, path=None):
+        return importlib.machinery.ModuleSpec(name, None)
+
+
 def test_environment_of_children(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["/mine", children.PATH]))
     monkeypatch.setattr(sys, "path", ["/first"])
+    monkeypatch.setattr(sys, "meta_path", [Anywhere])
     children.install_in_children()
     assert os.environ["PYTHONPATH"] == os.pathsep.join([children.PATH, "/mine"])
     assert sys.path == [children.PATH, "/first"]
@@ -223,7 +233,7 @@ def test_versions_compare_as_versions(smaller, larger):
 
 def test_version_equality():
     version = TorchVersion("2.13.0")
-    assert version == "2.13" and version == (2, 13) and version == "2.13.0+cpu" and version != "2.12"
+    assert version == "2.13" and version == (2, 13) and version < "2.13.0+cpu" and version != "2.12"
     assert version >= (2, 13) and isinstance(version, str) and version.split(".")[0] == "2"
     assert version != 2 and {version: 1}["2.13.0"] == 1
     with pytest.raises(TypeError):

@@ -16,7 +16,6 @@ from importlib.machinery import ModuleSpec
 
 import jtorch
 
-from .children import PATH
 from .version import TorchVersion
 
 NAME = "torch"
@@ -91,18 +90,14 @@ def _ours(fullname: str) -> str:
     return "jtorch" + fullname.removeprefix(NAME)
 
 
-def install() -> types.ModuleType:
-    """From now on ``import torch`` gives jtorch in this process; returns the module.
+def install() -> None:
+    """From now on ``import torch`` gives jtorch in this process.
 
     Raises:
         RuntimeError: PyTorch itself has been imported already.
     """
     present = sys.modules.get(NAME)
-    if isinstance(present, TorchModule):
-        return present
-    if present is not None and not str(present.__file__).startswith(PATH):
+    if present is not None and not isinstance(present, TorchModule):
         raise RuntimeError(f"{NAME!r} is already imported from {present.__file__}; call install() before that")
     if not any(isinstance(finder, TorchFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, TorchFinder())
-    sys.modules.pop(NAME, None)
-    return importlib.import_module(NAME)

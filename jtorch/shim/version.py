@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-_FORM = re.compile(r"v?(\d+(?:\.\d+)*)(?:[-_.]?(a|alpha|b|beta|rc|c|pre|preview|dev)[-_.]?(\d*))?")
+_FORM = re.compile(r"v?(\d+(?:\.\d+)*)(?:[-_.]?(a|alpha|b|beta|rc|c|pre|preview|dev)[-_.]?(\d*))?(\+\S+)?")
 _STAGES = {"dev": 0, "a": 1, "alpha": 1, "b": 2, "beta": 2, "c": 3, "rc": 3, "pre": 3, "preview": 3}
 _FINAL = 4
 
 
 def _key(version) -> tuple:
-    """What versions are ordered by: the numbers without trailing zeros, then the stage before the release."""
+    """What versions are ordered by: the numbers without trailing zeros, the stage before the release, the build."""
     if not isinstance(version, str):
         version = ".".join(map(str, version))
     match = _FORM.match(version)
@@ -20,7 +20,7 @@ def _key(version) -> tuple:
     while numbers and numbers[-1] == 0:
         numbers.pop()
     stage = _STAGES[match[2]] if match[2] else _FINAL
-    return tuple(numbers), stage, int(match[3] or 0)
+    return tuple(numbers), stage, int(match[3] or 0), match[4] or ""
 
 
 class TorchVersion(str):

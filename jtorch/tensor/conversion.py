@@ -19,14 +19,21 @@ class ConversionMixin:
 
     def _host(self, cause: str) -> np.ndarray:
         """The data as a read-only NumPy array (no copy on the CPU)."""
-        value = self._storage.value
-        if self._lens is not None and value.array is not None and value.sharding is None and self._root_is_plain():
-            seen = layout.window(self, value.concrete(cause))
-            if seen is not None:
-                return seen
+        seen = self._seen(cause)
+        if seen is not None:
+            return seen
         array = self._value().concrete(cause)
         with x64(True):
             return np.asarray(array)
+
+    def _seen(self, cause: str) -> np.ndarray | None:
+        """The data without running anything, where it lies in host memory already; else None. Do not write to it."""
+        value = self._storage.value
+        if value.array is None or value.sharding is not None or value.device is not devices.CPU:
+            return None
+        if self._lens is None:
+            return np.asarray(value.concrete(cause))
+        return layout.window(self, value.concrete(cause)) if self._root_is_plain() else None
 
     def _root_is_plain(self) -> bool:
         """Whether what this view shows is what lies in its storage (no history to bring up to date first)."""

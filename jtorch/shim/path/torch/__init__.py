@@ -1,5 +1,11 @@
 """What a child process imports as ``torch``: it puts jtorch in its own place."""
 
-from jtorch.shim import install
+import importlib
+import sys
 
-install()
+del sys.modules[__name__]
+
+from jtorch import shim  # noqa: E402
+
+shim.install()
+importlib.import_module(__name__)
