@@ -328,3 +328,19 @@ def test_sync_waits_and_settles_checks():
         jtorch.sync()
     with pytest.raises(IndexError):
         picked.numpy()
+
+
+@pytest.mark.slow
+def test_resident_memory_is_flat_over_2000_steps():
+    import resource
+
+    loop = Loop(width=64)
+    for _ in range(200):
+        loop.step()
+    jtorch.sync()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for i in range(2000):
+        loss = loop.step(lr=1e-4 * (1 + i % 7))
+    assert np.isfinite(loss.item())
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert grown < 8, f"peak resident memory grew by {grown:.1f} MiB"

@@ -3,8 +3,8 @@
 Devices made by ``--xla_force_host_platform_device_count`` (or ``jax_num_cpu_devices``) share one thread pool. Programs
 with collectives that are started faster than they run fill it with waiting partners, and XLA aborts the process after
 40 s. Two things prevent it, and both are done here: ``NPROC``, from which XLA sizes the pool, is at least twice the
-number of devices when the backend starts; and no more than :data:`AHEAD` programs are started ahead of the one that
-is waited for.
+number of devices when the backend starts; and no more than :data:`AHEAD` optimizer steps are started ahead of the
+one that is waited for.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ from collections import deque
 
 import jax
 
-from ..trace.jaxapi import x64
-
-#: Programs that may be under way at once on several CPU devices.
+#: How many optimizer steps may be under way at once on several CPU devices.
 AHEAD = 8
 _under_way: deque = deque()
 _watching = False
@@ -33,33 +31,26 @@ def prepare() -> None:
             os.environ["NPROC"] = str(2 * count)
 
 
-def started(array) -> None:
-    """Note a result of a program that was just started; wait for the one started :data:`AHEAD` programs ago."""
-    _under_way.append(array)
-    while len(_under_way) > AHEAD:
-        with x64(True):
-            _under_way.popleft().block_until_ready()
-
-
 def watch_steps(mesh: jax.sharding.Mesh) -> None:
-    """From now on keep optimizer steps on CPU devices from running further ahead than :data:`AHEAD`."""
+    """From now on an optimizer step on several CPU devices waits for the one :data:`AHEAD` steps before it."""
     global _watching
     if _watching or mesh.devices.size == 1 or mesh.devices.flat[0].platform != "cpu":
         return
     _watching = True
-    from .. import optim
+    from ..optim.optimizer import register_optimizer_step_post_hook
+
+    register_optimizer_step_post_hook(_after_step)
+
+
+def _after_step(optimizer, args, kwargs) -> None:
     from . import layout
 
-    ticks: deque = deque()
-
-    def after_step(optimizer, args, kwargs):
-        p = next(optimizer._params(), None)
-        mesh = None if p is None else layout.mesh_of(p._value())
-        if mesh is not None:
-            ticks.append(layout.tick(mesh, p.device))  # runs with the step's program
-            if len(ticks) > AHEAD:
-                started = ticks.popleft().array
-                if started is not None:
-                    started.block_until_ready()
-
-    optim.optimizer.register_optimizer_step_post_hook(after_step)
+    p = next(optimizer._params(), None)
+    mesh = None if p is None else layout.mesh_of(p._value())
+    if mesh is None:
+        return
+    _under_way.append(layout.tick(mesh, p.device))  # part of the step's program: there when that has run
+    if len(_under_way) > AHEAD:
+        array = _under_way.popleft().array
+        if array is not None:  # None: that step failed
+            array.block_until_ready()

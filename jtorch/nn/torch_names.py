@@ -60,12 +60,14 @@ def rrelu(input, lower=1.0 / 8, upper=1.0 / 3, training=False, generator=None):
 
 
 _SAME = (
-    "adaptive_avg_pool1d", "adaptive_max_pool1d", "avg_pool1d", "bilinear", "celu_", "channel_shuffle", "conv1d", "conv2d",
-    "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "max_pool1d", "max_pool1d_with_indices",
-    "max_pool2d", "max_pool3d", "pixel_shuffle", "pixel_unshuffle", "relu_", "rrelu_", "selu_", "threshold", "threshold_",
+    "adaptive_avg_pool1d", "adaptive_max_pool1d", "avg_pool1d", "bilinear", "celu_", "channel_shuffle", "conv1d",
+    "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "max_pool1d",
+    "max_pool1d_with_indices", "max_pool2d", "max_pool3d", "pixel_shuffle", "pixel_unshuffle", "relu_", "rrelu_",
+    "selu_", "threshold", "threshold_",
 )  # fmt: skip
 _OWN = (
-    dropout, dropout_, alpha_dropout, feature_alpha_dropout, feature_dropout, embedding, batch_norm, instance_norm, rrelu,
+    dropout, dropout_, alpha_dropout, feature_alpha_dropout, feature_dropout, embedding, batch_norm, instance_norm,
+    rrelu,
 )  # fmt: skip
 
 #: Names to export as ``torch.*``, with their functions.

@@ -30,6 +30,7 @@ from .value import Value, pinned
 class _ThreadState(threading.local):
     def __init__(self):
         self.traces: dict[Device, Trace] = {}
+        self.latest: Trace | None = None  # the trace recorded into last, closed or not: saves a look-up per call
         self.step = 0  # optimizer steps finished on this thread
 
 
@@ -194,12 +195,15 @@ def record(call: Call, operands, device: Device) -> list[Value]:
 
     On the meta device nothing is recorded: the results are avals without data.
     """
-    traces = _state.traces
-    trace = traces.get(device)
-    if trace is None:
-        if device.type == "meta":
-            return [Value(a, device) for a in call.out_avals]
-        trace = traces[device] = Trace(device, traces)
+    state = _state
+    trace = state.latest
+    if trace is None or trace.closed or trace.device is not device:
+        trace = state.traces.get(device)
+        if trace is None:
+            if device.type == "meta":
+                return [Value(a, device) for a in call.out_avals]
+            trace = state.traces[device] = Trace(device, state.traces)
+        state.latest = trace
     with trace.lock:
         if not trace.closed:
             out = trace.append(call, operands)
@@ -211,9 +215,11 @@ def record(call: Call, operands, device: Device) -> list[Value]:
 
 def note_write(storage, before: Value) -> None:
     """A storage is about to be rebound from ``before``: remember it, should the trace fail."""
-    trace = _state.traces.get(before.device)
-    if trace is None:
-        return
+    trace = _state.latest
+    if trace is None or trace.closed or trace.device is not before.device:
+        trace = _state.traces.get(before.device)
+        if trace is None:
+            return
     if before.trace is trace:
         if before.slot < 0:
             trace.written.append((weakref.ref(storage), before.slot))

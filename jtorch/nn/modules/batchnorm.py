@@ -90,7 +90,7 @@ class _BatchNorm(_NormBase):
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             if self.momentum is None:  # the plain average over all batches so far
-                factor = 1.0 / float(self.num_batches_tracked)
+                factor = self.num_batches_tracked.reciprocal()  # a tensor: nothing is read back
         use_batch = self.training or (self.running_mean is None and self.running_var is None)
         update = not self.training or self.track_running_stats
         return F.batch_norm(

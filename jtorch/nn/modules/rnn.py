@@ -61,7 +61,7 @@ class RNNBase(Module):
         self.bias, self.batch_first, self.dropout = bias, batch_first, float(dropout)
         self.bidirectional, self.proj_size = bidirectional, proj_size
         gates, out_size = _GATES[mode] * hidden_size, proj_size or hidden_size
-        self._names: list[list[str]] = []  # of each layer and direction, in the order of registration
+        self._all_weights: list[list[str]] = []  # of each layer and direction, in the order of registration
         for layer in range(num_layers):
             into = input_size if layer == 0 else out_size * self._directions
             for suffix in ("", "_reverse")[: self._directions]:
@@ -75,7 +75,7 @@ class RNNBase(Module):
                     name = f"{name}_l{layer}{suffix}"
                     setattr(self, name, Parameter(jtorch.empty(shape, device=device, dtype=dtype)))
                     names.append(name)
-                self._names.append(names)
+                self._all_weights.append(names)
         self.reset_parameters()
 
     @property
@@ -85,7 +85,7 @@ class RNNBase(Module):
     @property
     def all_weights(self) -> list[list[Parameter]]:
         """The parameters of each layer and direction."""
-        return [[getattr(self, name) for name in names] for names in self._names]
+        return [[getattr(self, name) for name in names] for names in self._all_weights]
 
     @property
     def _flat_weights(self) -> list[Parameter]:
@@ -93,7 +93,7 @@ class RNNBase(Module):
 
     @property
     def _flat_weights_names(self) -> list[str]:
-        return [name for names in self._names for name in names]
+        return [name for names in self._all_weights for name in names]
 
     def reset_parameters(self) -> None:
         """Draw new initial values, uniform on ±1/√hidden_size."""
@@ -117,10 +117,8 @@ class RNNBase(Module):
 
     def __setstate__(self, state) -> None:
         super().__setstate__(state)
-        if "_names" not in self.__dict__:  # pickled by PyTorch: a list of lists under another name
-            self._names = self.__dict__.pop("_all_weights")
-            for name in ("_flat_weights", "_flat_weights_names", "_flat_weight_refs"):
-                self.__dict__.pop(name, None)
+        for name in ("_flat_weights", "_flat_weights_names", "_flat_weight_refs"):
+            self.__dict__.pop(name, None)  # PyTorch pickles what is computed here
         self.__dict__.setdefault("proj_size", 0)
 
     # --- checks
@@ -200,7 +198,7 @@ class RNNBase(Module):
             outs = []
             for direction in range(self._directions):
                 i = layer * self._directions + direction
-                out, *last = self._direction(x, [s[i] for s in states], self._names[i], lengths, direction == 1)
+                out, *last = self._direction(x, [s[i] for s in states], self._all_weights[i], lengths, direction == 1)
                 outs.append(out)
                 for final, s in zip(finals, last, strict=True):
                     final.append(s)

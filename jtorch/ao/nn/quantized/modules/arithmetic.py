@@ -1,0 +1,82 @@
+"""Sums, products and concatenations of activations, which need a grid of their own."""
+
+from __future__ import annotations
+
+import jtorch
+from jtorch import nn
+
+from ....qtensor import dequantize, quantize_per_tensor
+from .boundary import need_quantized
+from .weighted import WithOutputGrid
+
+
+class FloatFunctional(nn.Module):
+    """``add``, ``mul``, ``add_relu`` and ``cat`` whose result is observed, for use instead of ``+`` and ``torch.cat``.
+
+    One instance stands for one place in the model; ``convert`` makes it a :class:`QFunctional`.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.activation_post_process = nn.Identity()
+
+    def forward(self, x):
+        raise RuntimeError("FloatFunctional is not intended to use the 'forward'. Please use the underlying operation")
+
+    def add(self, x, y):
+        """``x + y``."""
+        return self.activation_post_process(x + y)
+
+    def mul(self, x, y):
+        """``x y``."""
+        return self.activation_post_process(x * y)
+
+    def add_relu(self, x, y):
+        """``max(x + y, 0)``."""
+        return self.activation_post_process(jtorch.relu(x + y))
+
+    def cat(self, x, dim: int = 0):
+        """Tensors end to end along ``dim``."""
+        return self.activation_post_process(jtorch.cat(x, dim))
+
+
+class QFunctional(WithOutputGrid):
+    """:class:`FloatFunctional` of quantized tensors, on the grid that calibration found."""
+
+    def __init__(self):
+        super().__init__()
+        self._set_grid()
+
+    def forward(self, x):
+        raise RuntimeError("QFunctional is not intended to use the 'forward'. Please use the underlying operation")
+
+    def _on_grid(self, f, *operands):
+        dtype = need_quantized(operands[0], self).dtype
+        result = f(*[dequantize(need_quantized(x, self)) for x in operands])
+        return quantize_per_tensor(result, self.scale, self.zero_point, dtype)
+
+    def add(self, x, y):
+        """``x + y``."""
+        return self._on_grid(lambda a, b: a + b, x, y)
+
+    def mul(self, x, y):
+        """``x y``."""
+        return self._on_grid(lambda a, b: a * b, x, y)
+
+    def add_relu(self, x, y):
+        """``max(x + y, 0)``."""
+        return self._on_grid(lambda a, b: jtorch.relu(a + b), x, y)
+
+    def cat(self, x, dim: int = 0):
+        """Tensors end to end along ``dim``."""
+        return self._on_grid(lambda *parts: jtorch.cat(parts, dim), *x)
+
+    @classmethod
+    def from_float(cls, mod: FloatFunctional) -> QFunctional:
+        """What a calibrated ``FloatFunctional`` becomes."""
+        new = cls()
+        new._observed_grid(mod.activation_post_process)
+        return new
+
+    def extra_repr(self) -> str:
+        return self._grid_repr()

@@ -1,0 +1,11 @@
+"""Distributed tensors: ordinary tensors that lie on a mesh of devices."""
+
+from . import parallel
+from .dtensor import DTensor, distribute_tensor, empty, full, ones, rand, randn, zeros
+from .modules import distribute_module
+from .placements import Partial, Placement, Replicate, Shard
+
+__all__ = [
+    "DTensor", "Partial", "Placement", "Replicate", "Shard", "distribute_module", "distribute_tensor", "empty", "full",
+    "ones", "parallel", "rand", "randn", "zeros",
+]  # fmt: skip

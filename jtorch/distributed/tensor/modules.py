@@ -1,0 +1,43 @@
+"""Distributing the parameters of modules."""
+
+from __future__ import annotations
+
+import jtorch
+
+from .. import layout
+from ..device_mesh import DeviceMesh, all_local
+from .dtensor import _wanted
+
+
+def lay_out_parameter(p, mesh: DeviceMesh, placements, what: str) -> None:
+    """Lay out a parameter (or buffer) where it stands: optimizers and other holders see the change.
+
+    Raises:
+        RuntimeError: the devices cannot share a dimension evenly.
+    """
+    with jtorch.no_grad():
+        layout.relocate(p, _wanted(p, mesh, placements, what), mesh.device)
+
+
+def distribute_module(module, device_mesh: DeviceMesh | None = None, partition_fn=None, input_fn=None, output_fn=None):
+    """Lay out a module's parameters over a mesh; returns the module.
+
+    Args:
+        device_mesh: default: all local devices of the parameters' type.
+        partition_fn: ``partition_fn(name, submodule, mesh)`` is called for every submodule and may register
+            distributed parameters; those it leaves are replicated.
+        input_fn: ``input_fn(module, inputs, mesh)`` gives the inputs to use.
+        output_fn: ``output_fn(module, outputs, mesh)`` gives the outputs to return.
+    """
+    mesh = device_mesh or all_local(next((p.device.type for p in module.parameters()), "cpu"))
+    if partition_fn is not None:
+        for name, submodule in module.named_modules():
+            partition_fn(name, submodule, mesh)
+    for t in (*module.parameters(), *module.buffers()):
+        if layout.mesh_of(t._value()) is None:
+            lay_out_parameter(t, mesh, None, "distribute_module")
+    if input_fn is not None:
+        module.register_forward_pre_hook(lambda m, inputs: input_fn(m, inputs, mesh))
+    if output_fn is not None:
+        module.register_forward_hook(lambda m, inputs, outputs: output_fn(m, outputs, mesh))
+    return module

@@ -1,0 +1,16 @@
+"""Tensor parallelism: plans that say how a module's parameters and activations lie on a mesh."""
+
+from .plan import parallelize_module
+from .styles import (
+    ColwiseParallel,
+    ParallelStyle,
+    PrepareModuleInput,
+    PrepareModuleOutput,
+    RowwiseParallel,
+    SequenceParallel,
+)
+
+__all__ = [
+    "ColwiseParallel", "ParallelStyle", "PrepareModuleInput", "PrepareModuleOutput", "RowwiseParallel",
+    "SequenceParallel", "parallelize_module",
+]  # fmt: skip
