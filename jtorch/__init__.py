@@ -64,6 +64,8 @@ globals().update(_dtypes.ALIASES)
 for _name, _function in _export.functions("torch").items():
     globals()[_name] = _function
 globals().update(_types)
+for _name, _function in nn.torch_names.FUNCTIONS.items():
+    globals().setdefault(_name, _function)
 
 
 def __getattr__(name):

@@ -1,4 +1,3 @@
 """The old name of :mod:`jtorch.ao.quantization`."""
 
 from .ao.quantization import *  # noqa: F403
-from .ao.quantization import __all__

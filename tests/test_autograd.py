@@ -1,4 +1,4 @@
-"""The tape as programs see it: requires_grad, accumulation, the graph, hooks, grad modes, Function, higher derivatives."""
+"""The tape as programs see it: requires_grad, the graph, hooks, grad modes, Function, higher derivatives."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ def leaf(torch, *values):
 def requires_grad_rules(torch):
     x, c = leaf(torch), torch.ones(3, dtype=torch.float64)
     y = x * c
-    made = [y.requires_grad, y.is_leaf, x.is_leaf, c.requires_grad, (c * 2).requires_grad, (x > 0).requires_grad,
-            x.detach().requires_grad, x.long().requires_grad, y.argmax().requires_grad, x.data.requires_grad,
-            torch.zeros_like(x).requires_grad, (c * 2).is_leaf, y.clone().requires_grad, x.max(0)[1].requires_grad,
-            x.sort()[0].requires_grad, torch.no_grad()(lambda: (x * 2).requires_grad)(), x.new_zeros(2).requires_grad]
+    made = [
+        y.requires_grad, y.is_leaf, x.is_leaf, c.requires_grad, (c * 2).requires_grad, (x > 0).requires_grad,
+        x.detach().requires_grad, x.long().requires_grad, y.argmax().requires_grad, x.data.requires_grad,
+        torch.zeros_like(x).requires_grad, (c * 2).is_leaf, y.clone().requires_grad, x.max(0)[1].requires_grad,
+        x.sort()[0].requires_grad, torch.no_grad()(lambda: (x * 2).requires_grad)(), x.new_zeros(2).requires_grad,
+    ]  # fmt: skip
     c.requires_grad_()
     made += [c.requires_grad, (c + 1).requires_grad]
     c.requires_grad = False
@@ -126,7 +128,8 @@ def mixed_dtypes(torch):
 
 @programs
 def broadcast_gradients(torch):
-    a, b, c = leaf(torch), torch.ones(2, 1, dtype=torch.float64, requires_grad=True), torch.tensor(2.0, requires_grad=True)
+    a, b, c = leaf(torch), torch.ones(2, 1, dtype=torch.float64, requires_grad=True), torch.tensor(2.0,
+                                                                                                   requires_grad=True)
     (a * b + c * a).sum().backward()
     return a.grad, b.grad, c.grad
 
@@ -151,11 +154,13 @@ def names(node, depth):
 def graph_names(torch):
     x = leaf(torch)
     y = ((x * 2 + 1).exp() @ x).relu().sum()
-    singles = [x + 1, x - 1, x * x, x / 2, x**2, -x, x.sin(), x.sum(), x.mean(), x.view(3, 1), x.reshape(1, 3), x[0], x[1:],
-               x.clone(), x.unsqueeze(0), x.expand(2, 3), torch.cat([x, x]), torch.stack([x, x]), x.softmax(0),
-               x.log_softmax(0), x.abs(), x.t(), x.sigmoid(), x.tanh(), x.relu(), x.max(), x.norm(),
-               x.cumsum(0), torch.where(x > 0, x, 0.0), x.gather(0, torch.tensor([0])), x[[0, 1]], x.sqrt(),
-               x.view(1, 3).flatten(), x.float(), x.prod(), x.var(), x.masked_fill(x > 0, 0), x.pow(3), x.log1p()]  # fmt: skip
+    singles = [
+        x + 1, x - 1, x * x, x / 2, x**2, -x, x.sin(), x.sum(), x.mean(), x.view(3, 1), x.reshape(1, 3), x[0], x[1:],
+        x.clone(), x.unsqueeze(0), x.expand(2, 3), torch.cat([x, x]), torch.stack([x, x]), x.softmax(0),
+        x.log_softmax(0), x.abs(), x.t(), x.sigmoid(), x.tanh(), x.relu(), x.max(), x.norm(), x.cumsum(0),
+        torch.where(x > 0, x, 0.0), x.gather(0, torch.tensor([0])), x[[0, 1]], x.sqrt(), x.view(1, 3).flatten(),
+        x.float(), x.prod(), x.var(), x.masked_fill(x > 0, 0), x.pow(3), x.log1p(),
+    ]  # fmt: skip
     return y.grad_fn.name(), [s.grad_fn.name() for s in singles], x.grad_fn, type(x.sum().grad_fn).__name__
 
 
@@ -714,8 +719,10 @@ def jacobian_with_create_graph(torch):
 @programs
 def gradchecks(torch):
     x = leaf(torch)
-    return [torch.autograd.gradcheck(lambda a: a.sin() * a, (x,)), torch.autograd.gradgradcheck(lambda a: a**3, (x,)),
-            torch.autograd.gradcheck(lambda a, b: a @ b, (leaf(torch), leaf(torch)))]
+    return [
+        torch.autograd.gradcheck(lambda a: a.sin() * a, (x,)), torch.autograd.gradgradcheck(lambda a: a**3, (x,)),
+        torch.autograd.gradcheck(lambda a, b: a @ b, (leaf(torch), leaf(torch))),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", programs)
@@ -734,7 +741,8 @@ def twice(torch):
 
 def custom(backward, forward=lambda ctx, x: x * 2):
     def program(torch):
-        F = type("F", (torch.autograd.Function,), {"forward": staticmethod(forward), "backward": staticmethod(backward)})
+        F = type("F", (torch.autograd.Function,), {"forward": staticmethod(forward),
+                                                   "backward": staticmethod(backward)})
         F.apply(leaf(torch)).sum().backward()
 
     return program
@@ -779,7 +787,8 @@ def saved_then_modified(torch):
 ERRORS = {
     "nothing requires grad": (lambda t: t.ones(1).sum().backward(), RuntimeError, "does not require grad"),
     "not a scalar": (lambda t: leaf(t).backward(), RuntimeError, "scalar outputs"),
-    "not real": (lambda t: t.ones(1, dtype=t.complex64, requires_grad=True).sum().backward(), RuntimeError, "real scalar"),
+    "not real": (lambda t: t.ones(1, dtype=t.complex64, requires_grad=True).sum().backward(), RuntimeError,
+                 "real scalar"),
     "twice": (twice, RuntimeError, "second time", "retain_graph=True"),
     "gradient shape": (lambda t: leaf(t).exp().backward(t.ones(2)), RuntimeError, "shape", "[2]", "[3]"),
     "unused": (lambda t: t.autograd.grad(leaf(t).sum(), leaf(t)), RuntimeError, "allow_unused=True"),
@@ -803,7 +812,8 @@ ERRORS = {
     "out with grad": (lambda t: t.add(leaf(t), 1, out=t.empty(3).double()), RuntimeError, "out=", "differentiation"),
     "hook of another kind": (lambda t: _hook(t), (TypeError, RuntimeError), "hook"),
     "independent and strict": (
-        lambda t: t.autograd.functional.jacobian(lambda a: t.ones(2), leaf(t), strict=True), RuntimeError, "independent"),
+        lambda t: t.autograd.functional.jacobian(lambda a: t.ones(2), leaf(t), strict=True), RuntimeError,
+        "independent"),
     "hessian of a vector": (
         lambda t: t.autograd.functional.hessian(lambda a: a * 2, leaf(t)), RuntimeError, "single element"),
 }  # fmt: skip

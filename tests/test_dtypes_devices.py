@@ -55,7 +55,8 @@ def test_result_type(a):
 @pytest.mark.parametrize("name", ["add", "mul", "true_divide", "pow", "eq", "maximum", "where"])
 def test_operations_promote_as_result_type_says(name):
     torch = pytest.importorskip("torch")
-    pairs = [("int32", "float16"), ("uint8", "int8"), ("bool", "int64"), ("float32", "float64"), ("bfloat16", "float16"),
+    pairs = [("int32", "float16"), ("uint8", "int8"), ("bool", "int64"), ("float32", "float64"),
+             ("bfloat16", "float16"),
              ("int64", "float32"), ("bool", "bool"), ("uint8", "int64")]  # fmt: skip
     for (a, b), ka, kb in itertools.product(pairs, ("dimensions", "0-d"), ("dimensions", "0-d")):
 
@@ -122,8 +123,8 @@ def default_dtype(torch):
     try:
         torch.set_default_dtype(torch.float64)
         x = [torch.tensor(1.5), torch.zeros(2), torch.arange(0.0, 2.0), torch.tensor([1, 2]) / 2, torch.tensor(1j),
-             torch.ones(2, dtype=torch.int32).mean(dtype=None) if False else torch.ones(1).exp(), torch.tensor([1]).sqrt(),
-             torch.tensor([1, 2]) * 2.5, torch.get_default_dtype()]  # fmt: skip
+             torch.ones(1).exp(), torch.tensor([1]).sqrt(), torch.tensor([1, 2]) * 2.5,
+             torch.get_default_dtype()]  # fmt: skip
     finally:
         torch.set_default_dtype(before)
     return [*x, torch.tensor(1.5), torch.tensor([1, 2]) / 2, torch.tensor([1]).sqrt()]
@@ -144,7 +145,10 @@ def type_names(torch):
 @programs
 def type_with_a_tensor_type(torch):
     x = torch.tensor([1.5, 2.5])
-    return [x.type(torch.LongTensor), x.type(torch.FloatTensor), x.type(torch.float) is x, x.type_as(torch.zeros(1).long())]
+    return [
+        x.type(torch.LongTensor), x.type(torch.FloatTensor), x.type(torch.float) is x,
+        x.type_as(torch.zeros(1).long()),
+    ]  # fmt: skip
 
 
 @programs
@@ -152,9 +156,10 @@ def legacy_constructors(torch):
     return [
         torch.FloatTensor([1, 2]), torch.LongTensor([[1, 2], [3, 4]]), torch.FloatTensor(2, 3).shape,
         torch.ByteTensor([1, 0]), torch.DoubleTensor([1.5]), torch.IntTensor(()), torch.Tensor([1, 2]),
-        torch.Tensor(2, 0), torch.Tensor().shape, torch.HalfTensor([1.0]), torch.BoolTensor([True]), torch.Tensor(3).shape,
-        isinstance(torch.zeros(1), torch.FloatTensor), isinstance(torch.zeros(1), torch.LongTensor),
-        isinstance(torch.zeros(1).long(), torch.LongTensor), torch.Tensor(torch.Size([2, 0])),
+        torch.Tensor(2, 0), torch.Tensor().shape, torch.HalfTensor([1.0]), torch.BoolTensor([True]),
+        torch.Tensor(3).shape, isinstance(torch.zeros(1), torch.FloatTensor),
+        isinstance(torch.zeros(1), torch.LongTensor), isinstance(torch.zeros(1).long(), torch.LongTensor),
+        torch.Tensor(torch.Size([2, 0])),
     ]  # fmt: skip
 
 
@@ -164,7 +169,8 @@ def to_forms(torch):
     return [
         x.to(torch.int64), x.to("cpu"), x.to("cpu", torch.float64), x.to(device="cpu", dtype=torch.float16),
         x.to(torch.zeros(1, dtype=torch.int32)), x.to(torch.float32) is x, x.to(torch.float32, copy=True) is x,
-        x.to(torch.float64, non_blocking=True), x.to(torch.device("cpu"), torch.int8, True), x.to(dtype=float), x.to(x) is x,
+        x.to(torch.float64, non_blocking=True), x.to(torch.device("cpu"), torch.int8, True), x.to(dtype=float),
+        x.to(x) is x,
     ]  # fmt: skip
 
 
@@ -180,7 +186,8 @@ def casts_carry_gradients(torch):
 def tensor_infers_its_dtype(torch):
     return [
         torch.tensor(data)
-        for data in (1, 1.5, True, 1j, [1, 2.5], [True, 2], [[]], [], [1, 2j], np.float64(2), np.arange(3, dtype=np.int16),
+        for data in (1, 1.5, True, 1j, [1, 2.5], [True, 2], [[]], [], [1, 2j], np.float64(2),
+                     np.arange(3, dtype=np.int16),
                      [np.float64(1.0)], [np.int32(4)], (1, 2), range(3), [[True], [False]])
     ]  # fmt: skip
 
@@ -189,37 +196,46 @@ def tensor_infers_its_dtype(torch):
 def factories_infer(torch):
     return [
         torch.full((2,), 1), torch.full((2,), 1.5), torch.full((2,), True), torch.full((1,), 1j), torch.arange(3),
-        torch.arange(3.0), torch.arange(0, 1, 0.25), torch.zeros(2, dtype=torch.bool), torch.ones_like(torch.zeros(2).half()),
-        torch.eye(2, dtype=torch.int64), torch.zeros((2, 3), dtype=int), torch.ones(2, dtype=float), torch.as_tensor([1, 2]),
-        torch.as_tensor(np.float32(2.0)), torch.scalar_tensor(3), torch.full_like(torch.zeros(2, dtype=torch.int32), 7),
+        torch.arange(3.0), torch.arange(0, 1, 0.25), torch.zeros(2, dtype=torch.bool),
+        torch.ones_like(torch.zeros(2).half()), torch.eye(2, dtype=torch.int64), torch.zeros((2, 3), dtype=int),
+        torch.ones(2, dtype=float), torch.as_tensor([1, 2]), torch.as_tensor(np.float32(2.0)), torch.scalar_tensor(3),
+        torch.full_like(torch.zeros(2, dtype=torch.int32), 7),
     ]  # fmt: skip
 
 
 @programs
 def division_and_mean(torch):
     x = torch.tensor([3, -7])
-    return [x / 2, x // 2, x % 4, -x // 2, x.float().mean(), x.sum(), x.to(torch.int8).sum(), x.bool().sum(), x.prod(),
-            torch.tensor([True, False]) + 1, torch.tensor([True]) + True, x * 1.5, 1.5 * x, 2**x.abs(), x.float() // 0.7]  # fmt: skip
+    return [
+        x / 2, x // 2, x % 4, -x // 2, x.float().mean(), x.sum(), x.to(torch.int8).sum(), x.bool().sum(), x.prod(),
+        torch.tensor([True, False]) + 1, torch.tensor([True]) + True, x * 1.5, 1.5 * x, 2**x.abs(), x.float() // 0.7,
+    ]  # fmt: skip
 
 
 @programs
 def integer_overflow_wraps(torch):
-    return [torch.tensor([127], dtype=torch.int8) + 1, torch.tensor([255], dtype=torch.uint8) + 1,
-            torch.tensor([2**31 - 1], dtype=torch.int32) + 1, torch.tensor([2**63 - 1]) + 1]  # fmt: skip
+    return [
+        torch.tensor([127], dtype=torch.int8) + 1, torch.tensor([255], dtype=torch.uint8) + 1,
+        torch.tensor([2**31 - 1], dtype=torch.int32) + 1, torch.tensor([2**63 - 1]) + 1,
+    ]  # fmt: skip
 
 
 @programs
 def python_number_does_not_widen(torch):
     return [torch.ones(1, dtype=d) * 2.5 for d in (torch.float16, torch.bfloat16, torch.float64)] + [
-        torch.ones(1, dtype=torch.uint8) * 2, torch.ones(1, dtype=torch.int16) + 2.0, torch.ones(2).half() + torch.tensor(1.0).double()]  # fmt: skip
+        torch.ones(1, dtype=torch.uint8) * 2, torch.ones(1, dtype=torch.int16) + 2.0,
+        torch.ones(2).half() + torch.tensor(1.0).double()]  # fmt: skip
 
 
 @programs
 def device_objects(torch):
     d = torch.device("cpu")
-    return [str(d), repr(d), d.type, d.index, d == torch.device("cpu"), torch.device("cuda:1").index, torch.device("cuda", 2),
-            torch.device("meta"), torch.device(d), hash(d) == hash(torch.device("cpu")), torch.device(type="cpu"),
-            torch.zeros(1).device, torch.zeros(1).is_cpu, torch.zeros(1).is_cuda, torch.zeros(1).get_device()]  # fmt: skip
+    return [
+        str(d), repr(d), d.type, d.index, d == torch.device("cpu"), torch.device("cuda:1").index,
+        torch.device("cuda", 2), torch.device("meta"), torch.device(d), hash(d) == hash(torch.device("cpu")),
+        torch.device(type="cpu"), torch.zeros(1).device, torch.zeros(1).is_cpu, torch.zeros(1).is_cuda,
+        torch.zeros(1).get_device(),
+    ]  # fmt: skip
 
 
 @programs
@@ -265,7 +281,8 @@ ERRORS = {
     "meta item": (lambda torch: torch.empty((), device="meta").item(), RuntimeError, "meta"),
     "meta to cpu": (lambda torch: torch.empty(2, device="meta").cpu(), NotImplementedError, "meta"),
     "default dtype": (lambda torch: torch.set_default_dtype(torch.int32), TypeError, "floating"),
-    "float number in an int tensor": (lambda torch: torch.ones(1, dtype=torch.int64).add_(1.5), RuntimeError, "Float", "Long"),
+    "float number in an int tensor": (lambda torch: torch.ones(1, dtype=torch.int64).add_(1.5), RuntimeError, "Float",
+                                      "Long"),
     "iinfo of a float": (lambda torch: torch.iinfo(torch.float32), TypeError),
     "finfo of an int": (lambda torch: torch.finfo(torch.int32), TypeError),
     "dtype of strings": (lambda torch: torch.tensor("a"), TypeError, "str"),
@@ -274,7 +291,8 @@ ERRORS = {
     "mean of ints": (lambda torch: torch.ones(2, dtype=torch.int64).mean(), RuntimeError, "Long", "floating"),
     "uint16 arithmetic with int16": (
         lambda torch: torch.zeros(1, dtype=torch.uint16) + torch.zeros(1, dtype=torch.int16), RuntimeError, "uint16"),
-    "requires_grad of ints": (lambda torch: torch.zeros(1, dtype=torch.int64, requires_grad=True), RuntimeError, "floating"),
+    "requires_grad of ints": (lambda torch: torch.zeros(1, dtype=torch.int64, requires_grad=True), RuntimeError,
+                              "floating"),
     "unsupported numpy type": (lambda torch: torch.from_numpy(np.array(["a"])), TypeError, "supported types"),
     "from_numpy of a list": (lambda torch: torch.from_numpy([1]), TypeError, "ndarray"),
 }  # fmt: skip

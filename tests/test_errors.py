@@ -68,7 +68,8 @@ ERRORS = {
     "size": (lambda t: z(t, 2).size(2), IndexError, "[-1, 0]"),
     "flatten": (lambda t: z(t, 2, 2).flatten(1, 0), RuntimeError, "start_dim"),
     # dtypes
-    "matmul dtypes": (lambda t: z(t, 2, 2) @ z(t, 2, 2, dtype=t.float64), RuntimeError, "same dtype", "float", "double"),
+    "matmul dtypes": (lambda t: z(t, 2, 2) @ z(t, 2, 2, dtype=t.float64), RuntimeError, "same dtype", "float",
+                      "double"),
     "linear dtypes": (
         lambda t: t.nn.functional.linear(z(t, 2, 2), z(t, 2, 2, dtype=t.float64)), RuntimeError, "dtype"),
     "int in place": (lambda t: z(t, 2, dtype=t.int64).add_(0.5), RuntimeError, "Float", "Long"),

@@ -239,7 +239,8 @@ def fill_and_zero(torch):
     x = torch.ones(2, 3)
     x[0].fill_(7)
     x[1, 1:].zero_()
-    return x, x.fill_(torch.tensor(2)), torch.fill(x, 4), torch.zeros(2, dtype=torch.int64).fill_(3.7), x.fill_diagonal_(0)
+    return x, x.fill_(torch.tensor(2)), torch.fill(x, 4), torch.zeros(2,
+                                                                      dtype=torch.int64).fill_(3.7), x.fill_diagonal_(0)
 
 
 @programs
@@ -284,7 +285,8 @@ def inplace_operators(torch):
 @programs
 def unary_inplace(torch):
     x = torch.tensor([0.3, -0.4])
-    names = ("abs_", "exp_", "neg_", "sqrt_", "sigmoid_", "tanh_", "relu_", "sin_", "clamp_", "round_", "floor_", "log1p_")
+    names = ("abs_", "exp_", "neg_", "sqrt_", "sigmoid_", "tanh_", "relu_", "sin_", "clamp_", "round_", "floor_",
+             "log1p_")
     return [getattr(x.clone().abs(), n)(*((0.0, 0.2) if n == "clamp_" else ())) for n in names]
 
 
@@ -333,9 +335,11 @@ def facts_about_views(torch):
     x = torch.zeros(4, 3)
     v = x[1:, ::2]
     w = v.t()
-    return [v._is_view(), x._is_view(), v._base is x, w._base is x, v.storage_offset(), w.stride(), v.is_contiguous(),
-            w.is_contiguous(), v.data_ptr() == x[1].data_ptr(), x.data_ptr() == x.view(-1).data_ptr(),
-            x.untyped_storage().nbytes(), v.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()]  # fmt: skip
+    return [
+        v._is_view(), x._is_view(), v._base is x, w._base is x, v.storage_offset(), w.stride(), v.is_contiguous(),
+        w.is_contiguous(), v.data_ptr() == x[1].data_ptr(), x.data_ptr() == x.view(-1).data_ptr(),
+        x.untyped_storage().nbytes(), v.untyped_storage().data_ptr() == x.untyped_storage().data_ptr(),
+    ]  # fmt: skip
 
 
 @programs
@@ -343,9 +347,11 @@ def memory_formats(torch):
     x = torch.arange(24.0).reshape(1, 2, 3, 4)
     y = x.to(memory_format=torch.channels_last)
     z = y * 2
-    return [y, y.stride(), y.is_contiguous(), y.is_contiguous(memory_format=torch.channels_last), z.stride(),
-            y.contiguous().stride(), torch.empty_like(y).stride(), x.permute(0, 2, 3, 1).contiguous().stride(),
-            x.permute(0, 2, 3, 1).clone().stride()]  # fmt: skip
+    return [
+        y, y.stride(), y.is_contiguous(), y.is_contiguous(memory_format=torch.channels_last), z.stride(),
+        y.contiguous().stride(), torch.empty_like(y).stride(), x.permute(0, 2, 3, 1).contiguous().stride(),
+        x.permute(0, 2, 3, 1).clone().stride(),
+    ]  # fmt: skip
 
 
 # --- gradients through writes --------------------------------------------------------------------------------------
@@ -652,7 +658,7 @@ def random_program(draw):
 
 
 def interpret(torch, instructions, base_requires_grad):
-    """Run instructions on a growing list of tensors; values and the gradient of everything with respect to the leaves."""
+    """Run instructions on a growing list of tensors; values, and gradients with respect to the leaves."""
     a = torch.tensor(np.linspace(0.5, 1.5, 12).reshape(3, 4)).requires_grad_()
     b = torch.tensor(np.linspace(-1.0, 1.0, 4)).requires_grad_()
     start = a * 1 if base_requires_grad else torch.tensor(np.linspace(1.0, 2.0, 12).reshape(3, 4))
@@ -662,7 +668,7 @@ def interpret(torch, instructions, base_requires_grad):
         x, y = pool[i % len(pool)], pool[j % len(pool)]
         try:
             made = step(torch, kind, x, y, k, a, b)
-        except RuntimeError:
+        except RuntimeError as error:
             errors.append((kind, "a leaf Variable" in str(error)))
             continue
         if made is not None:

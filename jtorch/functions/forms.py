@@ -25,7 +25,7 @@ def _transposed(self):
 def _matrix_transposed(self):
     """The last two dimensions exchanged."""
     if self.dim() < 2:
-        raise RuntimeError(f"tensor.mT is only supported on matrices or batches of matrices. Got {self.dim()}-D tensor.")
+        raise RuntimeError(f"tensor.mT is only supported on matrices or batches of matrices, got a {self.dim()}-D tensor")
     return self.transpose(-2, -1)
 
 

@@ -3,3 +3,12 @@
 from . import functional, init, modules, torch_names, utils
 from .modules import *  # noqa: F403
 from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
+
+
+def __getattr__(name: str):
+    if name in ("parallel", "DataParallel"):  # imported on first use: it needs the distributed package
+        import importlib
+
+        parallel = importlib.import_module(f"{__name__}.parallel")
+        return parallel if name == "parallel" else parallel.DataParallel
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

@@ -12,8 +12,10 @@ a weight decay of 0 adds ``0 p``. float16 and bfloat16 parameters are computed i
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -44,9 +46,9 @@ def _pair(x):
 def _apply(transform, hypers, params, grads, *states):
     """``_leaf_update`` of every parameter: all new parameters, then all of each state; unused states are left out."""
     states = [s for s in states if s]
-    new = [
-        _leaf_update(transform, hypers, *leaf) for leaf in zip(params, grads, *states, strict=True)
-    ]  # fmt: skip
+    # traced once per shape, not once per parameter: models have hundreds of parameters and few shapes
+    update = jax.jit(partial(_leaf_update, transform))
+    new = [update(hypers, *leaf) for leaf in zip(params, grads, *states, strict=True)]
     return tuple(x for column in zip(*new, strict=True) for x in column)
 
 
@@ -106,11 +108,11 @@ def _sgd_step(
     grads = _ascent(grads, maximize)
     if not momentum:
         return _apply(sgd, (lr, weight_decay), params, grads)
+    rule = jax.jit(partial(_leaf_update, partial(sgd, nesterov=nesterov)))
     new = []
     for i, leaf in enumerate(zip(params, grads, momentum, strict=True)):
         damped = 1 - dampening if fresh is None else jnp.where(fresh[i], 1.0, 1 - dampening)
-        rule = lambda *h: sgd(*h, nesterov=nesterov)  # noqa: E731
-        new.append(_leaf_update(rule, (lr, weight_decay, momentum_factor, damped), *leaf))
+        new.append(rule((lr, weight_decay, momentum_factor, damped), *leaf))
     return tuple(x for column in zip(*new, strict=True) for x in column)
 
 

@@ -43,9 +43,15 @@ def _need_float(input, what: str) -> None:
 
 def to_grid(x, scale, zero_point, low: int, high: int):
     """``clip(round(x / scale) + zero_point, low, high)`` as floats; halves round to even, NaN becomes ``high``."""
-    wide = jnp.float64 if high > 1 << 20 else jnp.float32  # float32 has no 2**31 - 1
-    q = jnp.round(x * (1 / scale)).astype(wide) + zero_point.astype(wide)
-    return jnp.where(q < high, jnp.maximum(q, low), wide(high))
+    if high < 1 << 20:
+        q = jnp.round(x * (1 / scale)) + zero_point.astype(jnp.float32)
+        return jnp.where(q < high, jnp.maximum(q, low), jnp.float32(high))
+    # 32 bits: PyTorch adds the zero point before it rounds. Products and sums in float64 with every rounding to float32
+    # spelled out, because XLA may merge a float32 product and sum, and because float32 has no 2**31 - 1.
+    single, wide = (lambda v: v.astype(jnp.float32)), (lambda v: v.astype(jnp.float64))
+    product = single(wide(x) * wide(1 / scale))
+    q = jnp.round(wide(single(wide(product) + wide(single(zero_point)))))
+    return jnp.where(q < high, jnp.maximum(q, low), jnp.float64(high))
 
 
 @op(namespaces=(), differentiable=False)

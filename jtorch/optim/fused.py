@@ -10,7 +10,7 @@ import numpy as np
 from jtorch.optim.optimizer import Optimizer, is_tensor
 from jtorch.tape.modes import enable_grad, no_grad
 from jtorch.tensor import dispatch
-from jtorch.trace.value import put
+from jtorch.trace.value import put, shard
 
 
 @dataclass
@@ -146,7 +146,8 @@ class FusedOptimizer(Optimizer):
 
 def full_like(p, value=0):
     """A tensor in the shape, dtype and place of ``p`` that exists already, as recorded ones do not."""
-    return dispatch.wrap(put(np.full(tuple(p.shape), value, p.dtype.np), p.device))
+    made, layout = put(np.full(tuple(p.shape), value, p.dtype.np), p.device), p._value().sharding
+    return dispatch.wrap(made if layout is None else shard(made, layout))
 
 
 def count(value: float, device):

@@ -12,6 +12,7 @@ from copy import deepcopy
 from jtorch.tape.node import RemovableHandle
 from jtorch.tensor import dispatch
 from jtorch.trace import recorder
+from jtorch.trace.value import shard
 
 
 class _Required:
@@ -301,7 +302,11 @@ def _loaded(param, value, name=None):
     if is_tensor(value):
         if name == "step":
             return value
-        return value.to(device=param.device, dtype=param.dtype if param.is_floating_point() else value.dtype)
+        value = value.to(device=param.device, dtype=param.dtype if param.is_floating_point() else value.dtype)
+        layout = param._value().sharding
+        if layout is not None and value.shape == param.shape:  # on several devices: state lies as its parameter does
+            value = dispatch.wrap(shard(value._value(), layout))
+        return value
     if isinstance(value, dict):
         return {key: _loaded(param, entry, key) for key, entry in value.items()}
     if isinstance(value, Iterable) and not isinstance(value, str):

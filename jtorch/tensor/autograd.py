@@ -79,6 +79,31 @@ def gradient_of(tensor, create_graph: bool):
     return Tracked(tensor._value(), tensor._history()) if create_graph else tensor._value()
 
 
+def _register_hook(node, hook):
+    """Call ``hook(grad_inputs, grad_outputs)`` after this node ran; a returned tuple replaces the input gradients."""
+
+    def run(results, grads, create_graph):
+        replaced = hook(
+            tuple(tensor_of(r, create_graph) for r in results), tuple(tensor_of(g, create_graph) for g in grads)
+        )
+        return results if replaced is None else [gradient_of(r, create_graph) for r in _listed(replaced)]
+
+    return node.add_hook("post_hooks", run)
+
+
+def _register_prehook(node, hook):
+    """Call ``hook(grad_outputs)`` before this node runs; a returned tuple replaces the output gradients."""
+
+    def run(grads, create_graph):
+        replaced = hook(tuple(tensor_of(g, create_graph) for g in grads))
+        return grads if replaced is None else [gradient_of(g, create_graph) for g in _listed(replaced)]
+
+    return node.add_hook("pre_hooks", run)
+
+
+Node.register_hook, Node.register_prehook = _register_hook, _register_prehook  # Tensors are unknown to the tape
+
+
 class AutogradMixin:
     """Autograd as users see it on a Tensor."""
 

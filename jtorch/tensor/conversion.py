@@ -65,7 +65,9 @@ class ConversionMixin:
         """
         if not force:
             if self.requires_grad:
-                raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+                raise RuntimeError(
+                    "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
+                )
             if self.device.type not in ("cpu", "meta"):
                 raise TypeError(
                     f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() to copy the tensor to "
@@ -189,7 +191,8 @@ class ConversionMixin:
             return memo[id(self)]
         if not self.is_leaf:
             raise RuntimeError(
-                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment."
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the "
+                "moment: detach() this one first."
             )
         new = self._deep(memo)
         memo[id(self)] = new
@@ -217,7 +220,7 @@ class ConversionMixin:
     def __reduce_ex__(self, protocol):
         state = {k: v for k, v in self.__dict__.items() if not k.startswith("_")}
         if not self.is_leaf:
-            raise RuntimeError("only leaf tensors can be pickled: the graph that made this one is not; detach() it first")
+            raise RuntimeError("only leaf tensors can be pickled, not the graph that made this one: detach() it first")
         return _rebuild, (type(self), self._host("pickle"), str(self.device), self._requires_grad, state)
 
 

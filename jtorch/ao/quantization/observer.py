@@ -139,7 +139,8 @@ class UniformQuantizationObserverBase(ObserverBase):
             zero_point = np.full(scale.shape, middle if self.dtype is qtypes.quint8 else 0)
         else:
             scale = np.maximum((high - low) / steps, eps)
-            zero_point = np.clip(self.quant_min - np.round(low / scale).astype(np.int64), self.quant_min, self.quant_max)
+            zero_point = self.quant_min - np.round(low / scale).astype(np.int64)
+            zero_point = np.clip(zero_point, self.quant_min, self.quant_max)
         scale, zero_point = np.atleast_1d(scale).astype(np.float32), np.atleast_1d(zero_point).astype(np.int64)
         return jtorch.tensor(scale, device=self.eps.device), jtorch.tensor(zero_point, device=self.eps.device)
 
@@ -192,8 +193,9 @@ class MovingAverageMinMaxObserver(MinMaxObserver):
     """A moving average of each tensor's least and largest value: ``m += averaging_constant (new - m)``."""
 
     def __init__(
-        self, averaging_constant=0.01, dtype=qtypes.quint8, qscheme=qtypes.per_tensor_affine, reduce_range=False, **options
-    ):
+        self, averaging_constant=0.01, dtype=qtypes.quint8, qscheme=qtypes.per_tensor_affine, reduce_range=False,
+        **options,
+    ):  # fmt: skip
         if options.get("is_dynamic") and averaging_constant != 1:
             raise NotImplementedError(
                 "MovingAverageMinMaxObserver doesn't support dynamic quantization for averaging constant of "

@@ -89,8 +89,8 @@ def _refuse_unsupported(module: nn.Module, path: str) -> None:
     if ours and (module._parameters or module._buffers):
         hint = "; fuse it into the layer before it with fuse_modules" if "BatchNorm" in type(module).__name__ else ""
         raise NotImplementedError(
-            f"quantization of {type(module).__name__} ('{path}') is not implemented{hint}. To keep it in floating point, "
-            "set its qconfig to None and put a DeQuantStub before it"
+            f"quantization of {type(module).__name__} ('{path}') is not implemented{hint}. To keep it in floating "
+            "point, set its qconfig to None and put a DeQuantStub before it"
         )
 
 
@@ -148,7 +148,9 @@ def prepare(model: nn.Module, inplace: bool = False, allow_list=None) -> nn.Modu
 def _check_calibrated(module: nn.Module, path: str) -> None:
     observer = getattr(module, "activation_post_process", None)
     if observer is None or isinstance(observer, nn.Identity):
-        raise RuntimeError(f"convert(): '{path}' has no observer; call prepare() and run the model on sample data first")
+        raise RuntimeError(
+            f"convert(): '{path}' has no observer; call prepare() and run the model on sample data first"
+        )
     if not observer.calibrated:
         raise RuntimeError(
             f"convert(): the observer of '{path}' has seen no values, so there is no scale to convert with; run the "
@@ -220,7 +222,7 @@ def _dynamic_spec(model: nn.Module, spec, dtype) -> dict:
         if dtype in (jtorch.float16, qtypes.quint8):
             raise NotImplementedError(f"quantize_dynamic to {dtype} is not implemented; use dtype=torch.qint8")
         if spec is None:
-            raise ValueError(f"Don't know how to quantize with default settings for {dtype}. Provide full qconfig please")
+            raise ValueError(f"Don't know how to quantize with default settings for {dtype}; use torch.qint8")
         raise RuntimeError(f"Unknown dtype specified for quantize_dynamic: {dtype}")
     if spec is None:
         for path, module in model.named_modules():

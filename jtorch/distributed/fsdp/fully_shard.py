@@ -116,6 +116,7 @@ class _Group:
         self.mesh = mesh
         self.uses: list = []  # (the dict that holds the parameter, its key, the parameter, whole, parts)
         self.running = 0
+        self.replaced: list = []  # (dict, key, parameter) while the module runs
         layouts: dict[int, tuple] = {}
         for owner in _own_modules(module):
             for name, p in owner._parameters.items():
@@ -166,13 +167,12 @@ class _Group:
         if self.running == 1:
             gathered: dict[int, Tensor] = {}
             for table, name, p, whole, parts in self.uses:
-                if table[name] is not p:  # replaced for this call (functional_call): not ours to gather
-                    continue
-                if whole == parts:
+                if whole == parts or table[name] is not p:  # replaced for this call by functional_call
                     continue
                 if id(p) not in gathered:
                     gathered[id(p)] = layout.lay_out(p, whole, parts)
                 table[name] = gathered[id(p)]
+                self.replaced.append((table, name, p))
         if outermost:
             args, kwargs = self._spread((args, kwargs))
         return args, kwargs
@@ -190,9 +190,9 @@ class _Group:
         _depth.running -= 1
         self.running -= 1
         if self.running == 0:
-            for table, name, p, whole, parts in self.uses:
-                if whole != parts:
-                    table[name] = p
+            for table, name, p in self.replaced:
+                table[name] = p
+            self.replaced.clear()
 
 
 def _own_modules(module):

@@ -43,16 +43,21 @@ class DeQuantize(nn.Module):
 
 
 def need_quantized(x, module) -> QuantizedTensor:
-    """``x`` if it is quantized in 8 bits.
+    """``x`` if it is quantized as ``module`` expects.
 
     Raises:
-        RuntimeError: it is not; the message says how to get there.
+        RuntimeError: it is not, or in another dtype; the message says how to get there.
     """
     if not isinstance(x, QuantizedTensor):
         raise RuntimeError(
-            f"{type(module).__name__}: expected a quantized input, but got {getattr(x, 'dtype', type(x).__name__)}; put "
-            "a QuantStub before this layer (and prepare and convert the model again), or keep the layer in floating "
-            "point by setting its qconfig to None before prepare()"
+            f"{type(module).__name__}: expected a quantized input, but got {getattr(x, 'dtype', type(x).__name__)}; "
+            "put a QuantStub before this layer (and prepare and convert the model again), or keep the layer in "
+            "floating point by setting its qconfig to None before prepare()"
         )
     x._per_tensor(f"the input of {type(module).__name__}")
+    if x.dtype is not module.dtype:
+        raise RuntimeError(
+            f"{type(module).__name__} was calibrated for activations of {module.dtype}, but its input is {x.dtype}; "
+            "use the same activation dtype in every qconfig"
+        )
     return x

@@ -55,8 +55,8 @@ class Conv2d(WeightedQuantizedModule):
         """What a calibrated ``nn.Conv2d`` (or fused ``ConvReLU2d``) becomes."""
         conv = mod[0] if isinstance(mod, FloatConvReLU2d) else mod
         new = cls(
-            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups,
-            conv.bias is not None, conv.padding_mode,
+            conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation,
+            conv.groups, conv.bias is not None, conv.padding_mode,
         )  # fmt: skip
         new.set_weight_bias(quantize_weight(conv.weight, mod.qconfig.weight()), conv.bias)
         new._observed_grid(mod.activation_post_process)

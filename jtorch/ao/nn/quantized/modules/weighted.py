@@ -42,14 +42,15 @@ def quantize_weight(weight, observer) -> QuantizedTensor:
 class WithOutputGrid(nn.Module):
     """Base of modules whose output has a scale, a zero point and a dtype of its own."""
 
-    def _set_grid(self, scale: float = 1.0, zero_point: int = 0) -> None:
+    def _set_grid(self, scale: float = 1.0, zero_point: int = 0, dtype: qtypes.qdtype = qtypes.quint8) -> None:
+        self.dtype = dtype
         self.register_buffer("scale", jtorch.tensor(scale, dtype=jtorch.float32))
         self.register_buffer("zero_point", jtorch.tensor(zero_point, dtype=jtorch.int64))
 
     def _observed_grid(self, observer) -> None:
         """Take the grid a calibrated observer chose."""
         scale, zero_point = observer.calculate_qparams()
-        self._set_grid(scale.item(), zero_point.item())
+        self._set_grid(scale.item(), zero_point.item(), observer.dtype)
 
     def _grid_repr(self) -> str:
         return f"scale={self.scale.item()}, zero_point={self.zero_point.item()}"
@@ -82,7 +83,7 @@ class WeightedQuantizedModule(WithOutputGrid):
             ValueError: the weight is of another dtype or shape, or its zero point is not 0.
         """
         if not isinstance(w, QuantizedTensor) or w.dtype is not qtypes.qint8:
-            raise ValueError(f"the weight must be a quantized tensor of dtype torch.qint8, got {getattr(w, 'dtype', w)}")
+            raise ValueError(f"the weight must be a quantized tensor of torch.qint8, got {getattr(w, 'dtype', w)}")
         if w.shape != self.int_weight.shape:
             raise ValueError(f"the weight must be of size {list(self.int_weight.shape)}, got {list(w.shape)}")
         per_tensor = w._axis is None
