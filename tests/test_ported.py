@@ -8,7 +8,7 @@ import pytest
 
 from . import ported
 
-QUICK = {"digits_classifier": 4, "vae": 4, "gcn": 6}
+QUICK = {"digits_classifier": 4, "gcn": 6}
 BY_NAME = {script.name: script for script in ported.SCRIPTS}
 
 

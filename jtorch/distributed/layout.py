@@ -133,17 +133,21 @@ def check_even(shape, sharding: NamedSharding, what: str) -> None:
 def split_batch(tensor, mesh: Mesh, axes: tuple[str, ...], dim: int, device: devices.device):
     """An input with dimension ``dim`` spread over mesh axes, so that each device computes on its part of the batch.
 
-    A batch that cannot be cut into equal parts is computed whole on every device: the results are the same, and the
-    batch takes the time it takes on one. Tensors that lie on a mesh already stay as they are.
+    A batch that cannot be cut into equal parts is padded by XLA, which leaves the padding out of every result; one of
+    fewer elements than devices is computed whole on each. Tensors that are cut over devices already stay as they are.
     """
-    if mesh.devices.size == 1 or mesh_of(tensor._value()) is not None:
-        return tensor
-    if not -tensor.dim() <= dim < tensor.dim() or tensor.shape[dim] % parts(mesh, axes):
-        spec = PartitionSpec()
-    else:
-        spec = PartitionSpec(*[None] * (dim % tensor.dim()), axes)
-    sharding = NamedSharding(mesh, spec)
     value = tensor._value()
-    if value.array is not None and not tensor.requires_grad:
+    if mesh.devices.size == 1 or value.array is not None and _is_cut(value, mesh):
+        return tensor
+    n = parts(mesh, axes)
+    if not -tensor.dim() <= dim < tensor.dim() or tensor.shape[dim] < n:
+        return lay_out(tensor.to(device), NamedSharding(mesh, PartitionSpec()))
+    sharding = NamedSharding(mesh, PartitionSpec(*[None] * (dim % tensor.dim()), axes))
+    if value.array is not None and not tensor.requires_grad and tensor.shape[dim] % n == 0:
         return place(tensor, sharding, device)
     return lay_out(tensor.to(device), sharding)
+
+
+def _is_cut(value: Value, mesh: Mesh) -> bool:
+    sharding = value.sharding
+    return sharding is not None and (sharding.mesh != mesh or any(parts(mesh, entry) > 1 for entry in sharding.spec))

@@ -13,18 +13,19 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from .. import devices as _devices
+from .. import dtypes
 from ..ops.registry import Array, op
 from ..tape import engine
 from ..tensor import Tensor, dispatch
-from ..tensor.creation import on_device
+from ..tensor.creation import dtype_of, on_device
 from ..trace import recorder
-from ..trace.aval import Hyper, aval
+from ..trace.aval import SCALAR_AVALS, Hyper, aval
 from ..trace.call import Call
 from ..trace.executor import Program
-from ..trace.value import Value
+from ..trace.value import Value, of_array
 from . import layout
 from .device_mesh import local_devices
 
@@ -150,19 +151,48 @@ class _Recording(recorder.Trace):
 
     __slots__ = ()
 
+    def argument(self, of):
+        """A tensor that stands for one device's part of an argument."""
+        value = Value(of, self.device)
+        value.trace, value.slot = self, -1 - len(self.leaf_arrays)
+        self.leaf_arrays.append(of.sds)
+        self.leaf_refs.append(None)
+        self.leaf_avals.append(of.id)
+        return dispatch.wrap(value)
+
     def flush(self, cause: str) -> None:
         if self.closed:
             raise RuntimeError(
-                f"{cause}: this value was computed inside a pmapped function, which did not return it; only results "
-                "that are returned leave it"
+                f"{cause}: this value was computed inside a pmapped function and not returned by it; only results "
+                "leave it"
             )
         raise RuntimeError(
-            f"{cause}: inside a pmapped function tensors have no content yet, so nothing can be read from them; "
-            "return what you want to read"
+            f"{cause}: inside a pmapped function tensors have no content yet, so none can be read; return what you "
+            "want to read"
         )
 
+    def captured(self) -> list[Value]:
+        """The values that were used from outside, in order."""
+        pairs = zip(self.leaf_refs, self.leaf_arrays, strict=True)
+        return [r() or self._revived(a) for r, a in pairs if r is not None]
 
-_calls: dict[tuple, Call] = {}
+    def _revived(self, array) -> Value:
+        value = of_array(array, self.device)
+        if len(array.sharding.device_set) > 1:
+            value.sharding = array.sharding
+        return value
+
+    def undo_writes(self) -> bool:
+        """Give storages from outside that were written their value back; whether there are any."""
+        found = False
+        for storage_ref, before in reversed(self.written):
+            storage = storage_ref()
+            if storage is None or isinstance(before, int) and self.leaf_refs[-1 - before] is None:
+                continue  # gone with the function, or one of its arguments
+            value = self._revived(self.leaf_arrays[-1 - before]) if isinstance(before, int) else before()
+            if value is not None:
+                storage.value, found = value, True
+        return found
 
 
 def pmap(
@@ -199,51 +229,47 @@ def pmap(
 
 
 def _run(fun, name, args, kwargs, in_axes, out_axes, static, devices):
+    if _axes.sizes:
+        raise NotImplementedError("pmap inside a pmapped function is not supported; use one pmap, or DTensor")
     axes = (in_axes,) * len(args) if in_axes is None or isinstance(in_axes, int) else tuple(in_axes)
     if len(axes) != len(args):
         raise ValueError(f"pmap: in_axes has {len(axes)} entries, but {len(args)} arguments were given")
-    axes = tuple(None if i in static else a for i, a in enumerate(axes))
-    leaves, tree = jax.tree.flatten((args, kwargs), is_leaf=lambda x: isinstance(x, Tensor) or x is None)
-    per_leaf = []
-    for a, x in (*zip(axes, args, strict=True), *((0, v) for v in kwargs.values())):
-        per_leaf += [a] * len(jax.tree.leaves(x, is_leaf=lambda x: isinstance(x, Tensor) or x is None))
-    tensors = [i for i, x in enumerate(leaves) if isinstance(x, Tensor)]
-    cut = [per_leaf[i] is not None for i in tensors]
-    given = [leaves[i] if per_leaf[i] is None else _front(leaves[i], per_leaf[i]) for i in tensors]
-    if not any(cut):
-        raise ValueError("pmap: at least one argument must be cut over the devices (in_axes not None)")
+    leaves, tree = jax.tree.flatten((args, kwargs), is_leaf=_is_leaf)
+    axis_of = [
+        None if i in static else a
+        for i, (a, x) in enumerate([*zip(axes, args, strict=True), *((0, kwargs[k]) for k in sorted(kwargs))])
+        for _ in jax.tree.leaves(x, is_leaf=_is_leaf)
+    ]
+    where = [i for i, x in enumerate(leaves) if isinstance(x, Tensor)]
+    cut = tuple(axis_of[i] is not None for i in where)
+    given = [_front(leaves[i], axis_of[i]) for i in where]
+    if True not in cut:
+        raise ValueError("pmap: at least one tensor argument must be cut over the devices (its in_axes not None)")
     device = given[0].device
     size = _checked_size([t for t, c in zip(given, cut, strict=True) if c], device, devices)
     mesh = _mesh(name, tuple(devices or local_devices(device.type))[:size])
 
-    inner = [Value(aval(tuple(t.shape[1:]) if c else tuple(t.shape), t.dtype), device) for t, c in zip(given, cut, strict=True)]
     recording = _Recording(device, {})
-    for i, v in enumerate(inner):
-        v.trace, v.slot = recording, -1 - i
-        recording.leaf_arrays.append(None)
-        recording.leaf_refs.append(None)
-        recording.leaf_avals.append(v.aval.id)
-    filled = list(leaves)
-    for i, v in zip(tensors, inner, strict=True):
-        filled[i] = dispatch.wrap(v)
-    inside_args, inside_kwargs = jax.tree.unflatten(tree, filled)
-    results, out_tree, captured = _record(fun, recording, inside_args, inside_kwargs, name, size, device)
-
-    call, numbers = _as_call(recording, results, len(inner), cut, mesh, name, out_axes)
-    anchor = layout.anchor(mesh, device)
-    operands = [t._value() for t in given] + captured + numbers + [anchor._value()]
+    for i, t, c in zip(where, given, cut, strict=True):
+        leaves[i] = recording.argument(aval(tuple(t.shape[1:] if c else t.shape), t.dtype))
+    results, out_tree, captured = _record(fun, recording, *jax.tree.unflatten(tree, leaves), name, size)
+    operands = [t._value() for t in given] + captured
+    call = _call(recording, tuple(v.slot for v in results), operands, cut, mesh, name, out_axes is None)
+    operands += [*recording.scalars, *recording.hypers, layout.anchor(mesh, device)._value()]
     edges = [t._history() for t in given] + [None] * (len(operands) - len(given))
     values, node = engine.apply_call(call, operands, edges, "PmapBackward0", device)
-    out = [
-        dispatch.wrap(v, (node, i) if node is not None and v.aval.is_float else None) for i, v in enumerate(values)
-    ]
-    return jax.tree.unflatten(out_tree, [t if out_axes in (0, None) else t.movedim(0, out_axes) for t in out])
+    out = [dispatch.wrap(v, (node, i) if node is not None and v.aval.is_float else None) for i, v in enumerate(values)]
+    return jax.tree.unflatten(out_tree, [t.movedim(0, out_axes) if out_axes else t for t in out])
 
 
-def _front(t, axis: int):
-    if t.dim() == 0:
+def _is_leaf(x) -> bool:
+    return isinstance(x, Tensor) or x is None
+
+
+def _front(t, axis: int | None):
+    if axis is not None and t.dim() == 0:
         raise ValueError("pmap: a 0-d tensor cannot be cut; give it in_axes=None")
-    return t if axis == 0 else t.movedim(axis, 0)
+    return t.movedim(axis, 0) if axis else t
 
 
 def _checked_size(cut: list, device, devices) -> int:
@@ -255,116 +281,103 @@ def _checked_size(cut: list, device, devices) -> int:
     if size > available or size == 0:
         raise ValueError(
             f"pmap: the cut dimension has {size} elements, one for each device, but there are {available} "
-            f"{device.type} devices; reshape the argument to ({available}, {size}/{available}, ...)"
+            f"{device.type} devices; reshape it to ({available}, n, ...) with n elements for each device"
         )
     return size
 
 
 @functools.cache
 def _mesh(name: str, devices: tuple) -> Mesh:
-    return Mesh(devices, (name,))
+    return Mesh(np.array(devices), (name,))
 
 
-def _record(fun, recording, args, kwargs, name: str, size: int, device):
+def _record(fun, recording, args, kwargs, name: str, size: int):
     """Run ``fun`` on contentless values; its results, their tree, and the values it used from outside."""
-    recorder.flush_all("a pmapped function is called")
-    traces, sizes = recorder._state.traces, _axes.sizes
-    recorder._state.traces, _axes.sizes = {device: recording}, {**sizes, name: size}
-    recording.owner = recorder._state.traces
-    held = recording.leaf_refs  # weak: the list below keeps what was captured
+    state, sizes = recorder._state, _axes.sizes
+    before = state.traces, state.latest
+    state.traces, state.latest, _axes.sizes = recording.owner, recording, {**sizes, name: size}
+    recording.owner[recording.device] = recording
     try:
         result = fun(*args, **kwargs)
         leaves, tree = jax.tree.flatten(result, is_leaf=lambda x: isinstance(x, Tensor))
-        tensors = [x if isinstance(x, Tensor) else _number(x, device) for x in leaves]
-        results = [t._value() for t in tensors]
-        slots = [v if v.trace is recording else _captured(recording, v) for v in results]
+        results = [_result(x, recording) for x in leaves]
     finally:
-        recorder._state.traces, _axes.sizes = traces, sizes
+        (state.traces, state.latest), _axes.sizes = before, sizes
         recording.closed = True
-        written = _undo_writes(recording)
-    if written:
+        wrote = recording.undo_writes()
+    if wrote:
         raise RuntimeError(
-            "a pmapped function must not write to tensors made outside it (in-place operations, .grad of captured "
-            "leaves, optimizer steps): return the new values instead"
+            "a pmapped function must not write to tensors made outside it (in-place operations, buffers of modules in "
+            "training mode, optimizer steps): return the new values instead"
         )
-    captured = []
-    for ref, array in zip(held, recording.leaf_arrays, strict=True):
-        if ref is not None:
-            value = ref()
-            captured.append(value if value is not None else _revived(array, device))
-    return slots, tree, captured
+    return results, tree, recording.captured()
 
 
-def _number(x, device):
+def _result(x, recording) -> Value:
     if isinstance(x, bool | int | float | complex):
-        import jtorch
-
-        return jtorch.tensor(x, device=device)
-    raise TypeError(f"pmap: the function must return tensors (or trees of them), but returned {type(x).__name__}")
-
-
-def _captured(recording, value):
-    recording.leaf(value)
+        x = on_device("_full", recording.device, x, size=(), dtype=dtype_of(None, dtypes.of_python(type(x))))
+    if not isinstance(x, Tensor):
+        raise TypeError(f"pmap: the function must return tensors (or trees of them), but returned {type(x).__name__}")
+    value = x._value()
+    if value.trace is not recording:
+        recording.leaf(value)
     return value
 
 
-def _revived(array, device) -> Value:
-    from ..trace.value import of_array
-
-    value = of_array(array, device)
-    if len(array.sharding.device_set) > 1:
-        value.sharding = array.sharding
-    return value
+_calls: dict[tuple, Call] = {}
 
 
-def _undo_writes(recording) -> bool:
-    """Give storages that were written inside their value back; whether any outlives the function."""
-    found = False
-    for storage_ref, before in reversed(recording.written):
-        storage = storage_ref()
-        if storage is None or storage.value.trace is not recording:
-            continue
-        if isinstance(before, int):
-            if recording.leaf_refs[-1 - before] is None:
-                continue  # an argument of the function, which is its own
-            array = recording.leaf_arrays[-1 - before]
-            storage.value = _revived(array, recording.device)
-            found = True
-        elif (value := before()) is not None:
-            storage.value = value
-            found = True
-    return found
-
-
-def _as_call(recording, results, n_args: int, cut, mesh: Mesh, name: str, out_axes):
-    """The recorded function as one call over the mesh, and the numbers it takes as operands."""
-    outputs = tuple(v.slot for v in results)
+def _call(recording, outputs, operands, cut, mesh: Mesh, name: str, whole: bool) -> Call:
+    """The recorded function as one call over the mesh: of its tensors, its numbers and an anchor."""
     key = (
-        tuple(recording.program), tuple(recording.leaf_avals), outputs, len(recording.hypers), tuple(cut), mesh, name,
-        out_axes is None, tuple(recording.negative_zeros),
+        tuple(recording.program), tuple(recording.leaf_avals), outputs, tuple(recording.negative_zeros),
+        tuple(type(x) for x in recording.scalars), len(recording.hypers), cut, mesh, name, whole,
     )  # fmt: skip
-    numbers = list(recording.scalars) + list(recording.hypers)
     found = _calls.get(key)
     if found is not None:
-        return found, numbers
-    if recording.checks:
-        raise NotImplementedError(
-            "pmap: indexing with tensors inside a pmapped function is not supported (its range check cannot be "
-            f"reported per device): {recording.calls[recording.checks[0][0]].name} at {recording.checks[0][1]}. Use "
-            "DataParallel or DTensor, which take every operation"
-        )
-    program = _program(recording, tuple(range(len(outputs))), outputs)
-    n_leaves = len(recording.leaf_avals)
+        return found
+    made = tuple(s for s in outputs if s >= 0)
+    program = Program(recording, made, ())
     kinds = program.scalar_kinds
+    n, m = len(operands), len(operands) + len(kinds)
+    function, _ = program.function({}, tuple(range(len(kinds))))
 
-    def on_each(*arrays):
-        leaves = [a[0] if i < n_args and cut[i] else a for i, a in enumerate(arrays[:n_leaves])]
-        scalars = arrays[n_leaves : n_leaves + len(kinds)]
-        hypers = arrays[n_leaves + len(kinds) :]
-        outs = _evaluate(program, outputs, leaves, scalars, hypers)
-        return tuple(o if out_axes is None else o[None] for o in outs)
+    def evaluate(arrays):
+        leaves = [a[0] if i < len(cut) and cut[i] else a for i, a in enumerate(arrays[:n])]
+        banks: dict[str, list] = {"f": [], "i": [], "c": []}
+        for kind, number in zip(kinds, arrays[n:m], strict=True):
+            banks["f" if kind is float else "c" if kind is complex else "i"].append(number)
+        results, word = function(leaves, arrays[m:-1], banks["f"], banks["i"], banks["c"])
+        by_slot = dict(zip(made, results, strict=True))
+        return [by_slot[s] if s >= 0 else leaves[-1 - s] for s in outputs], word
 
-    specs = [PartitionSpec(name) if i < n_args and cut[i] else PartitionSpec() for i in range(n_leaves)]
-    specs += [PartitionSpec()] * len(numbers)
-    out_specs = tuple(PartitionSpec() if out_axes is None else PartitionSpec(name) for _ in outputs)
-    mapped = jax.shard_map(on_each, mesh=mesh, in_specs=tuple(specs), out_specs=out_specs, check_vma=False)
+    def results_of(*arrays):
+        return tuple(r if whole else r[None] for r in evaluate(arrays)[0])
+
+    def failures_of(*arrays):
+        return jax.lax.pmax(evaluate(arrays)[1].any().astype(jnp.int32), name)
+
+    along, same = PartitionSpec(name), PartitionSpec()
+    specs = tuple(along if i < len(cut) and cut[i] else same for i in range(n)) + (same,) * (m - n + program.n_hypers + 1)
+    mapped = functools.partial(jax.shard_map, mesh=mesh, in_specs=specs, check_vma=False)
+    avals = [v.aval for v in operands] + [SCALAR_AVALS[k] for k in kinds] + [SCALAR_AVALS[Hyper]] * program.n_hypers
+    in_kinds = [None] * n + kinds + [Hyper] * program.n_hypers + [None]
+    call = Call(
+        "pmap", mapped(results_of, out_specs=tuple(same if whole else along for _ in outputs)),
+        [*avals, aval((), dtypes.float32)], in_kinds, recording.device.platform,
+    )  # fmt: skip
+    if recording.checks:
+        checked = [recording.calls[i] for i, _ in recording.checks]
+        failures = mapped(failures_of, out_specs=same)
+
+        def check(*arrays):
+            bad = failures(*arrays) != 0
+            call.message = "inside a pmapped function, " + " or ".join(dict.fromkeys(c.message for c in checked))
+            return bad
+
+        call.check = check
+    _calls[key] = call
+    return call
+
+
+pmap.psum, pmap.pmean, pmap.all_gather, pmap.axis_index = psum, pmean, all_gather, axis_index

@@ -1,13 +1,12 @@
 """Integer arithmetic of quantized networks: affine quantization, int8 matrix products, straight-through rounding.
 
 A quantized array is ``x ≈ scale (q - zero_point)`` with small integers ``q``. A product of two such arrays is an exact
-int8 x int8 -> int32 product and a correction for the zero point of the activations (weights are symmetric, theirs is
+8-bit product with 32-bit sums and a correction for the zero point of the activations (weights are symmetric, theirs is
 0)::
 
     Σ_k (a - z) w = Σ_k a w - z Σ_k w
 
-The sums ``Σ_k w`` do not depend on the input, so callers keep them. Activations held as uint8 are shifted by 128
-first, because XLA has fast kernels for two operands of the same type only.
+The sums ``Σ_k w`` do not depend on the input, so callers keep them.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ import numpy as np
 from jax import lax
 
 from .. import dtypes
-from . import backend
 from .conv import _pads, per_dim
 from .conv_lowering import Geometry, channels_first, channels_last, taps
 from .elementwise import c_type_name
+from .int_dot import as_operand, int_dot
 from .linear import flatten_rows
 from .registry import Array, Scalar, op
 
@@ -41,17 +40,23 @@ def _need_float(input, what: str) -> None:
 # --- to integers and back --------------------------------------------------------------------------------------------
 
 
+def clip_round(q, low: int, high: int):
+    """``q`` rounded (halves to even) and clipped; NaN becomes ``high``, as in PyTorch's kernels."""
+    q = jnp.round(q)
+    return jnp.where(q < high, jnp.maximum(q, low), jnp.asarray(high, q.dtype))
+
+
 def to_grid(x, scale, zero_point, low: int, high: int):
-    """``clip(round(x / scale) + zero_point, low, high)`` as floats; halves round to even, NaN becomes ``high``."""
-    if high < 1 << 20:
-        q = jnp.round(x * (1 / scale)) + zero_point.astype(jnp.float32)
-        return jnp.where(q < high, jnp.maximum(q, low), jnp.float32(high))
-    # 32 bits: PyTorch adds the zero point before it rounds. Products and sums in float64 with every rounding to float32
-    # spelled out, because XLA may merge a float32 product and sum, and because float32 has no 2**31 - 1.
+    """``clip(round(x / scale + zero_point), low, high)``, rounded where PyTorch's kernels round, to the last tie.
+
+    These multiply by the reciprocal and add in one step for 8 bits, in two for 32. XLA is free to merge the steps or
+    not, so they are spelled in float64, with the roundings to float32 written out.
+    """
     single, wide = (lambda v: v.astype(jnp.float32)), (lambda v: v.astype(jnp.float64))
-    product = single(wide(x) * wide(1 / scale))
-    q = jnp.round(wide(single(wide(product) + wide(single(zero_point)))))
-    return jnp.where(q < high, jnp.maximum(q, low), jnp.float64(high))
+    product = wide(x) * wide(1 / scale)
+    if high > 1 << 20:
+        product = wide(single(product))
+    return clip_round(wide(single(product + wide(zero_point))), low, high)
 
 
 @op(namespaces=(), differentiable=False)
@@ -64,9 +69,10 @@ def _quantize(input: Array, scale: Scalar, zero_point: Scalar, low: int, high: i
 
 @op(namespaces=(), differentiable=False)
 def _dequantize(input: Array, scale: Scalar, zero_point: Scalar, axis: int | None = None):
-    """``scale (q - zero_point)`` in float32."""
-    scale, zero_point = _along(scale.astype(jnp.float32), input, axis), _along(zero_point, input, axis)
-    return (input.astype(jnp.int32) - zero_point.astype(jnp.int32)).astype(jnp.float32) * scale
+    """``scale (q - zero_point)`` in float32; scales of channels are used in float64, the only one in float32."""
+    kind = jnp.float32 if axis is None else jnp.float64
+    scale, zero_point = _along(scale.astype(kind), input, axis), _along(zero_point, input, axis)
+    return ((input.astype(jnp.int32) - zero_point.astype(jnp.int32)).astype(kind) * scale).astype(jnp.float32)
 
 
 @op(namespaces=(), differentiable=False)
@@ -84,7 +90,8 @@ def choose_qparams(low, high, qmin: int, qmax: int):
     Zero is always on the grid. The zero point is derived from the end of the range with the smaller rounding error.
     """
     low, high = jnp.minimum(low.astype(jnp.float64), 0), jnp.maximum(high.astype(jnp.float64), 0)
-    scale = (high - low) / (qmax - qmin)
+    # the barrier: XLA would multiply by the reciprocal of a constant, and be off by one in the last place
+    scale = (high - low) / lax.optimization_barrier(jnp.float64(qmax - qmin))
     single = scale.astype(jnp.float32)
     scale = jnp.where((single == 0) | jnp.isinf(1 / single), 0.1, scale)
     small = np.float64(np.float32(_SMALL_SCALE))
@@ -111,26 +118,6 @@ def _choose_qparams(input: Array, qmin: int, qmax: int):
 
 
 # --- products --------------------------------------------------------------------------------------------------------
-
-
-def as_int8(x, zero_point):
-    """uint8 activations and their zero point as int8 ones; int8 stay as they are."""
-    zero_point = zero_point.reshape(()).astype(jnp.int32)
-    if x.dtype == np.int8:
-        return x, zero_point
-    return lax.bitcast_convert_type(x ^ np.uint8(128), jnp.int8), zero_point - 128
-
-
-def int_dot(a, w):
-    """``a wᵀ`` of ``(..., M, K)`` and ``(..., N, K)`` int8 matrices, exactly, in int32."""
-    rows = a.shape[-2]
-    if rows < 4 and backend.platform() == "cpu":  # a matrix-vector product misses XLA's integer kernels
-        a = jnp.pad(a, (*((0, 0),) * (a.ndim - 2), (0, 4 - rows), (0, 0)))
-    batch = tuple(range(a.ndim - 2))
-    y = lax.dot_general(
-        a, w, (((a.ndim - 1,), (w.ndim - 1,)), (batch, batch)), preferred_element_type=jnp.int32
-    )
-    return y[..., :rows, :]
 
 
 def requantize(acc, product_scale, bias, scale, zero_point, relu: bool, dtype):
@@ -173,7 +160,7 @@ def _quantized_linear(
     """``x Aᵀ + b`` from integers to integers; ``scale`` and ``zero_point`` are those of the output."""
     _need_grid(input, "quantized::linear")
     _need_features(input, weight, "quantized::linear")
-    a, shift = as_int8(flatten_rows(input), input_zero_point)
+    a, shift = as_operand(flatten_rows(input), input_zero_point)
     acc = int_dot(a, weight) - shift * weight_sum
     product_scale = input_scale.reshape(()).astype(jnp.float32) * weight_scale
     y = requantize(acc, product_scale, bias, scale, zero_point, relu, input.dtype)
@@ -198,8 +185,8 @@ def _quantized_linear_dynamic(
     x = flatten_rows(input)
     scale, zero_point = choose_qparams(x.min(), x.max(), 0, 127 if reduce_range else 255)
     scale = scale.astype(jnp.float32)
-    shift = zero_point - 128
-    a = to_grid(x, scale, shift, -128, 127).astype(jnp.int8)
+    q = clip_round(x * (1 / scale) + zero_point.astype(jnp.float32), 0, 255).astype(jnp.uint8)
+    a, shift = as_operand(q, zero_point)
     acc = int_dot(a, weight) - shift * weight_sum
     y = acc.astype(jnp.float32) * (scale * weight_scale)
     y = y if bias is None else y + bias
@@ -235,7 +222,7 @@ def _quantized_conv2d(
         raise RuntimeError(
             f"quantized::conv2d: expected an input of shape ([N,] {channels}, H, W), but got {list(input.shape)}"
         )
-    a, shift = as_int8(input if input.ndim == 4 else input[None], input_zero_point)
+    a, shift = as_operand(input if input.ndim == 4 else input[None], input_zero_point)
     stride, dilation = per_dim(stride, 2, "stride"), per_dim(dilation, 2, "dilation")
     pads = _pads(padding, kernel, stride, dilation, 2)
     reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
@@ -246,7 +233,7 @@ def _quantized_conv2d(
             f"{reach[1]}). Kernel size can't be greater than actual input size"
         )
     # what is padded is a zero of the real line: the zero point
-    x = lax.pad(channels_last(a), shift.astype(jnp.int8), ((0, 0, 0), *((lo, hi, 0) for lo, hi in pads), (0, 0, 0)))
+    x = lax.pad(channels_last(a), shift.astype(a.dtype), ((0, 0, 0), *((lo, hi, 0) for lo, hi in pads), (0, 0, 0)))
     pieces = list(taps(x, kernel, Geometry(stride, ((0, 0), (0, 0)), dilation)))
     n, height, width, _ = pieces[0].shape
     m, out = n * height * width, rows.shape[0]

@@ -34,8 +34,8 @@ class Part:
             state["step"] = step
 
     def column(self, name: str) -> tuple:
-        """One entry of the states, of all parameters; empty when this group does not use it."""
-        return tuple(state[name] for state in self.states) if name in self.states[0] else ()
+        """One entry of the states, of all parameters that have it; empty when this group does not use it."""
+        return tuple(state[name] for state in self.states if name in state)
 
     def write(self, results, names: tuple[str, ...]) -> None:
         """Store a call's results: the new parameters, then the new value of each named (used) entry, in order."""

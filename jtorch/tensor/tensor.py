@@ -22,7 +22,6 @@ from .autograd import AutogradMixin
 from .conversion import ConversionMixin
 from .indexing import IndexingMixin
 from .metadata import MetadataMixin
-from .storage import Storage
 
 
 @op(name="_copy", namespaces=(), promote="keep", inplace=False, elementwise=False, grad_name="CopyBackwards")

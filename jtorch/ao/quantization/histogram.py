@@ -22,10 +22,9 @@ _f32 = np.float32
 
 
 def _linspace(low, high, n: int) -> np.ndarray:
-    """Float32 points from ``low`` to ``high``, each half counted from its own end."""
-    low, high = _f32(low), _f32(high)
-    step, i = (high - low) / _f32(n - 1), np.arange(n, dtype=_f32)
-    return np.where(i < n // 2, low + step * i, high - step * (_f32(n - 1) - i)).astype(_f32)
+    """Float32 points from ``low`` to ``high``, each half counted from its own end, each rounded once."""
+    step, i = float((_f32(high) - _f32(low)) / _f32(n - 1)), np.arange(n, dtype=np.float64)
+    return np.where(i < n // 2, low + step * i, high - step * (n - 1 - i)).astype(_f32)
 
 
 def histogram(x: np.ndarray, bins: int, low, high) -> np.ndarray:

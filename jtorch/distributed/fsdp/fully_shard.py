@@ -66,8 +66,8 @@ def fully_shard(
     A parameter is cut along dimension 0, or where the devices cannot share that evenly along its largest dimension
     that they can; one without such a dimension is replicated. Apply it to submodules first and to the whole model
     last: each call takes the parameters that no earlier one has taken. The outermost module also spreads its inputs'
-    first dimension over the devices; a batch that they cannot share evenly is computed whole on each, with the same
-    results.
+    first dimension over the devices; a batch that they cannot share evenly is padded by XLA, which leaves the padding
+    out of every result.
 
     Make the optimizer afterwards or before: parameters keep their identity, and state is laid out like them.
 

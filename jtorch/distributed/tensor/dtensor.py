@@ -74,7 +74,7 @@ _REDUCTIONS = {
 
 def _assembled(grid: np.ndarray, placements):
     if not placements:
-        return grid.item()
+        return grid
     first, rest = placements[0], placements[1:]
     inner = [_assembled(part, rest) for part in grid]
     if isinstance(first, Replicate):

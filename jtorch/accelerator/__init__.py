@@ -1,0 +1,77 @@
+"""``torch.accelerator``: the accelerator of this process, whichever kind it is (here: CUDA)."""
+
+from __future__ import annotations
+
+import contextlib
+
+from .. import cuda
+from ..devices import device
+
+
+def is_available() -> bool:
+    """Whether there is an accelerator."""
+    return cuda.is_available()
+
+
+def device_count() -> int:
+    """How many accelerators there are; 0 without any."""
+    return cuda.device_count()
+
+
+def current_accelerator(check_available: bool = False):
+    """The accelerator's device type as a device without index, or None."""
+    return device("cuda") if cuda.is_available() else None
+
+
+def _require() -> None:
+    if not is_available():
+        raise RuntimeError("Cannot access accelerator device when none is available.")
+
+
+def current_device_index() -> int:
+    """The index of the current accelerator.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    _require()
+    return cuda.current_device()
+
+
+def set_device_index(device) -> None:
+    """Make an accelerator, given by its index or device, the current one."""
+    _require()
+    cuda.set_device(device)
+
+
+def synchronize(device=None) -> None:
+    """Wait until everything asked for so far is computed."""
+    _require()
+    cuda.synchronize()
+
+
+def empty_cache() -> None:
+    """Accepted: XLA keeps its memory pool."""
+    _require()
+
+
+class device_index(contextlib.ContextDecorator):
+    """``with device_index(i):`` make accelerator ``i`` the current one inside the block (nothing for None)."""
+
+    def __init__(self, device):
+        self.index = device
+
+    def __enter__(self):
+        if self.index is not None:
+            self.before = current_device_index()
+            set_device_index(self.index)
+
+    def __exit__(self, *exc):
+        if self.index is not None:
+            set_device_index(self.before)
+
+
+__all__ = [
+    "current_accelerator", "current_device_index", "device_count", "device_index", "empty_cache", "is_available",
+    "set_device_index", "synchronize",
+]  # fmt: skip

@@ -1,0 +1,140 @@
+"""``torch.hub``: weights from the network, and models that a folder's ``hubconf.py`` makes.
+
+``load``, ``list`` and ``help`` read local folders (``source="local"``). Code is not fetched from GitHub: clone the
+repository and name its folder. A ``hubconf.py`` that says ``import torch`` gets jtorch (see :mod:`jtorch.shim`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import sys
+import tempfile
+import urllib.parse
+import urllib.request
+
+_dir: str | None = None
+_HASH = re.compile(r"-([a-f0-9]{8,})\.[^.]+$")
+
+
+def get_dir() -> str:
+    """Where downloads are kept: what :func:`set_dir` said, else ``$TORCH_HOME/hub``, else ``~/.cache/torch/hub``."""
+    if _dir is not None:
+        return _dir
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(os.path.expanduser(os.environ.get("TORCH_HOME") or os.path.join(cache, "torch")), "hub")
+
+
+def set_dir(d) -> None:
+    """Keep downloads in this folder."""
+    global _dir
+    _dir = os.path.expanduser(os.fspath(d))
+
+
+def download_url_to_file(url: str, dst: str, hash_prefix: str | None = None, progress: bool = True) -> None:
+    """Download ``url`` to the file ``dst``, which appears only when it is complete and its SHA-256 fits.
+
+    Raises:
+        RuntimeError: the SHA-256 does not begin with ``hash_prefix``.
+    """
+    dst = os.path.expanduser(dst)
+    digest = hashlib.sha256()
+    part = tempfile.NamedTemporaryFile(dir=os.path.dirname(dst) or ".", suffix=".part", delete=False)
+    try:
+        request = urllib.request.Request(url, headers={"User-Agent": "jtorch.hub"})
+        with part, urllib.request.urlopen(request) as source:
+            while chunk := source.read(1 << 20):
+                part.write(chunk)
+                digest.update(chunk)
+        if hash_prefix and not digest.hexdigest().startswith(hash_prefix):
+            raise RuntimeError(
+                f'invalid hash value of {url} (expected "{hash_prefix}", got "{digest.hexdigest()}"); try again'
+            )
+        shutil.move(part.name, dst)
+    finally:
+        if os.path.exists(part.name):
+            os.remove(part.name)
+
+
+def load_state_dict_from_url(
+    url: str, model_dir=None, map_location=None, progress: bool = True, check_hash: bool = False,
+    file_name: str | None = None, weights_only: bool = False,
+):  # fmt: skip
+    """Load a file saved by ``torch.save`` from the network, or from ``model_dir`` where it was kept the first time.
+
+    ``check_hash``: the file is named ``name-<sha256 prefix>.ext``, and is checked against it.
+    """
+    from .serialization import load as load_file
+
+    folder = os.path.join(get_dir(), "checkpoints") if model_dir is None else os.fspath(model_dir)
+    os.makedirs(folder, exist_ok=True)
+    name = file_name or os.path.basename(urllib.parse.urlparse(url).path)
+    path = os.path.join(folder, name)
+    if not os.path.exists(path):
+        if progress:
+            print(f'Downloading: "{url}" to {path}', file=sys.stderr)
+        found = _HASH.search(name) if check_hash else None
+        download_url_to_file(url, path, found[1] if found else None, progress)
+    return load_file(path, map_location=map_location, weights_only=weights_only)
+
+
+def _hubconf(folder, source: str):
+    if source not in ("github", "local"):
+        raise ValueError(f'Unknown source: "{source}". Allowed values: "github" | "local".')
+    if source == "github":
+        raise NotImplementedError(
+            f"jtorch.hub does not fetch code from GitHub: clone {folder!r} and pass its folder with source='local'"
+        )
+    from . import shim
+
+    if "torch" not in sys.modules:
+        shim.install()
+    path = os.path.join(os.fspath(folder), "hubconf.py")
+    spec = importlib.util.spec_from_file_location("hubconf", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, os.fspath(folder))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(os.fspath(folder))
+    absent = [n for n in getattr(module, "dependencies", ()) if importlib.util.find_spec(n) is None]
+    if absent:
+        raise RuntimeError(f"Missing dependencies: {', '.join(absent)}")
+    return module
+
+
+def _entry(module, model: str):
+    found = getattr(module, model, None)
+    if not callable(found):
+        raise RuntimeError(f"Cannot find callable {model} in hubconf")
+    return found
+
+
+def list(github, force_reload=False, skip_validation=False, trust_repo=None, verbose=True, source="local"):  # noqa: A001
+    """The names of the models that a folder's ``hubconf.py`` makes."""
+    module = _hubconf(github, source)
+    return [n for n in dir(module) if callable(getattr(module, n)) and not n.startswith("_")]
+
+
+def help(github, model, force_reload=False, skip_validation=False, trust_repo=None, source="local"):  # noqa: A001
+    """The documentation of one of these models."""
+    return _entry(_hubconf(github, source), model).__doc__
+
+
+def load(
+    repo_or_dir, model, *args, source="github", trust_repo="check", force_reload=False, verbose=True,
+    skip_validation=False, **kwargs,
+):  # fmt: skip
+    """What ``model(*args, **kwargs)`` of the folder's ``hubconf.py`` returns.
+
+    Raises:
+        NotImplementedError: ``source="github"``.
+        RuntimeError: there is no such model, or what it depends on is not installed.
+    """
+    return _entry(_hubconf(repo_or_dir, source), model)(*args, **kwargs)
+
+
+__all__ = ["download_url_to_file", "get_dir", "help", "list", "load", "load_state_dict_from_url", "set_dir"]

@@ -1,0 +1,74 @@
+"""Adadelta."""
+
+from __future__ import annotations
+
+from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_lr, check_not_negative, full_like
+from jtorch.tensor import dispatch
+
+
+class Adadelta(FusedOptimizer):
+    r"""Adadelta (Zeiler, 2012).
+
+    .. math::
+        v \leftarrow \rho v + (1 - \rho) g^2, \quad
+        \Delta = \frac{\sqrt{u + \epsilon}}{\sqrt{v + \epsilon}} g, \quad
+        u \leftarrow \rho u + (1 - \rho) \Delta^2, \quad p \leftarrow p - \gamma \Delta
+
+    ``weight_decay`` :math:`\lambda` adds :math:`\lambda p` to ``g``. ``maximize`` ascends. ``foreach`` and
+    ``capturable`` are accepted and change nothing.
+
+    Raises:
+        ValueError: a negative option, or ``rho`` outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        params,
+        lr=1.0,
+        rho: float = 0.9,
+        eps: float = 1e-6,
+        weight_decay: float = 0,
+        foreach: bool | None = None,
+        *,
+        capturable: bool = False,
+        maximize: bool = False,
+        differentiable: bool = False,
+    ):
+        check_lr(lr)
+        if not 0.0 <= rho <= 1.0:
+            raise ValueError(f"Invalid rho value: {rho}")
+        check_not_negative("epsilon", eps, "Invalid {} value: {}")
+        check_not_negative("weight_decay", weight_decay, "Invalid {} value: {}")
+        check_implementation(foreach, False, differentiable)
+        defaults = {
+            "lr": lr,
+            "rho": rho,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "maximize": maximize,
+            "capturable": capturable,
+            "foreach": foreach,
+            "differentiable": differentiable,
+        }
+        super().__init__(params, defaults)
+
+    _older_defaults = {"foreach": None, "maximize": False, "differentiable": False, "capturable": False}
+
+    def _new_state(self, p, group: dict) -> dict:
+        return {"square_avg": full_like(p), "acc_delta": full_like(p)}
+
+    def _update(self, group: dict, part: Part) -> None:
+        new = dispatch.call(
+            "_adadelta_step",
+            tuple(part.params),
+            tuple(part.grads),
+            part.column("square_avg"),
+            part.column("acc_delta"),
+            part.step,
+            group["lr"],
+            group["rho"],
+            group["eps"],
+            group["weight_decay"],
+            maximize=group["maximize"],
+        )
+        part.write(new, ("square_avg", "acc_delta"))

@@ -1,0 +1,106 @@
+"""NAdam."""
+
+from __future__ import annotations
+
+from jtorch.optim.fused import (
+    FusedOptimizer,
+    Part,
+    check_implementation,
+    check_lr,
+    check_not_negative,
+    count,
+    full_like,
+)
+from jtorch.tensor import dispatch
+
+
+class NAdam(FusedOptimizer):
+    r"""Adam with Nesterov momentum (Dozat, 2016).
+
+    .. math::
+        \mu_t = \beta_1 (1 - \tfrac12 0.96^{t\psi}), \quad
+        \hat m = \frac{\mu_{t+1} m}{1 - \prod_{i \le t+1} \mu_i} + \frac{(1 - \mu_t) g}{1 - \prod_{i \le t} \mu_i},
+        \quad p \leftarrow p - \gamma \frac{\hat m}{\sqrt{v / (1 - \beta_2^t)} + \epsilon}
+
+    with Adam's ``m`` and ``v``, and ``momentum_decay`` :math:`\psi`. ``weight_decay`` :math:`\lambda` adds
+    :math:`\lambda p` to ``g``, or with ``decoupled_weight_decay`` first shrinks ``p`` by
+    :math:`1 - \gamma\lambda`. ``maximize`` ascends. ``foreach`` and ``capturable`` are accepted and change nothing.
+
+    Raises:
+        ValueError: a negative option, or a beta outside [0, 1).
+    """
+
+    def __init__(
+        self,
+        params,
+        lr=2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        momentum_decay: float = 4e-3,
+        decoupled_weight_decay: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+    ):
+        check_lr(lr)
+        check_not_negative("epsilon", eps, "Invalid {} value: {}")
+        for i, beta in enumerate(betas):
+            if not 0.0 <= beta < 1.0:
+                raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
+        check_not_negative("weight_decay", weight_decay, "Invalid {} value: {}")
+        check_not_negative("momentum_decay", momentum_decay, "Invalid {} value: {}")
+        check_implementation(foreach, False, differentiable)
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "momentum_decay": momentum_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+        }
+        super().__init__(params, defaults)
+
+    _older_defaults = {
+        "maximize": False,
+        "foreach": None,
+        "capturable": False,
+        "differentiable": False,
+        "decoupled_weight_decay": False,
+    }
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        for p, own in self.state.items():  # old files have a number here
+            if isinstance(own.get("mu_product"), (int, float)):
+                own["mu_product"] = count(own["mu_product"], p.device)
+
+    def _new_state(self, p, group: dict) -> dict:
+        return {"mu_product": count(1, p.device), "exp_avg": full_like(p), "exp_avg_sq": full_like(p)}
+
+    def _update(self, group: dict, part: Part) -> None:
+        beta1, beta2 = group["betas"]
+        new = dispatch.call(
+            "_nadam_step",
+            tuple(part.params),
+            tuple(part.grads),
+            part.column("exp_avg"),
+            part.column("exp_avg_sq"),
+            part.column("mu_product"),
+            part.step,
+            group["lr"],
+            beta1,
+            beta2,
+            group["eps"],
+            group["weight_decay"],
+            group["momentum_decay"],
+            maximize=group["maximize"],
+            decoupled=group["decoupled_weight_decay"],
+        )
+        part.write(new, ("exp_avg", "exp_avg_sq", "mu_product"))
