@@ -6,7 +6,9 @@ the trace is compiled to one XLA program for CPU, GPU or TPU and cached.
 
 __version__ = "0.1.0"
 
+from . import autograd
 from . import dtypes as _dtypes
+from . import functions as _functions  # noqa: I001 (completes the Tensor class)
 from .devices import device, get_default_device, set_default_device
 from .dtypes import can_cast, dtype, get_default_dtype, promote_types, set_default_dtype
 from .size import Size
@@ -19,8 +21,6 @@ from .tape.modes import (
     set_grad_enabled,
 )
 from .tensor import Tensor
-from . import functions as _functions  # noqa: I001 (completes the Tensor class)
-from . import autograd
 from .tensor import export as _export
 from .tensor.layout import (
     channels_last,
@@ -36,11 +36,50 @@ from .tensor.layout import (
 from .tensor.random import Generator
 from .trace.recorder import sync
 
+# The packages below use the functions above at import.
+for _d in _dtypes.ALL:
+    globals()[_d.name] = _d
+globals().update(_dtypes.ALIASES)
+globals().update(_export.functions("torch"))
+
 from math import e, inf, nan, pi
 
-from . import backends, config, cuda, debug, linalg, nn, optim, random, special, utils, version
+from . import (
+    ao,
+    backends,
+    config,
+    cuda,
+    debug,
+    distributed,
+    linalg,
+    nn,
+    optim,
+    quantization,
+    random,
+    special,
+    utils,
+    version,
+)
+from .ao.qtensor import (
+    dequantize,
+    int_repr,
+    quantize_per_channel,
+    quantize_per_tensor,
+    quantize_per_tensor_dynamic,
+)
+from .ao.qtypes import (
+    per_channel_affine,
+    per_channel_symmetric,
+    per_tensor_affine,
+    per_tensor_symmetric,
+    qint8,
+    qint32,
+    qscheme,
+    quint8,
+)
 from .functions.legacy import TYPES as _types
 from .limits import finfo, iinfo
+from .serialization import load, save
 from .switches import (
     are_deterministic_algorithms_enabled,
     get_float32_matmul_precision,
@@ -52,17 +91,10 @@ from .switches import (
     set_num_threads,
     use_deterministic_algorithms,
 )
-from .serialization import load, save
 from .tensor.printing import get_printoptions, set_printoptions
-
 
 newaxis = None
 
-for _d in _dtypes.ALL:
-    globals()[_d.name] = _d
-globals().update(_dtypes.ALIASES)
-for _name, _function in _export.functions("torch").items():
-    globals()[_name] = _function
 globals().update(_types)
 for _name, _function in nn.torch_names.FUNCTIONS.items():
     globals().setdefault(_name, _function)

@@ -5,6 +5,7 @@
 ``JTORCH_CACHE_DIR``        folder of the persistent compilation cache; empty turns it off
 ``JTORCH_MAX_TRACE``        a trace is flushed when it holds this many calls
 ``JTORCH_MAX_EXECUTABLES``  compiled programs kept in memory (least recently used goes first)
+``JTORCH_KEEP_MEMORY``      ``0``: leave the C library's allocator as it is (read in ``trace/allocator.py``)
 ==========================  ===========================================================================================
 """
 

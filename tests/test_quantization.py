@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import pickle
 import warnings
 
+import jax
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
@@ -17,6 +19,7 @@ from jtorch.ao import quantization as aq
 from jtorch.ao.nn import intrinsic as nni
 from jtorch.ao.nn import quantized as nnq
 from jtorch.nn import functional as F
+from jtorch.ops import int_dot
 
 
 @pytest.fixture
@@ -226,6 +229,28 @@ def test_linear_is_exact_integer_arithmetic(rows, dtype):
     expected = np.clip(np.round(real / 0.11) + 5, dtype.low, dtype.high)
     got = layer(x).int_repr().numpy()
     assert got.dtype == dtype.np and np.abs(got - expected).max() <= 1 and (got == expected).mean() > 0.95
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (7, 64), (2, 3, 20)], ids=str)
+@pytest.mark.parametrize("vnni", [True, False])
+def test_products_are_exact_in_either_spelling(monkeypatch, vnni, shape):
+    """With unsigned and with signed left operands, whatever this processor would choose."""
+    monkeypatch.setattr(int_dot, "_has_vnni", lambda: vnni)
+    rng = np.random.default_rng(0)
+    w = rng.integers(-128, 128, (*shape[:-2], 6, shape[-1])).astype(np.int8)
+    for dtype in (np.uint8, np.int8):
+        info = np.iinfo(dtype)
+        a = rng.integers(info.min, info.max + 1, shape).astype(dtype)
+        a[..., 0] = info.min
+        a[..., 1] = info.max
+
+        def product(a, w):
+            operand, shift = int_dot.as_operand(a, jax.numpy.asarray(9))
+            assert operand.dtype == (np.uint8 if vnni else np.int8)
+            return int_dot.int_dot(operand, w) - shift * w.sum(-1, dtype=np.int32)[..., None, :]
+
+        exact = (a.astype(np.int64) - 9) @ np.swapaxes(w, -1, -2).astype(np.int64)
+        np.testing.assert_array_equal(jax.jit(product)(a, w), exact)
 
 
 CONVS = [
@@ -496,6 +521,33 @@ def test_unsupported_layers(layer):
     model = stubbed(layer)
     model[1].qconfig = None
     aq.prepare(model)
+
+
+def test_allow_list_and_own_configurations():
+    model = stubbed(nn.Linear(3, 4), nn.Linear(4, 2))
+    only_stub = aq.prepare(model, allow_list=[aq.QuantStub])
+    only_stub(jtorch.randn(5, 3))
+    assert type(aq.convert(only_stub)[1]) is nn.Linear
+    model[2].qconfig = aq.default_qconfig
+    prepared = aq.prepare(model)
+    assert type(prepared[1].activation_post_process) is aq.HistogramObserver
+    assert type(prepared[2].activation_post_process) is aq.MinMaxObserver
+    prepared(jtorch.randn(5, 3))
+    converted = aq.convert(prepared)
+    assert str(converted[1].weight().qscheme()) == "torch.per_channel_affine"
+    assert str(converted[2].weight().qscheme()) == "torch.per_tensor_affine"
+    assert not hasattr(converted[1], "qconfig") and type(model[1]) is nn.Linear
+
+
+def test_quantized_models_are_copied_and_pickled_whole(tmp_path):
+    model, x = stubbed(nn.Linear(3, 4), nn.ReLU()), jtorch.randn(5, 3)
+    prepared = aq.prepare(model)
+    prepared(x)
+    converted = aq.convert(prepared)
+    jtorch.save(converted, tmp_path / "model.pt")
+    loaded = jtorch.load(tmp_path / "model.pt", weights_only=False)
+    for other in (copy.deepcopy(converted), loaded):
+        assert jtorch.equal(other(x), converted(x))
 
 
 def test_unsupported_dynamic_layers():

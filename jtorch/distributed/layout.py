@@ -110,6 +110,18 @@ def relocate(tensor, sharding: NamedSharding, device: devices.device) -> None:
     tensor._storage.write(shard(move(tensor._value(), device), sharding))
 
 
+def keep_on_load(module, layouts: dict[str, NamedSharding], device: devices.device) -> None:
+    """Lay out a module's own parameters and buffers again whenever a ``state_dict`` was loaded into it."""
+
+    def again(module, keys):
+        for name, sharding in layouts.items():
+            t = getattr(module, name)
+            if t._value().sharding != sharding:
+                relocate(t, sharding, device)
+
+    module.register_load_state_dict_post_hook(again)
+
+
 def parts(mesh: Mesh, entry) -> int:
     """Into how many parts one entry of a PartitionSpec cuts a dimension."""
     if entry is None or entry is FREE:

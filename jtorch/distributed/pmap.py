@@ -293,16 +293,15 @@ def _mesh(name: str, devices: tuple) -> Mesh:
 
 def _record(fun, recording, args, kwargs, name: str, size: int):
     """Run ``fun`` on contentless values; its results, their tree, and the values it used from outside."""
-    state, sizes = recorder._state, _axes.sizes
-    before = state.traces, state.latest
-    state.traces, state.latest, _axes.sizes = recording.owner, recording, {**sizes, name: size}
-    recording.owner[recording.device] = recording
+    sizes = _axes.sizes
+    _axes.sizes = {**sizes, name: size}
     try:
-        result = fun(*args, **kwargs)
-        leaves, tree = jax.tree.flatten(result, is_leaf=lambda x: isinstance(x, Tensor))
-        results = [_result(x, recording) for x in leaves]
+        with recorder.recording_into(recording):
+            result = fun(*args, **kwargs)
+            leaves, tree = jax.tree.flatten(result, is_leaf=lambda x: isinstance(x, Tensor))
+            results = [_result(x, recording) for x in leaves]
     finally:
-        (state.traces, state.latest), _axes.sizes = before, sizes
+        _axes.sizes = sizes
         recording.closed = True
         wrote = recording.undo_writes()
     if wrote:
@@ -358,7 +357,8 @@ def _call(recording, outputs, operands, cut, mesh: Mesh, name: str, whole: bool)
         return jax.lax.pmax(evaluate(arrays)[1].any().astype(jnp.int32), name)
 
     along, same = PartitionSpec(name), PartitionSpec()
-    specs = tuple(along if i < len(cut) and cut[i] else same for i in range(n)) + (same,) * (m - n + program.n_hypers + 1)
+    specs = tuple(along if i < len(cut) and cut[i] else same for i in range(n))
+    specs += (same,) * (m - n + program.n_hypers + 1)
     mapped = functools.partial(jax.shard_map, mesh=mesh, in_specs=specs, check_vma=False)
     avals = [v.aval for v in operands] + [SCALAR_AVALS[k] for k in kinds] + [SCALAR_AVALS[Hyper]] * program.n_hypers
     in_kinds = [None] * n + kinds + [Hyper] * program.n_hypers + [None]

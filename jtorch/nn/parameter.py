@@ -73,7 +73,9 @@ def private_copy(value: Value, device=None) -> Value:
     array = value.concrete("copy of a parameter")
     with x64(True):
         target = array.sharding if device is value.device else devices.jax_device(device)
-        return Value(value.aval, device, jax.device_put(array, target, may_alias=False))
+        out = Value(value.aval, device, jax.device_put(array, target, may_alias=False))
+    out.sharding = value.sharding if device is value.device else None
+    return out
 
 
 def _duplicate(t: Tensor) -> Tensor:

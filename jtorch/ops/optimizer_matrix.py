@@ -87,18 +87,22 @@ def _adafactor_step(
 # --- Muon ----------------------------------------------------------------------------------------------------------
 
 
+def _bfloat16(x):
+    """Rounded for certain: XLA drops a conversion to bfloat16 that is followed by one back."""
+    return lax.reduce_precision(x.astype(jnp.float32), exponent_bits=8, mantissa_bits=7).astype(jnp.bfloat16)
+
+
 def orthogonalized(g, coefficients, steps: int, eps):
     """``g`` with its singular values brought near 1: a quintic Newton-Schulz iteration, in bfloat16."""
     a, b, c = coefficients
-    x = g.astype(jnp.bfloat16)
-    x = x.T if g.shape[0] > g.shape[1] else x
+    wide = partial(lax.convert_element_type, new_dtype=jnp.float32)
     matmul = partial(jnp.matmul, preferred_element_type=jnp.float32)
-    norm = _norm(x.astype(jnp.float32)).astype(x.dtype)
-    x = x / jnp.maximum(norm, eps.astype(x.dtype))
+    x = _bfloat16(g.T if g.shape[0] > g.shape[1] else g)
+    x = _bfloat16(wide(x) / wide(jnp.maximum(_bfloat16(_norm(wide(x))), eps.astype(x.dtype))))
     for _ in range(steps):
-        gram = matmul(x, x.T).astype(x.dtype)
-        polynomial = (b * gram.astype(jnp.float32) + c * matmul(gram, gram)).astype(x.dtype)
-        x = (a * x.astype(jnp.float32) + matmul(polynomial, x)).astype(x.dtype)
+        gram = _bfloat16(matmul(x, x.T))
+        polynomial = _bfloat16(b * wide(gram) + c * matmul(gram, gram))
+        x = _bfloat16(a * wide(x) + matmul(polynomial, x))
     return x.T if g.shape[0] > g.shape[1] else x
 
 
@@ -133,7 +137,8 @@ def _muon_step(
     new = []
     for p, g, buffer in zip(params, grads, momentum_buffer, strict=True):
         rows, columns = p.shape
-        ratio = 0.2 * math.sqrt(max(rows, columns)) if adjust == "match_rms_adamw" else math.sqrt(max(1, rows / columns))
+        like_adamw = adjust == "match_rms_adamw"
+        ratio = 0.2 * math.sqrt(max(rows, columns)) if like_adamw else math.sqrt(max(1, rows / columns))
         options = {"coefficients": coefficients, "steps": steps, "nesterov": nesterov, "ratio": ratio}
         new.append(_muon_leaf(hypers, p, g, buffer, **options))
     return tuple(x for column in zip(*new, strict=True) for x in column)

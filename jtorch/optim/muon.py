@@ -62,9 +62,7 @@ class Muon(FusedOptimizer):
         super().__init__(params, defaults)
         for p in self._params():
             if p.ndim != 2:
-                raise ValueError(
-                    f"Muon only supports 2D parameters whereas we found a parameter with size: {p.size()}"
-                )
+                raise ValueError(f"Muon only supports 2D parameters whereas we found a parameter with size: {p.size()}")
 
     _older_defaults = {}
 

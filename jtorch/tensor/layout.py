@@ -178,6 +178,8 @@ def _permute(order):
 
 def _swapped(n, a):
     order = list(range(n))
+    if not n:
+        return order
     i, j = (canonical_dim(a[k], n) for k in ("dim0", "dim1"))
     order[i], order[j] = j, i
     return order

@@ -5,10 +5,12 @@ to static attributes and operand avals), ``linearize`` (its derivative), ``recor
 flushed), ``executor`` (a flushed trace becomes an XLA program), ``explain`` (why it ran, why it compiled).
 """
 
+from .allocator import keep_freed_memory
 from .jaxapi import calm_garbage_collector
 from .recorder import flush_all, record, step_boundary, sync
 from .value import Value
 
 calm_garbage_collector()
+keep_freed_memory()
 
 __all__ = ["Value", "flush_all", "record", "step_boundary", "sync"]

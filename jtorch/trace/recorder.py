@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from contextlib import contextmanager
 
 import jax
 
@@ -225,6 +226,18 @@ def note_write(storage, before: Value) -> None:
             trace.written.append((weakref.ref(storage), before.slot))
     elif before.array is not None:
         trace.written.append((weakref.ref(storage), weakref.ref(before)))
+
+
+@contextmanager
+def recording_into(trace: Trace):
+    """Record into ``trace`` on this thread inside the block, instead of the thread's own traces."""
+    before = _state.traces, _state.latest
+    trace.owner[trace.device] = trace
+    _state.traces, _state.latest = trace.owner, trace
+    try:
+        yield trace
+    finally:
+        _state.traces, _state.latest = before
 
 
 def idle(device: Device) -> bool:

@@ -95,7 +95,8 @@ class Timer:
         names.setdefault("torch", jtorch)
         self._timer = timeit.Timer(stmt, setup, timer, names)
         self._facts = {
-            "stmt": stmt, "label": label, "sub_label": sub_label, "description": description, "num_threads": num_threads,
+            "stmt": stmt, "label": label, "sub_label": sub_label, "description": description,
+            "num_threads": num_threads,
         }  # fmt: skip
 
     def timeit(self, number: int = 1_000_000) -> Measurement:

@@ -1,7 +1,8 @@
 """Less memory for more time: a function's intermediate results are not kept, but computed again in the backward pass.
 
 The recomputation is recorded behind a barrier that waits for the output's gradients. Without it XLA, which sees forward
-and backward in one program, would notice that both compute the same and keep the results after all.
+and backward in one program, would notice that both compute the same and keep the results after all. On the CPU XLA
+drops such barriers before it looks, so there nothing is saved, as with ``jax.checkpoint``.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import warnings
 
-import jax
 from jax import lax
 
 from jtorch import autograd, random
@@ -18,6 +18,7 @@ from jtorch.tape import modes
 from jtorch.tensor import Tensor
 from jtorch.tensor.creation import empty
 from jtorch.tensor.dispatch import call
+from jtorch.utils._pytree import tree_flatten, tree_unflatten
 
 
 @op(namespaces=(), differentiable=False)
@@ -98,7 +99,7 @@ def checkpoint(
     """
     if use_reentrant is None:
         warnings.warn(
-            "torch.utils.checkpoint: pass use_reentrant explicitly; use_reentrant=False is recommended (True is assumed)",
+            "torch.utils.checkpoint: pass use_reentrant explicitly; False is recommended, True is assumed",
             stacklevel=2,
         )
         use_reentrant = True
@@ -111,10 +112,10 @@ def checkpoint(
         return CheckpointFunction.apply(lambda leaves: function(*leaves), preserve, None, *args)
     if not modes.is_grad_enabled():
         return function(*args, **kwargs)
-    leaves, form = jax.tree.flatten((args, kwargs), is_leaf=lambda x: x is None)
+    leaves, form = tree_flatten((args, kwargs))
 
     def run(leaves):
-        positional, named = jax.tree.unflatten(form, leaves)
+        positional, named = tree_unflatten(leaves, form)
         return function(*positional, **named)
 
     # The trigger makes the result require grad for the sake of the function's own parameters.

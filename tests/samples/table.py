@@ -48,7 +48,7 @@ class T:
 
     def numpy(self, seed: int = 0, dtype: str | None = None) -> np.ndarray:
         """The values, the same for the same seed; ``dtype`` replaces the type of a floating tensor."""
-        dt = dtype if dtype is not None and self.is_float else self.dtype
+        dt = dtype if dtype is not None and self.dtype.startswith("float") else self.dtype
         if self.values is not None:
             return np.array(self.values, dtype=dt)
         rng = np.random.default_rng(zlib.crc32(repr((self.shape, self.low, self.high, seed)).encode()))

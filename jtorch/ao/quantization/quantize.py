@@ -97,7 +97,9 @@ def _refuse_unsupported(module: nn.Module, path: str) -> None:
 def _add_observers(module: nn.Module, path: str, allowed) -> None:
     for name, child in module.named_children():
         inner = f"{path}.{name}" if path else name
-        if type(child) not in allowed:
+        if type(child) in _OBSERVED and type(child) not in allowed:
+            child.qconfig = None
+        elif type(child) not in allowed:
             _add_observers(child, inner, allowed)
             if not child._modules and child.qconfig is not None and type(child) not in _STATIC:
                 _refuse_unsupported(child, inner)
@@ -119,7 +121,7 @@ def prepare(model: nn.Module, inplace: bool = False, allow_list=None) -> nn.Modu
 
     Args:
         inplace: change ``model`` rather than a copy.
-        allow_list: the types of modules to quantize (default: all that can be).
+        allow_list: the types of modules to quantize (default: all that can be); the others stay in floating point.
 
     Raises:
         NotImplementedError: a layer with weights has a ``qconfig`` but no integer form.

@@ -103,6 +103,7 @@ def fully_shard(
     group = _Group(module, mesh, shard_placement_fn, ignored_params or set())
     module.register_forward_pre_hook(group.enter, prepend=True, with_kwargs=True)
     module.register_forward_hook(group.leave, always_call=True)
+    module.register_load_state_dict_post_hook(group.cut_again)
     cls = type(module)
     module.__class__ = type(f"FSDP{cls.__name__}", (FSDPModule, cls), {})
     module.__dict__["_fsdp_group"] = group
@@ -158,6 +159,14 @@ class _Group:
     def _gathered(self, spec, axis):
         names = [tuple(a for a in ((e,) if isinstance(e, str) else e or ()) if a != axis) for e in spec]
         return self.mesh._sharding(*(n if len(n) > 1 else n[0] if n else None for n in names))
+
+    def cut_again(self, module, keys) -> None:
+        """A ``state_dict`` was loaded: cut what it brought."""
+        for i, (table, name, _, whole, parts) in enumerate(self.uses):
+            p = table[name]
+            if p._value().sharding != parts:
+                layout.relocate(p, parts, self.mesh.device)
+            self.uses[i] = (table, name, p, whole, parts)
 
     def enter(self, module, args, kwargs):
         """Put gathered copies in the parameters' places, and spread the batch if this is the outermost module."""

@@ -9,14 +9,20 @@ from ..device_mesh import DeviceMesh, all_local
 from .dtensor import _wanted
 
 
-def lay_out_parameter(p, mesh: DeviceMesh, placements, what: str) -> None:
-    """Lay out a parameter (or buffer) where it stands: optimizers and other holders see the change.
+def lay_out_parameters(module, mesh: DeviceMesh, placements: dict, what: str) -> None:
+    """Lay out a module's own parameters and buffers where they stand: optimizers and other holders see the change.
+
+    Args:
+        placements: by name, one placement for each dimension of the mesh (None replicates).
 
     Raises:
         RuntimeError: the devices cannot share a dimension evenly.
     """
+    wanted = {name: _wanted(getattr(module, name), mesh, p, f"{what}: {name}") for name, p in placements.items()}
     with jtorch.no_grad():
-        layout.relocate(p, _wanted(p, mesh, placements, what), mesh.device)
+        for name, sharding in wanted.items():
+            layout.relocate(getattr(module, name), sharding, mesh.device)
+    layout.keep_on_load(module, wanted, mesh.device)
 
 
 def distribute_module(module, device_mesh: DeviceMesh | None = None, partition_fn=None, input_fn=None, output_fn=None):
@@ -33,9 +39,10 @@ def distribute_module(module, device_mesh: DeviceMesh | None = None, partition_f
     if partition_fn is not None:
         for name, submodule in module.named_modules():
             partition_fn(name, submodule, mesh)
-    for t in (*module.parameters(), *module.buffers()):
-        if layout.mesh_of(t._value()) is None:
-            lay_out_parameter(t, mesh, None, "distribute_module")
+    for m in module.modules():
+        own = {**m._parameters, **m._buffers}
+        left = {name: None for name, t in own.items() if t is not None and layout.mesh_of(t._value()) is None}
+        lay_out_parameters(m, mesh, left, "distribute_module")
     if input_fn is not None:
         module.register_forward_pre_hook(lambda m, inputs: input_fn(m, inputs, mesh))
     if output_fn is not None:

@@ -16,8 +16,8 @@ class DataParallel(Module):
 
     The program is that of one device, partitioned: losses, batch statistics and random numbers are those of the whole
     batch, and gradients are summed over the devices. Outputs stay where they were computed; every operation takes
-    them. A batch that the devices cannot share evenly is padded by XLA, which leaves the padding out of every result; one
-    of fewer elements than devices is computed whole on each. With one device this is a plain call.
+    them. A batch that the devices cannot share evenly is padded by XLA, which leaves the padding out of every result;
+    one of fewer elements than devices is computed whole on each. With one device this is a plain call.
 
     Args:
         module: the module; its parameters appear as ``module.<name>``.

@@ -12,7 +12,7 @@ from .... import nn
 from ....tensor import Tensor
 from ... import layout
 from ...device_mesh import DeviceMesh
-from ..modules import lay_out_parameter
+from ..modules import lay_out_parameters
 from ..placements import Placement, Replicate, Shard, normalized, sharding_for
 
 
@@ -52,10 +52,8 @@ class _LinearStyle(ParallelStyle):
 
     def _apply(self, module, device_mesh: DeviceMesh):
         name = type(self).__name__
-        wanted = self._parameters(module)
-        for p, placement in wanted.items():
-            if getattr(module, p) is not None:
-                lay_out_parameter(getattr(module, p), device_mesh, (placement,), f"{name}: {p}")
+        wanted = {p: placement for p, placement in self._parameters(module).items() if getattr(module, p) is not None}
+        lay_out_parameters(module, device_mesh, wanted, name)
         inner = self._input if isinstance(module, nn.Linear) else Replicate()
         given, result = self.input_layouts[0], self.output_layouts[0]
 
@@ -126,8 +124,9 @@ class SequenceParallel(ParallelStyle):
         self.sequence_dim, self.use_local_output = sequence_dim, use_local_output
 
     def _apply(self, module, device_mesh: DeviceMesh):
-        for name, p in module.named_parameters():
-            lay_out_parameter(p, device_mesh, (Replicate(),), f"SequenceParallel: {name}")
+        for m in module.modules():
+            own = {name: Replicate() for name, p in m._parameters.items() if p is not None}
+            lay_out_parameters(m, device_mesh, own, "SequenceParallel")
         cut = Shard(self.sequence_dim)
         module.register_forward_pre_hook(
             lambda m, args: _first(args, lambda x: _constrain(x, device_mesh, cut, "SequenceParallel"))

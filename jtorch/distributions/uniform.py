@@ -1,0 +1,73 @@
+"""The uniform distribution on an interval."""
+
+from __future__ import annotations
+
+import jtorch
+
+from . import constraints
+from .distribution import Family
+from .utils import all_numbers, broadcast_all, standard_uniform
+
+
+class Uniform(Family):
+    """Density ``1 / (high - low)`` on [low, high).
+
+    Raises:
+        ValueError: ``low >= high`` somewhere.
+    """
+
+    has_rsample = True
+
+    def __init__(self, low, high, validate_args=None):
+        self.low, self.high = broadcast_all(low, high)
+        super().__init__(() if all_numbers(low, high) else self.low.size(), validate_args=validate_args)
+        if self._validate_args and not bool(jtorch.lt(self.low, self.high).all().item()):
+            raise ValueError("Uniform is not defined when low>= high")
+
+    @property
+    def arg_constraints(self):
+        return {
+            "low": constraints.dependent(is_discrete=False, event_dim=0),
+            "high": constraints.dependent(is_discrete=False, event_dim=0),
+        }
+
+    @constraints.dependent_property(is_discrete=False, event_dim=0)
+    def support(self):
+        return constraints.interval(self.low, self.high)
+
+    @property
+    def mean(self):
+        return (self.high + self.low) / 2
+
+    @property
+    def mode(self):
+        return jtorch.full_like(self.high, jtorch.nan)
+
+    @property
+    def stddev(self):
+        return (self.high - self.low) / 12**0.5
+
+    @property
+    def variance(self):
+        return (self.high - self.low).pow(2) / 12
+
+    def rsample(self, sample_shape=()):
+        rand = standard_uniform(self._extended_shape(sample_shape), self.low)
+        return self.low + rand * (self.high - self.low)
+
+    def log_prob(self, value):
+        if self._validate_args:
+            self._validate_sample(value)
+        inside = (self.low.le(value) & self.high.gt(value)).type_as(self.low)
+        return jtorch.log(inside) - jtorch.log(self.high - self.low)
+
+    def cdf(self, value):
+        if self._validate_args:
+            self._validate_sample(value)
+        return ((value - self.low) / (self.high - self.low)).clamp(min=0, max=1)
+
+    def icdf(self, value):
+        return value * (self.high - self.low) + self.low
+
+    def entropy(self):
+        return jtorch.log(self.high - self.low)

@@ -1,0 +1,172 @@
+"""``torch.func``: derivatives as functions of functions. Arguments and results may be nested tuples, lists and dicts.
+
+They run autograd underneath: the argument is tracked afresh, and what comes back carries a graph exactly if it depends
+on something else that does, as an enclosing ``grad`` or a parameter.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from .. import autograd
+from ..nn.utils.stateless import functional_call
+from ..tape import modes
+from ..tensor import Tensor
+from ..utils import _pytree as pytree
+
+
+def _track(tree):
+    """The same tree with tensors that are followed from here on, and these tensors."""
+    leaves, form = pytree.tree_flatten(tree)
+    for leaf in leaves:
+        if not isinstance(leaf, Tensor):
+            raise ValueError(f"expected tensors to differentiate with respect to, got {type(leaf).__name__}")
+    with modes.enable_grad():
+        fresh = [t.view_as(t) if t.requires_grad else t.detach().requires_grad_() for t in leaves]
+    return pytree.tree_unflatten(fresh, form), fresh
+
+
+def _depends_elsewhere(tensor, fresh) -> bool:
+    """Whether the tensor's graph ends anywhere but in leaves that :func:`_track` made."""
+    own = {id(t) for t in fresh if t.is_leaf}
+    seen, todo = set(), [tensor.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is None or id(node) in seen:
+            continue
+        seen.add(id(node))
+        variable = getattr(node, "variable", None)
+        if variable is not None and id(variable) not in own:
+            return True
+        todo.extend(edge[0] for edge in node.next_functions)
+    return False
+
+
+def _settle(tree, fresh):
+    """Results as they are handed out: without a graph that leads only to the tracked arguments."""
+
+    def settle(t):
+        return t.detach() if isinstance(t, Tensor) and t.grad_fn and not _depends_elsewhere(t, fresh) else t
+
+    return pytree.tree_map(settle, tree)
+
+
+def _gradients(outputs, fresh, vectors=None):
+    """Gradients, zeros where nothing depends, in a graph of their own."""
+    pairs = [(o, v) for o, v in zip(outputs, vectors or [None] * len(outputs), strict=True) if o.requires_grad]
+    found = [None] * len(fresh)
+    if pairs:
+        given = [v for _, v in pairs] if vectors else None
+        found = autograd.grad([o for o, _ in pairs], fresh, given, create_graph=True, allow_unused=True)
+    return [t.detach() * 0 if g is None else g for g, t in zip(found, fresh, strict=True)]
+
+
+def _selected(args, argnums):
+    """The arguments to differentiate by, and a function that puts others in their place.
+
+    Raises:
+        RuntimeError: there is no such argument.
+    """
+    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    for n in numbers:
+        if not -len(args) <= n < len(args):
+            raise RuntimeError(f"Got argnum={n}, but only {len(args)} positional inputs")
+    numbers = [n % len(args) for n in numbers]
+
+    def put(values):
+        out = list(args)
+        for n, value in zip(numbers, (values,) if isinstance(argnums, int) else values, strict=True):
+            out[n] = value
+        return out
+
+    return args[numbers[0]] if isinstance(argnums, int) else tuple(args[n] for n in numbers), put
+
+
+def grad_and_value(func, argnums=0, has_aux: bool = False):
+    """``f(*args) -> (gradient, value)``, of a function with a scalar result; see :func:`grad`."""
+
+    @functools.wraps(func)
+    def wrapper(*args, **kwargs):
+        chosen, put = _selected(args, argnums)
+        tree, fresh = _track(chosen)
+        with modes.enable_grad():
+            result = func(*put(tree), **kwargs)
+            out, aux = result if has_aux else (result, None)
+            if not isinstance(out, Tensor) or out.dim() != 0:
+                what = f"a tensor of shape {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
+                raise RuntimeError(f"Expected f(*args) to return a scalar tensor, got {what}")
+            gradients = pytree.tree_unflatten(_gradients([out], fresh), pytree.tree_structure(tree))
+        gradients, out, aux = _settle((gradients, out, aux), fresh)
+        return gradients, (out, aux) if has_aux else out
+
+    return wrapper
+
+
+def grad(func, argnums=0, has_aux: bool = False):
+    """``f(*args) -> gradient`` of a function with a scalar result, by its argument number ``argnums``.
+
+    With several ``argnums`` a tuple of gradients; with ``has_aux`` the function returns ``(value, aux)``, and
+    ``(gradient, aux)`` comes back. Nest it for higher derivatives.
+
+    Raises:
+        RuntimeError: the result is no scalar, or there is no such argument.
+    """
+    inner = grad_and_value(func, argnums, has_aux)
+
+    @functools.wraps(func)
+    def wrapper(*args, **kwargs):
+        gradient, value = inner(*args, **kwargs)
+        return (gradient, value[1]) if has_aux else gradient
+
+    return wrapper
+
+
+def vjp(func, *primals, has_aux: bool = False):
+    """``(func(*primals), vjp_fn)``, where ``vjp_fn(cotangents)`` gives a tuple with one gradient for each primal.
+
+    Cotangents are nested like the result. With ``has_aux`` a third result is what the function returned beside its value.
+
+    Raises:
+        RuntimeError: cotangents that are not nested like the result.
+    """
+    tree, fresh = _track(primals)
+    with modes.enable_grad():
+        result = func(*tree)
+    out, aux = result if has_aux else (result, None)
+    outputs, form = pytree.tree_flatten(out)
+
+    def vjp_fn(cotangents):
+        vectors, given = pytree.tree_flatten(cotangents)
+        if given != form:
+            raise RuntimeError(f"Expected cotangents to be nested like the output, {form}, got {given}")
+        with modes.enable_grad():
+            found = pytree.tree_unflatten(_gradients(outputs, fresh, vectors), pytree.tree_structure(tree))
+        return _settle(found, fresh)
+
+    shown = _settle(out, fresh)
+    return (shown, vjp_fn, _settle(aux, fresh)) if has_aux else (shown, vjp_fn)
+
+
+def stack_module_state(models):
+    """Parameters and buffers of like modules, stacked by name: ``(params, buffers)``, for ``functional_call``."""
+    from ..tensor.dispatch import call
+
+    models = list(models)
+    if not models:
+        raise RuntimeError("stack_module_state: Expected at least one model, got 0.")
+    if len({m.training for m in models}) > 1:
+        raise RuntimeError("stack_module_state: Expected all models to have the same training/eval mode.")
+    if len({type(m) for m in models}) > 1:
+        raise RuntimeError("stack_module_state: Expected all models to be of the same class.")
+
+    def stacked(named):
+        columns = {name: [dict(named(m))[name] for m in models] for name, _ in named(models[0])}
+        return {
+            name: call("stack", tuple(tensors)).detach().requires_grad_(tensors[0].requires_grad)
+            for name, tensors in columns.items()
+        }
+
+    return stacked(lambda m: m.named_parameters()), stacked(lambda m: m.named_buffers())
+
+
+__all__ = ["functional_call", "grad", "grad_and_value", "stack_module_state", "vjp"]
