@@ -51,6 +51,7 @@ from . import (
     cuda,
     debug,
     distributed,
+    distributions,
     linalg,
     nn,
     optim,

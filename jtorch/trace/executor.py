@@ -85,7 +85,11 @@ class Program:
         return found
 
     def function(self, constants: dict[int, object], varying: tuple[int, ...], platform: str | None = None):
-        """A JAX function ``(leaves, hypers, floats, ints, complexes) -> (outputs, check word)``."""
+        """A JAX function ``(leaves, hypers, floats, ints, complexes, failed before) -> (outputs, check)``.
+
+        The check is None without index operands, else ``(flags, failed)``: whether an earlier program had failed and
+        whether each checked call did, and whether anything has failed so far.
+        """
         keep, checked = self.live(), set(self.checks)
         places = {}
         counts = {"f": 0, "i": 0, "c": 0}
@@ -94,7 +98,7 @@ class Program:
             places[p] = (bank, counts[bank])
             counts[bank] += 1
 
-        def program(leaves, hypers, floats, ints, complexes):
+        def program(leaves, hypers, floats, ints, complexes, before):
             banks = {"f": floats, "i": ints, "c": complexes}
             env = {}
             bad = []
@@ -117,12 +121,13 @@ class Program:
                     env[slot + j] = out
                 if i in checked:
                     bad.append(call.check(*arrays))
-            word = jnp.stack(bad) if bad else None
-            if word is not None:
-                failed = word.any()
-                for slot, leaf in self.guards.items():
-                    env[slot] = jnp.where(failed, leaves[-1 - leaf], env[slot])
-            return tuple(env[s] for s in self.outputs), word
+            if not bad:
+                return tuple(env[s] for s in self.outputs), None
+            flags = jnp.stack([before, *bad])
+            failed = flags.any()
+            for slot, leaf in self.guards.items():
+                env[slot] = jnp.where(failed, leaves[-1 - leaf], env[slot])
+            return tuple(env[s] for s in self.outputs), (flags, failed)
 
         return program, counts
 
@@ -168,6 +173,7 @@ class Entry:
             jax.ShapeDtypeStruct((counts["f"],), np.float64),
             jax.ShapeDtypeStruct((counts["i"],), np.int64),
             jax.ShapeDtypeStruct((counts["c"],), np.complex128),
+            jax.ShapeDtypeStruct((), np.bool_),
         ]
         return flat, avals
 
@@ -205,7 +211,11 @@ class Entry:
                 np.array(floats, np.float64),
                 np.array(ints, np.int64),
                 np.array(complexes, np.complex128),
+                _failed_before(trace) if trace.checks else _NO,
             )
+
+
+_NO = np.zeros((), np.bool_)
 
 
 def _useful_donations(program: Program, donate) -> tuple[int, ...]:
@@ -236,7 +246,7 @@ def run(trace, outputs: tuple[int, ...], donate: tuple[bool, ...], guards, shard
         shardings: None on one device, else those of the leaves, of the outputs (None: XLA's choice) and of the rest.
 
     Returns:
-        The entry, the output arrays, which may still be being computed, and the check word (None without index operands).
+        The entry, the output arrays, which may still be being computed, and the check (None without index operands).
 
     Raises:
         RuntimeError: compilation or execution failed.
@@ -268,36 +278,68 @@ def run(trace, outputs: tuple[int, ...], donate: tuple[bool, ...], guards, shard
 # --- index checks --------------------------------------------------------------------------------------------------
 # XLA clamps out-of-range indices. Each program with index operands returns a word of flags, read with its results.
 
-_pending_checks: deque = deque()
+# A program that follows one whose word has not been read yet takes over its verdict on the device, so that the host
+# need not wait between steps: once something has failed, every later program keeps the storages it would rewrite.
 
 
+class _Check:
+    """One program's word: flags still on the device, what they stand for, and the values at stake."""
+
+    __slots__ = ("flags", "failed", "lines", "program", "values", "device", "mesh")
+
+    def __init__(self, check, trace, entry, values):
+        self.flags, self.failed = check
+        self.lines = [(i, trace.calls[i], line) for i, line in trace.checks]
+        self.program, self.device, self.mesh = entry.program, trace.device, trace.mesh
+        self.values = [(slot, weakref.ref(v)) for slot, v in values]
+
+
+_pending_checks: deque[_Check] = deque()
+_last_error: list[Exception] = []
 #: Arrays computed with a bad index: no program may go on from them. Keyed by identity.
 _worthless: dict[int, tuple[weakref.ref, Exception]] = {}
 
 
-def expect(word, trace, entry, values) -> None:
-    """Remember a check word, what its flags stand for, and the ``(slot, value)`` pairs at stake."""
-    lines = [(i, trace.calls[i], line) for i, line in trace.checks]
-    _pending_checks.append((word, lines, entry.program, [(slot, weakref.ref(v)) for slot, v in values]))
+def expect(check, trace, entry, values) -> None:
+    """Remember a program's check, and the ``(slot, value)`` pairs that are at stake."""
+    _pending_checks.append(_Check(check, trace, entry, values))
+
+
+def _failed_before(trace):
+    """Whether anything whose word has not been read yet has failed: an array, known to the device only."""
+    if not _pending_checks:
+        return _NO
+    last = _pending_checks[-1]
+    if last.device is trace.device and last.mesh is trace.mesh:
+        return last.failed
+    settle_checks()
+    return _NO
 
 
 def _settle_first() -> None:
     try:
-        word, lines, program, values = _pending_checks.popleft()
+        check = _pending_checks.popleft()
     except IndexError:
         return  # another thread took it
-    flags = np.asarray(word)
-    if not flags.any():
+    before, *flags = np.asarray(check.flags).tolist()
+    if not before:
+        _last_error.clear()
+    if not (before or any(flags)):
         return
-    index, call, line = lines[int(flags.argmax())]
-    error = IndexError(f"{call.message} (in {call.name}, recorded at {line})")
-    spoiled = program.dependents(index)
-    for slot, ref in values:
-        if slot in spoiled and (value := ref()) is not None:
+    if before and _last_error:
+        error, spoiled = _last_error[0], None  # it went on from a failed program: nothing it made counts
+    else:
+        index, call, line = check.lines[flags.index(True)]
+        error, spoiled = IndexError(f"{call.message} (in {call.name}, recorded at {line})"), check.program.dependents(index)
+    for slot, ref in check.values:
+        value = ref()
+        if value is not None and value.array is not None and (spoiled is None or slot in spoiled):
             key, array = id(value.array), value.array
             _worthless[key] = (weakref.ref(array, lambda _, key=key: _worthless.pop(key, None)), error)
             value.array, value.error = None, error
-    raise error
+    if spoiled is not None:
+        _last_error[:] = [error]
+        raise error
 
 
 def refuse_worthless(arrays) -> None:
@@ -309,13 +351,32 @@ def refuse_worthless(arrays) -> None:
 
 
 def settle_checks() -> None:
-    """Wait for every check word: a host read is about to hand out results.
+    """Wait for every check: a host read is about to hand out results.
 
     Raises:
         IndexError: naming the op and the line that recorded it.
     """
+    found = None
     while _pending_checks:
-        _settle_first()
+        try:
+            _settle_first()
+        except IndexError as error:
+            found = found or error
+    if found is not None:
+        raise found
+
+
+def poll_checks() -> None:
+    """Read the checks of programs that have finished, without waiting for others.
+
+    Raises:
+        IndexError: as :func:`settle_checks`.
+    """
+    if _pending_checks and _pending_checks[0].flags.is_ready():
+        if all(c.flags.is_ready() for c in _pending_checks):
+            settle_checks()
+        else:
+            _settle_first()
 
 
 def wait() -> None:

@@ -112,10 +112,11 @@ class Trace:
             if self.closed:
                 return
             self.closed = True
-            # A program that goes on from an earlier one's results must know that those are sound.
+            # A program that goes on from an earlier one's results must know that those are sound: one with checks of
+            # its own takes over the earlier verdict on the device, another waits for it here.
             earlier = None
             try:
-                executor.settle_checks()
+                executor.poll_checks() if self.checks else executor.settle_checks()
             except IndexError as error:
                 earlier = error
             if self.owner.get(self.device) is self:
@@ -129,16 +130,16 @@ class Trace:
                     rewritten = self._rewritten() if self.checks or self.mesh is not None else {}
                     guards = tuple(rewritten.items()) if self.checks else ()
                     shardings = self._spread(rewritten, alive) if self.mesh is not None else None
-                    entry, outputs, word = executor.run(
+                    entry, outputs, check = executor.run(
                         self, tuple([i for i, _ in alive]), donate, guards, shardings, cause
                     )
                     for (_, value), array in zip(alive, outputs, strict=True):
                         value.array, value.trace = array, None
                         if shardings is not None:
                             value.sharding = array.sharding
-                    if word is not None:
+                    if check is not None:
                         guarded = {slot for slot, _ in guards}
-                        executor.expect(word, self, entry, [(s, v) for s, v in alive if s not in guarded])
+                        executor.expect(check, self, entry, [(s, v) for s, v in alive if s not in guarded])
             except Exception as error:
                 self._fail(alive, error)
                 raise
