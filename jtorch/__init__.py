@@ -52,6 +52,7 @@ from . import (
     debug,
     distributed,
     distributions,
+    fft,
     linalg,
     nn,
     optim,

@@ -251,8 +251,18 @@ def model(lib):
 
 
 @needs_torch
-@pytest.mark.parametrize("use_buffers", [False, True])
-@pytest.mark.parametrize("how", ["default", "ema", "multi ema", "multi swa"])
+@pytest.mark.parametrize(
+    "how, use_buffers",
+    [
+        ("default", False),
+        ("default", True),
+        ("ema", False),
+        ("ema", True),
+        ("multi ema", False),
+        ("multi ema", True),
+        ("multi swa", False),  # with buffers PyTorch's divides integers, and raises
+    ],
+)
 def test_averaged_model_equals_pytorch(how, use_buffers):
     results = []
     for lib in (jtorch, torch):

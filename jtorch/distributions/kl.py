@@ -167,7 +167,8 @@ def _family_family(p, q):
     """The Bregman divergence of the log normalizer."""
     if type(p) is not type(q):
         raise NotImplementedError(
-            "The cross KL-divergence between different exponential families cannot be computed using Bregman divergences"
+            "The cross KL-divergence between different exponential families cannot be computed using "
+            "Bregman divergences"
         )
     natural, value, gradients = p._normalizer_and_gradients()
     others = q._natural_params
@@ -258,8 +259,8 @@ def _independent_independent(p, q):
 def _check_events(p, q):
     if p.event_shape != q.event_shape:
         raise ValueError(
-            f"KL-divergence between two {type(p).__name__} and {type(q).__name__} with different event shapes cannot be "
-            "computed"
+            f"KL-divergence between two {type(p).__name__} and {type(q).__name__} with different event shapes "
+            "cannot be computed"
         )
 
 

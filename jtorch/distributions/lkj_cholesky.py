@@ -55,4 +55,5 @@ class LKJCholesky(Family):
         order = 2 * (c - 1).unsqueeze(-1) + self.dim - order
         unnormalized = (order * diagonal.log()).sum(-1)
         alpha = c + 0.5 * n
-        return unnormalized - (0.5 * n * math.log(math.pi) + jtorch.mvlgamma(alpha - 0.5, p=n) - jtorch.lgamma(alpha) * n)
+        norm = 0.5 * n * math.log(math.pi) + jtorch.mvlgamma(alpha - 0.5, p=n) - jtorch.lgamma(alpha) * n
+        return unnormalized - norm

@@ -21,14 +21,12 @@ class Uniform(Family):
     def __init__(self, low, high, validate_args=None):
         self.low, self.high = broadcast_all(low, high)
         super().__init__(() if all_numbers(low, high) else self.low.size(), validate_args=validate_args)
-        if self._validate_args and not bool(jtorch.lt(self.low, self.high).all().item()):
-            raise ValueError("Uniform is not defined when low>= high")
 
     @property
     def arg_constraints(self):
         return {
-            "low": constraints.dependent(is_discrete=False, event_dim=0),
-            "high": constraints.dependent(is_discrete=False, event_dim=0),
+            "low": constraints.less_than(self.high),
+            "high": constraints.greater_than(self.low),
         }
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)

@@ -6,7 +6,9 @@ on something else that does, as an enclosing ``grad`` or a parameter.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import threading
 
 from .. import autograd
 from ..nn.utils.stateless import functional_call
@@ -15,20 +17,42 @@ from ..tensor import Tensor
 from ..utils import _pytree as pytree
 
 
+class _Level(threading.local):
+    """How many of these functions enclose the code that runs; leaves are marked with the one that made them."""
+
+    depth = 0
+
+
+_level = _Level()
+
+
+@contextlib.contextmanager
+def _deeper():
+    _level.depth += 1
+    try:
+        with modes.enable_grad():
+            yield _level.depth
+    finally:
+        _level.depth -= 1
+
+
 def _track(tree):
     """The same tree with tensors that are followed from here on, and these tensors."""
     leaves, form = pytree.tree_flatten(tree)
+    fresh = []
     for leaf in leaves:
         if not isinstance(leaf, Tensor):
             raise ValueError(f"expected tensors to differentiate with respect to, got {type(leaf).__name__}")
-    with modes.enable_grad():
-        fresh = [t.view_as(t) if t.requires_grad else t.detach().requires_grad_() for t in leaves]
+        if leaf.requires_grad:
+            fresh.append(leaf.view_as(leaf))
+        else:
+            fresh.append(leaf.detach().requires_grad_())
+            fresh[-1]._func_level = _level.depth
     return pytree.tree_unflatten(fresh, form), fresh
 
 
-def _depends_elsewhere(tensor, fresh) -> bool:
-    """Whether the tensor's graph ends anywhere but in leaves that :func:`_track` made."""
-    own = {id(t) for t in fresh if t.is_leaf}
+def _depends_elsewhere(tensor, level: int) -> bool:
+    """Whether the tensor's graph ends anywhere but in leaves that this level, or one inside it, made."""
     seen, todo = set(), [tensor.grad_fn]
     while todo:
         node = todo.pop()
@@ -36,17 +60,17 @@ def _depends_elsewhere(tensor, fresh) -> bool:
             continue
         seen.add(id(node))
         variable = getattr(node, "variable", None)
-        if variable is not None and id(variable) not in own:
+        if variable is not None and getattr(variable, "_func_level", 0) < level:
             return True
         todo.extend(edge[0] for edge in node.next_functions)
     return False
 
 
-def _settle(tree, fresh):
+def _settle(tree, level: int):
     """Results as they are handed out: without a graph that leads only to the tracked arguments."""
 
     def settle(t):
-        return t.detach() if isinstance(t, Tensor) and t.grad_fn and not _depends_elsewhere(t, fresh) else t
+        return t.detach() if isinstance(t, Tensor) and t.requires_grad and not _depends_elsewhere(t, level) else t
 
     return pytree.tree_map(settle, tree)
 
@@ -88,15 +112,15 @@ def grad_and_value(func, argnums=0, has_aux: bool = False):
     @functools.wraps(func)
     def wrapper(*args, **kwargs):
         chosen, put = _selected(args, argnums)
-        tree, fresh = _track(chosen)
-        with modes.enable_grad():
+        with _deeper() as level:
+            tree, fresh = _track(chosen)
             result = func(*put(tree), **kwargs)
             out, aux = result if has_aux else (result, None)
             if not isinstance(out, Tensor) or out.dim() != 0:
                 what = f"a tensor of shape {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
                 raise RuntimeError(f"Expected f(*args) to return a scalar tensor, got {what}")
             gradients = pytree.tree_unflatten(_gradients([out], fresh), pytree.tree_structure(tree))
-        gradients, out, aux = _settle((gradients, out, aux), fresh)
+        gradients, out, aux = _settle((gradients, out, aux), level)
         return gradients, (out, aux) if has_aux else out
 
     return wrapper
@@ -124,13 +148,13 @@ def grad(func, argnums=0, has_aux: bool = False):
 def vjp(func, *primals, has_aux: bool = False):
     """``(func(*primals), vjp_fn)``, where ``vjp_fn(cotangents)`` gives a tuple with one gradient for each primal.
 
-    Cotangents are nested like the result. With ``has_aux`` a third result is what the function returned beside its value.
+    Cotangents are nested like the result. With ``has_aux`` there is a third result: what the function returned beside.
 
     Raises:
         RuntimeError: cotangents that are not nested like the result.
     """
-    tree, fresh = _track(primals)
-    with modes.enable_grad():
+    with _deeper() as level:
+        tree, fresh = _track(primals)
         result = func(*tree)
     out, aux = result if has_aux else (result, None)
     outputs, form = pytree.tree_flatten(out)
@@ -141,10 +165,10 @@ def vjp(func, *primals, has_aux: bool = False):
             raise RuntimeError(f"Expected cotangents to be nested like the output, {form}, got {given}")
         with modes.enable_grad():
             found = pytree.tree_unflatten(_gradients(outputs, fresh, vectors), pytree.tree_structure(tree))
-        return _settle(found, fresh)
+        return _settle(found, level)
 
-    shown = _settle(out, fresh)
-    return (shown, vjp_fn, _settle(aux, fresh)) if has_aux else (shown, vjp_fn)
+    shown = _settle(out, level)
+    return (shown, vjp_fn, _settle(aux, level)) if has_aux else (shown, vjp_fn)
 
 
 def stack_module_state(models):

@@ -19,7 +19,8 @@ class Adam(FusedOptimizer):
     ``foreach``, ``fused`` and ``capturable`` are accepted and change nothing.
 
     Raises:
-        ValueError: a negative option, or a beta outside [0, 1).
+        ValueError: a negative option, a beta outside [0, 1), one beta a tensor and one a number, or ``lr`` or betas
+            tensors with ``foreach`` and without ``capturable``, as in PyTorch.
     """
 
     def __init__(
@@ -38,12 +39,18 @@ class Adam(FusedOptimizer):
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
     ):
+        if foreach and not capturable and is_tensor(lr):
+            raise ValueError("lr as a Tensor is not supported for capturable=False and foreach=True")
         check_lr(lr)
         check_not_negative("epsilon", eps, "Invalid {} value: {}")
         for i, beta in enumerate(betas):
             if not 0.0 <= beta < 1.0:
                 raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
         check_not_negative("weight_decay", weight_decay, "Invalid {} value: {}")
+        if is_tensor(betas[0]) != is_tensor(betas[1]):
+            raise ValueError("betas must be either both floats or both Tensors")
+        if foreach and not capturable and is_tensor(betas[0]):
+            raise ValueError("betas[0] as a Tensor is not supported for capturable=False and foreach=True")
         check_implementation(foreach, fused, differentiable)
         defaults = {
             "lr": lr,

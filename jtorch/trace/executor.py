@@ -146,7 +146,7 @@ def _literal(kind, value):
 class Entry:
     """The compiled program of one signature."""
 
-    __slots__ = ("program", "donate", "device", "shardings", "fixed", "varying", "constant", "executable", "lock")
+    __slots__ = ("program", "donate", "device", "shardings", "fixed", "varying", "constant", "executable", "lock", "numbers")
 
     def __init__(self, trace, outputs, donate, guards, shardings):
         self.shardings = shardings
@@ -158,6 +158,7 @@ class Entry:
         self.constant: list[int] = list(range(len(self.fixed)))  # positions compiled in as constants
         self.executable = None
         self.lock = threading.Lock()
+        self.numbers: list[tuple] = [(None, None)] * 4  # per bank: the values of the last run, and their array
 
     def flat(self, platform: str | None = None):
         """The program as a function of one flat argument list, and the avals of its arguments."""
@@ -204,17 +205,26 @@ class Entry:
         for i in varying:
             kind = self.program.scalar_kinds[i]
             (floats if kind is float else complexes if kind is complex else ints).append(scalars[i])
+        banks = (trace.hypers, floats, ints, complexes)
         with x64(True):
             return executable(
                 *trace.leaf_arrays,
-                np.array(trace.hypers, np.float64),
-                np.array(floats, np.float64),
-                np.array(ints, np.int64),
-                np.array(complexes, np.complex128),
+                *[self._number_array(k, values) for k, values in enumerate(banks)],
                 _failed_before(trace) if trace.checks else _NO,
             )
 
+    def _number_array(self, k: int, values: list):
+        """The run-time numbers of one bank as an array, kept from the last run while they are the same."""
+        kept, array = self.numbers[k]
+        if kept != values:
+            array = np.array(values, _BANK_DTYPES[k])
+            if self.shardings is None:  # a mesh program places its own arguments
+                array = jax.device_put(array, devices.jax_device(self.device))
+            self.numbers[k] = (list(values), array)
+        return array
 
+
+_BANK_DTYPES = (np.float64, np.float64, np.int64, np.complex128)  # Hyper numbers, floats, ints and bools, complexes
 _NO = np.zeros((), np.bool_)
 
 

@@ -1,0 +1,106 @@
+"""Discrete Fourier transforms, with PyTorch's names, defaults and length rules, on XLA's FFT."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from .. import dtypes
+from .registry import Array, op
+from .shapes import canonical_dim, canonical_dims
+
+_NORMS = (None, "backward", "ortho", "forward")
+
+
+def _prepared(name: str, input, norm, *, real: bool = False):
+    """The input as floats (integers become the default dtype), after checking ``norm`` and the kind of number."""
+    if norm not in _NORMS:
+        raise RuntimeError(f"Invalid normalization mode: {norm!r} (expected 'backward', 'ortho' or 'forward')")
+    if jnp.iscomplexobj(input):
+        if real:
+            raise RuntimeError(f"{name} expects a real input tensor, but got {dtypes.of_numpy(input.dtype)}")
+        return input
+    if not jnp.issubdtype(input.dtype, jnp.floating):
+        return input.astype(dtypes.get_default_dtype().np)
+    if input.dtype.itemsize < 4:
+        raise RuntimeError(f"Unsupported dtype {dtypes.of_numpy(input.dtype)}: convert to float32 first")
+    return input
+
+
+def _one(name: str, transform, *, real: bool = False):
+    def body(input: Array, n: int | None = None, dim: int = -1, norm: str | None = None):
+        x = _prepared(name, input, norm, real=real)
+        if n is not None and n < 1:
+            raise RuntimeError(f"Invalid number of data points ({n}) specified")
+        return transform(x, n, canonical_dim(dim, x.ndim), norm)
+
+    body.__name__ = name
+    return body
+
+
+def _axes(x, s, dim, last_two: bool):
+    if dim is None:
+        dim = (-2, -1) if last_two else (tuple(range(x.ndim)) if s is None else tuple(range(x.ndim - len(s), x.ndim)))
+    dims = canonical_dims(dim, x.ndim)
+    if s is not None:
+        if len(s) != len(dims):
+            raise RuntimeError("When given, dim and shape arguments must have the same length")
+        s = tuple(x.shape[d] if n == -1 else n for n, d in zip(s, dims, strict=True))
+    return s, dims
+
+
+def _many(name: str, transform, *, last_two: bool, real: bool = False):
+    default = (-2, -1) if last_two else None
+
+    def body(
+        input: Array,
+        s: tuple[int, ...] | None = None,
+        dim: int | tuple[int, ...] | None = default,
+        norm: str | None = None,
+    ):
+        x = _prepared(name, input, norm, real=real)
+        s, dims = _axes(x, s, dim, last_two)
+        return transform(x, s, dims, norm)
+
+    body.__name__ = name
+    return body
+
+
+#: public name in ``torch.fft`` -> op
+EXPORTS: dict[str, str] = {}
+
+
+def _declare(name: str, body, doc: str) -> None:
+    body.__doc__ = f"{doc}\n\nRaises:\n    RuntimeError: an unknown ``norm``, a bad length, or an unsupported dtype."
+    op(name=f"fft_{name}", namespaces=(), aliases=(), grad_name="FftBackward0")(body)
+    EXPORTS[name] = f"fft_{name}"
+
+
+_declare("fft", _one("fft", jnp.fft.fft), "One-dimensional transform of length ``n`` along ``dim``.")
+_declare("ifft", _one("ifft", jnp.fft.ifft), "Inverse of ``fft``.")
+_declare("rfft", _one("rfft", jnp.fft.rfft, real=True), "The non-redundant half of a real signal's ``fft``.")
+_declare("irfft", _one("irfft", jnp.fft.irfft), "Inverse of ``rfft``; ``n`` is the length of the real result.")
+_declare("hfft", _one("hfft", jnp.fft.hfft), "``fft`` of a Hermitian half signal: a real result of length ``n``.")
+_declare("ihfft", _one("ihfft", jnp.fft.ihfft, real=True), "Inverse of ``hfft``.")
+_declare("fft2", _many("fft2", jnp.fft.fftn, last_two=True), "Two-dimensional transform.")
+_declare("ifft2", _many("ifft2", jnp.fft.ifftn, last_two=True), "Inverse of ``fft2``.")
+_declare("rfft2", _many("rfft2", jnp.fft.rfftn, last_two=True, real=True), "The non-redundant half of a real ``fft2``.")
+_declare("irfft2", _many("irfft2", jnp.fft.irfftn, last_two=True), "Inverse of ``rfft2``.")
+_declare("fftn", _many("fftn", jnp.fft.fftn, last_two=False), "Transform over several dimensions.")
+_declare("ifftn", _many("ifftn", jnp.fft.ifftn, last_two=False), "Inverse of ``fftn``.")
+_declare("rfftn", _many("rfftn", jnp.fft.rfftn, last_two=False, real=True), "The non-redundant half of a real ``fftn``.")
+_declare("irfftn", _many("irfftn", jnp.fft.irfftn, last_two=False), "Inverse of ``rfftn``.")
+
+
+@op(name="fft_fftshift", namespaces=())
+def fftshift(input: Array, dim: int | tuple[int, ...] | None = None):
+    """Zero frequency moved to the middle of ``dim`` (all dimensions by default)."""
+    return jnp.fft.fftshift(input, canonical_dims(dim, input.ndim))
+
+
+@op(name="fft_ifftshift", namespaces=())
+def ifftshift(input: Array, dim: int | tuple[int, ...] | None = None):
+    """Inverse of ``fftshift``."""
+    return jnp.fft.ifftshift(input, canonical_dims(dim, input.ndim))
+
+
+EXPORTS |= {"fftshift": "fft_fftshift", "ifftshift": "fft_ifftshift"}
