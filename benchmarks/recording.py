@@ -59,7 +59,7 @@ def main() -> None:
     kinds = ("x + 1", "x * x", "x.reshape(-1)", "linear(x, w, b)")
     data = np.full((4, 4), 0.5, np.float32)
     w, b = np.eye(4, dtype=np.float32), np.zeros(4, np.float32)
-    print(f"{'microseconds per op':<18} {'jtorch':>8} {'jtorch tape':>12} {'backward':>9} {'torch':>7} {'torch tape':>11} "
+    print(f"{'us per op':<18} {'jtorch':>8} {'jtorch tape':>12} {'backward':>9} {'torch':>7} {'torch tape':>11} "
           f"{'backward':>9} {'jax eager':>10}")  # fmt: skip
     for kind in kinds:
         row = []
@@ -83,7 +83,7 @@ def main() -> None:
                 settle((out, g))
             row.append(statistics.median(seconds))
         jx, jw, jb = jnp.asarray(data), jnp.asarray(w), jnp.asarray(b)
-        jlinear = lambda x: x @ jw.T + jb  # noqa: E731
+        jlinear = lambda x, w=jw, b=jb: x @ w.T + b  # noqa: E731
         row.append(timed(lambda: chain(kind, jx, n, jlinear), jax.block_until_ready, repeats))  # noqa: B023
         us = [s / n * 1e6 for s in row]
         print(f"{kind:<18} {us[0]:>8.2f} {us[1]:>12.2f} {us[2]:>9.2f} {us[3]:>7.2f} {us[4]:>11.2f} {us[5]:>9.2f} "

@@ -1,8 +1,8 @@
 """``python -m jtorch`` runs a program written for PyTorch as it is: ``import torch`` gives jtorch, in children too.
 
-    python -m jtorch script.py [arguments]
-    python -m jtorch -m module [arguments]
-    python -m jtorch -c command [arguments]
+python -m jtorch script.py [arguments]
+python -m jtorch -m module [arguments]
+python -m jtorch -c command [arguments]
 """
 
 from __future__ import annotations

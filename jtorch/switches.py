@@ -10,7 +10,7 @@ _deterministic = {"mode": False, "warn_only": False}
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
-    """Kept for reading back: XLA's CPU and TPU programs are deterministic; GPU ones with ``--xla_gpu_deterministic_ops``."""
+    """Kept for reading back: XLA's CPU and TPU programs are deterministic (GPU: ``--xla_gpu_deterministic_ops``)."""
     _deterministic.update(mode=bool(mode), warn_only=bool(warn_only))
 
 

@@ -128,8 +128,11 @@ def mixed_dtypes(torch):
 
 @programs
 def broadcast_gradients(torch):
-    a, b, c = leaf(torch), torch.ones(2, 1, dtype=torch.float64, requires_grad=True), torch.tensor(2.0,
-                                                                                                   requires_grad=True)
+    a, b, c = (
+        leaf(torch),
+        torch.ones(2, 1, dtype=torch.float64, requires_grad=True),
+        torch.tensor(2.0, requires_grad=True),
+    )
     (a * b + c * a).sum().backward()
     return a.grad, b.grad, c.grad
 
@@ -169,7 +172,7 @@ def next_functions(torch):
     x, c = leaf(torch), torch.ones(3, dtype=torch.float64)
     y = x.exp() * c
     (first, i), (second, j) = y.grad_fn.next_functions
-    (end, k), = first.next_functions
+    ((end, k),) = first.next_functions
     return first.name(), i, second, j, end.name(), k, end.variable is x, end.next_functions
 
 
@@ -741,8 +744,9 @@ def twice(torch):
 
 def custom(backward, forward=lambda ctx, x: x * 2):
     def program(torch):
-        F = type("F", (torch.autograd.Function,), {"forward": staticmethod(forward),
-                                                   "backward": staticmethod(backward)})
+        F = type(
+            "F", (torch.autograd.Function,), {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+        )
         F.apply(leaf(torch)).sum().backward()
 
     return program

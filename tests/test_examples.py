@@ -53,7 +53,10 @@ def small_step(name: str) -> None:
     """Run an example's own program for a few steps in this process."""
     argv, path = sys.argv, list(sys.path)
     try:
-        sys.argv = [name, *{"digits_cnn.py": ("--epochs", "1"), "vae.py": ("--epochs", "1")}.get(name, ("--steps", "2"))]
+        sys.argv = [
+            name,
+            *{"digits_cnn.py": ("--epochs", "1"), "vae.py": ("--epochs", "1")}.get(name, ("--steps", "2")),
+        ]
         sys.path.insert(0, str(EXAMPLES))
         runpy.run_path(str(EXAMPLES / name), run_name="__main__")
     finally:

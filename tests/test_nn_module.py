@@ -309,9 +309,7 @@ def test_forward_hooks():
 
         d = Doubling()
         h1 = d.register_forward_pre_hook(lambda m, a: calls.append(("pre", len(a))) or (a[0] + 1,))
-        d.register_forward_pre_hook(
-            lambda m, a, k: (a, {**k, "times": 3}), with_kwargs=True, prepend=True
-        )
+        d.register_forward_pre_hook(lambda m, a, k: (a, {**k, "times": 3}), with_kwargs=True, prepend=True)
         d.register_forward_hook(lambda m, a, out: calls.append(("post", out.tolist())))
         d.register_forward_hook(lambda m, a, k, out: calls.append(("kw", k)) or out + 1, with_kwargs=True, prepend=True)
         calls.append(d(lib.ones(1)).tolist())

@@ -218,7 +218,10 @@ def test_linear_is_exact_integer_arithmetic(rows, dtype):
     """The layer is its definition evaluated in wide integers, up to the last rounding."""
     layer = nnq.Linear(37, 11)
     w = aq.quantize_per_channel(
-        jtorch.from_numpy(sample("normal", 4, (11, 37))), jtorch.linspace(0.01, 0.03, 11), jtorch.zeros(11).long(), 0,
+        jtorch.from_numpy(sample("normal", 4, (11, 37))),
+        jtorch.linspace(0.01, 0.03, 11),
+        jtorch.zeros(11).long(),
+        0,
         aq.qint8,
     )
     layer.set_weight_bias(w, jtorch.linspace(-1, 1, 11))

@@ -449,9 +449,7 @@ def test_from_type_calls_only_what_is_allowed():
     buffer = io.BytesIO()
     js.save({"t": fake(np.ones(3)), "custom": Custom(1)}, buffer)
     js.add_safe_globals([Custom])
-    code = (
-        b"ctorch._tensor\n_rebuild_from_type_v2\n(c" + __name__.encode() + b"\nCustom\nctorch\nTensor\n(K\x01tNtR."
-    )
+    code = b"ctorch._tensor\n_rebuild_from_type_v2\n(c" + __name__.encode() + b"\nCustom\nctorch\nTensor\n(K\x01tNtR."
     with pytest.raises(pickle.UnpicklingError, match="not a function that files may call"):
         hostile(code)
 

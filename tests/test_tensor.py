@@ -44,8 +44,17 @@ def lengths_and_iteration(torch):
     x = torch.arange(6.0).reshape(3, 2)
     a, b, c = x
     first, *rest = x
-    return len(x), a, b, c, rest, [r.sum() for r in x], list(zip(x, range(3),
-                                                                 strict=True)), list(reversed(x)), max(x[:, 0])
+    return (
+        len(x),
+        a,
+        b,
+        c,
+        rest,
+        [r.sum() for r in x],
+        list(zip(x, range(3), strict=True)),
+        list(reversed(x)),
+        max(x[:, 0]),
+    )
 
 
 @programs
@@ -79,10 +88,36 @@ def formats(torch):
 @programs
 def arithmetic_with_numbers(torch):
     x = torch.tensor([1.0, -2.0])
-    return [x + 1, 1 + x, x - 1, 1 - x, x * 2, 2 * x, x / 4, 4 / x, x // 2, 3 // x, x % 3, 5 % x.abs(), x**2, 2**x, -x,
-            +x, abs(x), x @ x, ~torch.tensor([True, False]), torch.tensor(5) & 3, 6 | torch.tensor(1),
-            3 ^ torch.tensor(5), torch.tensor(1) << 3, torch.tensor(16) >> 2, divmod(7, 2), x.add(1, alpha=3), True + x,
-            x == True]  # noqa: E712
+    return [
+        x + 1,
+        1 + x,
+        x - 1,
+        1 - x,
+        x * 2,
+        2 * x,
+        x / 4,
+        4 / x,
+        x // 2,
+        3 // x,
+        x % 3,
+        5 % x.abs(),
+        x**2,
+        2**x,
+        -x,
+        +x,
+        abs(x),
+        x @ x,
+        ~torch.tensor([True, False]),
+        torch.tensor(5) & 3,
+        6 | torch.tensor(1),
+        3 ^ torch.tensor(5),
+        torch.tensor(1) << 3,
+        torch.tensor(16) >> 2,
+        divmod(7, 2),
+        x.add(1, alpha=3),
+        True + x,
+        x == True,  # noqa: E712 (the comparison is what is tested)
+    ]  # noqa: E712
 
 
 @programs

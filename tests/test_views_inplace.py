@@ -239,8 +239,13 @@ def fill_and_zero(torch):
     x = torch.ones(2, 3)
     x[0].fill_(7)
     x[1, 1:].zero_()
-    return x, x.fill_(torch.tensor(2)), torch.fill(x, 4), torch.zeros(2,
-                                                                      dtype=torch.int64).fill_(3.7), x.fill_diagonal_(0)
+    return (
+        x,
+        x.fill_(torch.tensor(2)),
+        torch.fill(x, 4),
+        torch.zeros(2, dtype=torch.int64).fill_(3.7),
+        x.fill_diagonal_(0),
+    )
 
 
 @programs
@@ -285,8 +290,20 @@ def inplace_operators(torch):
 @programs
 def unary_inplace(torch):
     x = torch.tensor([0.3, -0.4])
-    names = ("abs_", "exp_", "neg_", "sqrt_", "sigmoid_", "tanh_", "relu_", "sin_", "clamp_", "round_", "floor_",
-             "log1p_")
+    names = (
+        "abs_",
+        "exp_",
+        "neg_",
+        "sqrt_",
+        "sigmoid_",
+        "tanh_",
+        "relu_",
+        "sin_",
+        "clamp_",
+        "round_",
+        "floor_",
+        "log1p_",
+    )
     return [getattr(x.clone().abs(), n)(*((0.0, 0.2) if n == "clamp_" else ())) for n in names]
 
 
@@ -598,8 +615,7 @@ ERRORS = {
     "saved mul": (modified(lambda a, t: a * a, lambda a, out: a.add_(1)), RuntimeError, MODIFIED),
     "saved matmul": (modified(lambda a, t: a @ a, lambda a, out: a.zero_()), RuntimeError, MODIFIED),
     "saved through a view": (modified(lambda a, t: a * a, lambda a, out: a[:1].zero_()), RuntimeError, MODIFIED),
-    "saved by an in-place write": (
-        modified(lambda a, t: a.exp_(), lambda a, out: a.mul_(2)), RuntimeError, MODIFIED),
+    "saved by an in-place write": (modified(lambda a, t: a.exp_(), lambda a, out: a.mul_(2)), RuntimeError, MODIFIED),
     "an operand that is the target": (modified(lambda a, t: a.mul_(a), lambda a, out: None), RuntimeError, MODIFIED),
 }
 

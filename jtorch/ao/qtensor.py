@@ -239,9 +239,7 @@ def quantize_per_channel(input, scales, zero_points, axis: int, dtype) -> Quanti
             f"length of scales must equal to channel dim: expected {input.size(axis)}, got {list(scales.shape)}"
         )
     scales, zero_points = scales.to(jtorch.float64), zero_points.to(jtorch.int64)
-    ints = call(
-        "_quantize", input, scales, zero_points, low=dtype.low, high=dtype.high, dtype=dtype.storage, axis=axis
-    )
+    ints = call("_quantize", input, scales, zero_points, low=dtype.low, high=dtype.high, dtype=dtype.storage, axis=axis)
     return QuantizedTensor(ints, scales, zero_points, dtype, axis)
 
 

@@ -1,4 +1,4 @@
-"""Forward-mode differentiation is not available tensor by tensor; :func:`jtorch.autograd.functional.jvp` computes J v."""
+"""Forward mode is not available tensor by tensor; :func:`jtorch.autograd.functional.jvp` computes J v."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class FunctionCtx:
         if self._saved is None:
             raise RuntimeError(
                 "Trying to backward through the graph a second time (or directly access saved tensors after they have "
-                "already been freed). Specify retain_graph=True if you need to backward through the graph a second time."
+                "already been freed). Specify retain_graph=True to backward through the graph a second time."
             )
         for t, v in zip(self._saved, self._versions, strict=True):
             if t is not None and t._version != v:
@@ -108,7 +108,9 @@ class Function:
 
     @staticmethod
     def backward(ctx, *grad_outputs):
-        raise NotImplementedError("You must implement either the backward or vjp method for your custom autograd.Function")
+        raise NotImplementedError(
+            "You must implement either the backward or vjp method for your custom autograd.Function"
+        )
 
     vjp = backward
 
@@ -179,4 +181,3 @@ def once_differentiable(fn):
             return fn(ctx, *grads)
 
     return wrapper
-

@@ -84,7 +84,7 @@ def gradcheck(
     checked = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
     if not checked:
         raise ValueError(
-            "gradcheck expects at least one input tensor to require gradient, but none of the them have requires_grad=True."
+            "gradcheck expects at least one input tensor to require gradient, but none of them has requires_grad=True."
         )
     for i in checked:
         if inputs[i].dtype not in (dtypes.float64, dtypes.complex128):

@@ -181,5 +181,3 @@ def get_rng_state_all() -> list:
 def set_rng_state_all(new_states) -> None:
     for i, state in enumerate(new_states):
         set_rng_state(state, f"cuda:{i}")
-
-

@@ -56,7 +56,7 @@ def _moved(x: Tensor, device: devices.device) -> Tensor:
 
 @composite(method=True)
 def to(self, *args, dtype=None, device=None, non_blocking=False, copy=False, memory_format=None):
-    """This tensor with another dtype and/or device: ``to(dtype)``, ``to(device)``, ``to(device, dtype)``, ``to(other)``.
+    """Another dtype and/or device: ``to(dtype)``, ``to(device)``, ``to(device, dtype)``, ``to(other)``.
 
     Returns self when nothing changes and ``copy`` is false.
     """

@@ -25,7 +25,9 @@ def _transposed(self):
 def _matrix_transposed(self):
     """The last two dimensions exchanged."""
     if self.dim() < 2:
-        raise RuntimeError(f"tensor.mT is only supported on matrices or batches of matrices, got a {self.dim()}-D tensor")
+        raise RuntimeError(
+            f"tensor.mT is only supported on matrices or batches of matrices, got a {self.dim()}-D tensor"
+        )
     return self.transpose(-2, -1)
 
 
@@ -386,4 +388,3 @@ def apply_(self, callable):
     """Apply a Python function to each element (on the host)."""
     a = self.detach().numpy()
     return self.copy_(wrap(put(np.vectorize(callable, otypes=[a.dtype])(a), self.device)))
-

@@ -34,8 +34,6 @@ def svd(input, some=True, compute_uv=True):
     return _Svd(u, s, vh.mH)
 
 
-
-
 @composite("torch", method=True)
 def qr(input, some=True):
     """``(Q, R)``; the reduced factors with ``some``."""

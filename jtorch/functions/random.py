@@ -58,7 +58,7 @@ def _size_factory(name, kind, parameters, doc):
         d = dtype_of(dtype, None if out is None else out.dtype)
         if d.category < dtypes.FLOAT:
             kernel = "normal_kernel_cpu" if kind == "normal" else "check_uniform_bounds"
-            raise NotImplementedError(f'"{kernel}" not implemented for \'{d.legacy_name}\'')
+            raise NotImplementedError(f"\"{kernel}\" not implemented for '{d.legacy_name}'")
         if device is None and generator is not None and out is None:
             device = devices.get_default_device() if devices.get_default_device() is not devices.CPU else None
         t = draw(kind, shape, parameters, d, device, generator)
@@ -98,7 +98,7 @@ def randint(
     *args, low=None, high=None, size=None, generator=None, out=None, dtype=None, layout=None, device=None,
     requires_grad=False, pin_memory=False,
 ):  # fmt: skip
-    """Integers in [low, high): ``randint(high, size)`` or ``randint(low, high, size)``; int64 unless ``dtype`` is given."""
+    """Integers in [low, high): ``randint(high, size)`` or ``randint(low, high, size)``; int64 by default."""
     rest = list(args)
     if size is None:
         size = rest.pop()
@@ -115,7 +115,9 @@ def randint(
 
 
 @composite("torch")
-def randint_like(input, low, high=None, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None):
+def randint_like(
+    input, low, high=None, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None
+):
     """Integers in [low, high) ([0, low) with one bound), like ``input``."""
     low, high = (0, low) if high is None else (low, high)
     t = draw(
@@ -185,9 +187,7 @@ def multinomial(input, num_samples, replacement=False, *, generator=None, out=No
     if input.dim() not in (1, 2):
         raise RuntimeError("prob_dist must be 1 or 2 dim")
     if input.dtype.category != dtypes.FLOAT:
-        raise RuntimeError(
-            f"multinomial only supports floating-point dtypes for input, got: {input.dtype.legacy_name}"
-        )
+        raise RuntimeError(f"multinomial only supports floating-point dtypes for input, got: {input.dtype.legacy_name}")
     if num_samples <= 0:
         raise RuntimeError("cannot sample n_sample <= 0 samples")
     if not replacement and num_samples > input.shape[-1]:
@@ -229,7 +229,7 @@ def _sample_dirichlet(input, generator=None):
 
 def _floating(t, name):
     if t.dtype.category < dtypes.FLOAT:
-        raise NotImplementedError(f'"{name}" not implemented for \'{t.dtype.legacy_name}\'')
+        raise NotImplementedError(f"\"{name}\" not implemented for '{t.dtype.legacy_name}'")
 
 
 @composite(method=True)
@@ -310,5 +310,3 @@ def geometric_(self, p, *, generator=None):
     if not 0 < p < 1:
         raise RuntimeError(f"geometric_ expects p to be in (0, 1), but got p={p}")
     return self._overwrite(draw_like(self, "geometric", (float(p),), generator))
-
-

@@ -24,7 +24,7 @@ def _extremum(name: str, elementwise: str):
 
     extremum.__name__ = extremum.__qualname__ = name
     extremum.__doc__ = (
-        f"``{name}(input)``: over all elements; ``{name}(input, dim, keepdim=False)``: (values, indices) along ``dim``; "
+        f"``{name}(input)``: over all elements; ``{name}(input, dim, keepdim=False)``: (values, indices); "
         f"``{name}(input, other)``: element by element."
     )
     return composite("torch", method=True)(extremum)
@@ -84,7 +84,7 @@ def _softmax(name: str, internal: str):
     def softmax(input, dim=None, dtype=None, *, axis=None, out=None):
         dim = axis if dim is None else dim
         if dim is None:
-            raise TypeError(f"{name}() missing 1 required positional arguments: \"dim\"")
+            raise TypeError(f'{name}() missing 1 required positional arguments: "dim"')
         result = call(internal, input, dim=int(dim), dtype=dtype)
         if out is not None:
             out._write_out(result)
@@ -146,8 +146,6 @@ def sum_to_size(self, *size):
     """Summed down to ``size``, which must broadcast to this tensor's shape."""
     size = tuple(size[0]) if len(size) == 1 and not isinstance(size[0], int) else size
     extra = self.dim() - len(size)
-    dims = tuple(range(extra)) + tuple(
-        extra + i for i, n in enumerate(size) if n == 1 and self.shape[extra + i] != 1
-    )
+    dims = tuple(range(extra)) + tuple(extra + i for i, n in enumerate(size) if n == 1 and self.shape[extra + i] != 1)
     out = function(OPS["sum"])(self, dims, True) if dims else self
     return out.reshape(size)

@@ -106,8 +106,10 @@ _triangle("triu_indices")
 
 
 def _cosine_window(name: str, coefficients: tuple[float, ...], doc: str):
-    def window(window_length, periodic=True, *args, dtype=None, layout=None, device=None, requires_grad=False, alpha=None,
-               beta=None):  # fmt: skip
+    def window(
+        window_length, periodic=True, *args, dtype=None, layout=None, device=None, requires_grad=False, alpha=None,
+        beta=None,
+    ):  # fmt: skip
         weights = coefficients
         if name == "hamming_window" and (args or alpha is not None):
             a = args[0] if args else alpha
@@ -245,5 +247,3 @@ def polar(abs, angle, *, out=None):
     """Complex numbers from absolute values and angles."""
     parts = (abs * angle.cos(), abs * angle.sin())
     return _done(call("view_as_complex", call("stack", parts, dim=-1)), out, False, None)
-
-

@@ -243,9 +243,7 @@ def _deprecated(new):
     old = new.__name__[:-1]
 
     def function(*args, **kwargs):
-        warnings.warn(
-            f"`nn.init.{old}` is now deprecated in favor of `nn.init.{old}_`.", FutureWarning, stacklevel=2
-        )
+        warnings.warn(f"`nn.init.{old}` is now deprecated in favor of `nn.init.{old}_`.", FutureWarning, stacklevel=2)
         return new(*args, **kwargs)
 
     function.__name__ = old

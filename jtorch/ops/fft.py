@@ -87,7 +87,9 @@ _declare("rfft2", _many("rfft2", jnp.fft.rfftn, last_two=True, real=True), "The 
 _declare("irfft2", _many("irfft2", jnp.fft.irfftn, last_two=True), "Inverse of ``rfft2``.")
 _declare("fftn", _many("fftn", jnp.fft.fftn, last_two=False), "Transform over several dimensions.")
 _declare("ifftn", _many("ifftn", jnp.fft.ifftn, last_two=False), "Inverse of ``fftn``.")
-_declare("rfftn", _many("rfftn", jnp.fft.rfftn, last_two=False, real=True), "The non-redundant half of a real ``fftn``.")
+_declare(
+    "rfftn", _many("rfftn", jnp.fft.rfftn, last_two=False, real=True), "The non-redundant half of a real ``fftn``."
+)
 _declare("irfftn", _many("irfftn", jnp.fft.irfftn, last_two=False), "Inverse of ``rfftn``.")
 
 

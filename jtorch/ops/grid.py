@@ -86,10 +86,7 @@ def _cubic(image, places, padding_mode: str, align_corners: bool):
     sizes = image.shape[2:]
     total = 0
     for i, j in itertools.product(range(4), repeat=2):
-        at = [
-            _placed(a + (k - 1), n, padding_mode, align_corners)
-            for a, k, n in zip(low, (i, j), sizes, strict=True)
-        ]
+        at = [_placed(a + (k - 1), n, padding_mode, align_corners) for a, k, n in zip(low, (i, j), sizes, strict=True)]
         total = total + _read(image, at) * (weights[0][i] * weights[1][j])[:, None]
     return total
 

@@ -190,8 +190,10 @@ def gather(input: Array, dim: int, index: Array, *, sparse_grad: bool = False):
     expect_index("gather", index)
     if max(index.ndim, 1) != max(input.ndim, 1):
         raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
-    if index.ndim and input.ndim and any(
-        i > n for d, (i, n) in enumerate(zip(index.shape, input.shape, strict=True)) if d != dim
+    if (
+        index.ndim
+        and input.ndim
+        and any(i > n for d, (i, n) in enumerate(zip(index.shape, input.shape, strict=True)) if d != dim)
     ):
         d = next(d for d in range(input.ndim) if d != dim and index.shape[d] > input.shape[d])
         raise RuntimeError(

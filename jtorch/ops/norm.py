@@ -389,8 +389,7 @@ def _instance_norm(input: Array, weight: Array | None, bias: Array | None, *, ep
     """
     if math.prod(input.shape[2:]) == 1:
         raise ValueError(
-            "Expected more than 1 spatial element when training, got input size "
-            f"torch.Size({list(input.shape)})"
+            f"Expected more than 1 spatial element when training, got input size torch.Size({list(input.shape)})"
         )
     _check_channels(input.shape[1], weight=weight, bias=bias)
     return _group_norm(input, input.shape[1], weight, bias, eps)

@@ -22,9 +22,7 @@ def _geometry(kernel_size, dilation, padding, stride):
         if min(values) < least:
             word = "greater than zero" if least else "non-negative"
             name = what.split()[0]
-            raise RuntimeError(
-                f"{what} should be {word}, but got {name}_height: {values[0]} {name}_width: {values[1]}"
-            )
+            raise RuntimeError(f"{what} should be {word}, but got {name}_height: {values[0]} {name}_width: {values[1]}")
     return kernel, Geometry(stride, tuple((p, p) for p in padding), dilation), padding
 
 

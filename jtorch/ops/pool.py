@@ -148,9 +148,7 @@ def _covered(out, kernel, geometry: Geometry) -> tuple[int, ...]:
     """The input size, which pooling's padding makes the windows cover exactly."""
     return tuple(
         (o - 1) * s + d * (k - 1) + 1 - lo - hi
-        for o, k, s, d, (lo, hi) in zip(
-            out, kernel, geometry.stride, geometry.dilation, geometry.padding, strict=True
-        )
+        for o, k, s, d, (lo, hi) in zip(out, kernel, geometry.stride, geometry.dilation, geometry.padding, strict=True)
     )
 
 

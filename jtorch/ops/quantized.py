@@ -283,9 +283,7 @@ def _fake_quantize(x, scale, zero_point, low: int, high: int, axis: int | None):
 
 
 @op(method=False, out=False, grad_name="FakeQuantizePerTensorAffineCachemaskBackward0")
-def fake_quantize_per_tensor_affine(
-    input: Array, scale: Scalar, zero_point: Scalar, quant_min: int, quant_max: int
-):
+def fake_quantize_per_tensor_affine(input: Array, scale: Scalar, zero_point: Scalar, quant_min: int, quant_max: int):
     """``scale (clip(round(x / scale) + zero_point, quant_min, quant_max) - zero_point)``.
 
     The gradient is that of the identity inside the range, and 0 outside.

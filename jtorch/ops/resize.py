@@ -89,9 +89,7 @@ def _apply(x, matrix: np.ndarray, axis: int):
     """The product of ``matrix`` with ``x`` along ``axis``."""
     if matrix.shape[0] == matrix.shape[1] and np.array_equal(matrix, np.eye(matrix.shape[0])):
         return x
-    y = lax.dot_general(
-        x, jnp.asarray(matrix, x.dtype), (((axis,), (1,)), ((), ())), precision=lax.Precision.HIGHEST
-    )
+    y = lax.dot_general(x, jnp.asarray(matrix, x.dtype), (((axis,), (1,)), ((), ())), precision=lax.Precision.HIGHEST)
     return jnp.moveaxis(y, -1, axis)
 
 

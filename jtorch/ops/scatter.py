@@ -139,8 +139,10 @@ def _reduce(reduce: str, base, at, src, include_self: bool):
     if reduce == "sum":
         return total
     counts = counts.at[at].add(1, **IN_RANGE)
-    return total // counts.astype(total.dtype) if jnp.issubdtype(total.dtype, jnp.integer) else total / counts.astype(
-        total.dtype
+    return (
+        total // counts.astype(total.dtype)
+        if jnp.issubdtype(total.dtype, jnp.integer)
+        else total / counts.astype(total.dtype)
     )
 
 

@@ -116,8 +116,7 @@ def block_diag(tensors: Arrays):
     for i, x in enumerate(tensors):
         if x.ndim > 2:
             raise RuntimeError(
-                "torch.block_diag: Input tensors must have 2 or fewer dimensions. "
-                f"Input {i} has {x.ndim} dimensions"
+                f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has {x.ndim} dimensions"
             )
     blocks = [atleast(x, ndim=2) for x in tensors] or [jnp.zeros((1, 0), np.float32)]
     width, rows, left = sum(x.shape[1] for x in blocks), [], 0
@@ -201,9 +200,7 @@ def repeat(input: Array, repeats: Size):
         RuntimeError: fewer counts than dimensions, or a negative one.
     """
     if len(repeats) < input.ndim:
-        raise RuntimeError(
-            "Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor"
-        )
+        raise RuntimeError("Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
     if any(r < 0 for r in repeats):
         raise RuntimeError(f"Trying to create tensor with negative dimension: repeats {list(repeats)}")
     return _tile(input, repeats)

@@ -216,7 +216,7 @@ def histc(input: Array, bins: int = 100, min: float = 0, max: float = 0):
         NotImplementedError: the type is not a floating one.
     """
     if not jnp.issubdtype(input.dtype, jnp.floating):
-        raise NotImplementedError(f'"histogram_cpu" not implemented for \'{type_name(input.dtype)}\'')
+        raise NotImplementedError(f"\"histogram_cpu\" not implemented for '{type_name(input.dtype)}'")
     if bins <= 0:
         raise RuntimeError(f"torch.histogram(): bins must be > 0, but got {bins} for dimension 0")
     if max < min:

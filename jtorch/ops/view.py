@@ -395,9 +395,7 @@ def _put_slices(base, new, starts, dims, lengths, steps):
 
 
 @op(name="slices", namespaces=(), put=_put_slices, grad_name="SliceBackward0")
-def slices(
-    input: Array, starts: Arrays, dims: tuple[int, ...], lengths: tuple[int, ...], steps: tuple[int, ...]
-):
+def slices(input: Array, starts: Arrays, dims: tuple[int, ...], lengths: tuple[int, ...], steps: tuple[int, ...]):
     """Several slices at once: ``lengths[i]`` elements, ``steps[i]`` apart, from ``starts[i]`` on, along ``dims[i]``."""
     return get_slices(input, dims, starts, lengths, steps)
 

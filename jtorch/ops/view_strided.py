@@ -68,9 +68,7 @@ def _strided_positions(base, size, stride, storage_offset):
     if len(size) != len(stride):
         raise RuntimeError("mismatch in length of strides and shape")
     if any(s < 0 for s in stride):
-        raise RuntimeError(
-            f"as_strided: Negative strides are not supported at the moment, got strides: {list(stride)}"
-        )
+        raise RuntimeError(f"as_strided: Negative strides are not supported at the moment, got strides: {list(stride)}")
     offset = storage_offset or 0
     if offset < 0:
         raise RuntimeError(f"Tensor: invalid storage offset {offset}")

@@ -16,7 +16,17 @@ class Node:
     reference cycle and frees as soon as the last Tensor that needs it goes.
     """
 
-    __slots__ = ("edges", "seq", "out_avals", "device", "pre_hooks", "post_hooks", "retained", "__weakref__", "metadata_")
+    __slots__ = (
+        "edges",
+        "seq",
+        "out_avals",
+        "device",
+        "pre_hooks",
+        "post_hooks",
+        "retained",
+        "__weakref__",
+        "metadata_",
+    )
 
     def __init__(self, edges, out_avals, device):
         self.edges, self.out_avals, self.device = edges, out_avals, device
@@ -97,7 +107,8 @@ class CallNode(Node):
             if storage.version != version:
                 raise RuntimeError(
                     "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                    f"[torch.{what.dtype.legacy_name}Tensor {list(what.shape)}], which is an operand or output of {self.name()}, is at version {storage.version}; "
+                    f"[torch.{what.dtype.legacy_name}Tensor {list(what.shape)}], which is an operand or output of "
+                    f"{self.name()}, is at version {storage.version}; "
                     f"expected version {version} instead. Hint: clone() the tensor before the in-place operation, or "
                     "use the out-of-place form."
                 )

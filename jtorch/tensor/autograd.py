@@ -190,9 +190,7 @@ class AutogradMixin:
                     f"assigned grad has data of a different size: {list(value.shape)}, expected {list(self.shape)}"
                 )
             if value.dtype is not self.dtype:
-                raise RuntimeError(
-                    f"assigned grad has data of a different type: {value.dtype}, expected {self.dtype}"
-                )
+                raise RuntimeError(f"assigned grad has data of a different type: {value.dtype}, expected {self.dtype}")
             if value.device is not self.device:
                 raise RuntimeError("assigned grad has data located on a different device")
         self._grad = value

@@ -125,9 +125,7 @@ class ConversionMixin:
     def __contains__(self, element) -> bool:
         if isinstance(element, (_dispatch.TENSOR, int, float, bool, complex)):
             return bool((element == self).any())
-        raise RuntimeError(
-            f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}."
-        )
+        raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
 
     def __format__(self, spec: str) -> str:
         if not self.shape and not self.is_meta and type(self) is _dispatch.TENSOR:
@@ -248,4 +246,3 @@ def _rebuild(cls, array, device, requires_grad, state):
     t._requires_grad = requires_grad
     t.__dict__.update(state)
     return t
-

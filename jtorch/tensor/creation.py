@@ -117,7 +117,9 @@ def to_numpy(data, dtype: dtypes.dtype | None) -> np.ndarray:
             lengths = [len(x) for x in data if isinstance(x, (list, tuple, np.ndarray))]
             raise ValueError(
                 f"expected sequence of length {lengths[0] if lengths else '?'} at dim 1 (got "
-                f"{next((n for n in lengths if n != lengths[0]), '?')})" if lengths else str(error)
+                f"{next((n for n in lengths if n != lengths[0]), '?')})"
+                if lengths
+                else str(error)
             ) from None
         if array.dtype == object or array.dtype.kind in "USM":
             if array.dtype.kind in "US":
@@ -208,7 +210,7 @@ def frombuffer(buffer, *, dtype, count=-1, offset=0, requires_grad=False):
 
 @composite("torch")
 def from_dlpack(ext_tensor, *, device=None, copy=None):
-    """A tensor from any object with ``__dlpack__``; the data is copied, so that neither side sees the other's writes."""
+    """A tensor from any object with ``__dlpack__``; a copy, so that neither side sees the other's writes."""
     import jax
 
     from ..trace.jaxapi import x64
@@ -305,9 +307,7 @@ full_like = _like("full_like", None, "``fill_value`` in the shape, dtype and dev
 
 
 def _new(name, like):
-    def make(
-        self, *size_, size=None, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False
-    ):
+    def make(self, *size_, size=None, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False):
         shape = _sizes((size,)) if size is not None else _sizes(size_)
         t = filled(shape, like, dtype_of(dtype, self.dtype), self.device if device is None else device)
         return finish(t, requires_grad, layout)

@@ -140,9 +140,7 @@ def dispatch(op: Op, operands: tuple, statics: tuple):
             value = values[0]
             return _view(op, operands, statics, value, value.aval, None if node is None else (node, 0))
         if node is not None:
-            results = [
-                wrap(v, (node, i) if v.aval.is_float else None) for i, v in enumerate(values)
-            ]
+            results = [wrap(v, (node, i) if v.aval.is_float else None) for i, v in enumerate(values)]
             if len(node.linearization.saved_operands) < len(node.saved):
                 _guard_outputs(node, results)
             return _packed(op, call, results, operands)
@@ -335,9 +333,7 @@ def write_out(op: Op, operands, statics, out):
         RuntimeError: an operand requires grad, or the dtype does not fit.
     """
     outs = out if isinstance(out, (tuple, list)) else (out,)
-    if modes.state.grad and any(
-        t.requires_grad for t in (*operands, *outs) if isinstance(t, TENSOR)
-    ):
+    if modes.state.grad and any(t.requires_grad for t in (*operands, *outs) if isinstance(t, TENSOR)):
         raise RuntimeError(
             f"{op.name}(): functions with out=... arguments don't support automatic differentiation, but one of the "
             "arguments requires grad."

@@ -107,7 +107,6 @@ def _source(op: Op, kind: str) -> tuple[str, dict]:
     return f"def {name}({signature}):\n    " + "\n    ".join(body) + "\n", ns
 
 
-
 def _make(op: Op, kind: str) -> Callable:
     source, ns = _source(op, kind)
     name = op.name.replace(".", "_") + ("_" if kind == "inplace" else "")

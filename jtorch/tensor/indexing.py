@@ -138,9 +138,7 @@ def _split(x, index):
             n = max(entry.dim(), 0) if entry.dtype is dtypes.bool_ else 1
             if entry.dtype is dtypes.bool_:
                 if entry.shape != x.shape[dim : dim + n]:
-                    bad = next(
-                        (i for i in range(n) if entry.shape[i] != x.shape[dim + i]), 0
-                    )
+                    bad = next((i for i in range(n) if entry.shape[i] != x.shape[dim + i]), 0)
                     raise IndexError(
                         f"The shape of the mask {list(entry.shape)} at index {bad} does not match the shape of the "
                         f"indexed tensor {list(x.shape)} at index {dim + bad}"

@@ -25,8 +25,8 @@ def keep_freed_memory() -> bool:
     if any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ):
         return False
     try:
-        mallopt = ctypes.CDLL(None).mallopt
-        ctypes.CDLL(None).gnu_get_libc_version
+        library = ctypes.CDLL(None)
+        mallopt, _ = library.mallopt, library.gnu_get_libc_version
     except (AttributeError, OSError):
         return False  # another C library
     mallopt(_MMAP_MAX, 0)

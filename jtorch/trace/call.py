@@ -156,9 +156,7 @@ def _reject_numbers(op: Op, keys: dict) -> None:
     for i, p in enumerate(op.parameters):
         key = keys.get(p.name)
         if p.kind == "arrays" and isinstance(key, Aval):
-            raise TypeError(
-                f"{op.name}(): argument '{p.name}' (position {i + 1}) must be tuple of Tensors, not Tensor"
-            )
+            raise TypeError(f"{op.name}(): argument '{p.name}' (position {i + 1}) must be tuple of Tensors, not Tensor")
         if p.kind == "array" and op.promote is None and key is not None and not isinstance(key, Aval):
             raise TypeError(f"{op.name}(): argument '{p.name}' (position {i + 1}) must be Tensor, not {key.__name__}")
 

@@ -146,7 +146,18 @@ def _literal(kind, value):
 class Entry:
     """The compiled program of one signature."""
 
-    __slots__ = ("program", "donate", "device", "shardings", "fixed", "varying", "constant", "executable", "lock", "numbers")
+    __slots__ = (
+        "program",
+        "donate",
+        "device",
+        "shardings",
+        "fixed",
+        "varying",
+        "constant",
+        "executable",
+        "lock",
+        "numbers",
+    )
 
     def __init__(self, trace, outputs, donate, guards, shardings):
         self.shardings = shardings
@@ -340,7 +351,10 @@ def _settle_first() -> None:
         error, spoiled = _last_error[0], None  # it went on from a failed program: nothing it made counts
     else:
         index, call, line = check.lines[flags.index(True)]
-        error, spoiled = IndexError(f"{call.message} (in {call.name}, recorded at {line})"), check.program.dependents(index)
+        error, spoiled = (
+            IndexError(f"{call.message} (in {call.name}, recorded at {line})"),
+            check.program.dependents(index),
+        )
     for slot, ref in check.values:
         value = ref()
         if value is not None and value.array is not None and (spoiled is None or slot in spoiled):

@@ -125,9 +125,9 @@ class Linearization:
             ]
             count = len(avals)
             avals += [self.call.out_avals[i] for g, i in zip(given, self.outputs, strict=True) if g]
-            in_kinds = [
-                self.call.in_kinds[s[1]] if s[0] == "in" else None for s in self.saved if s is not None
-            ] + [None] * (len(avals) - count)
+            in_kinds = [self.call.in_kinds[s[1]] if s[0] == "in" else None for s in self.saved if s is not None] + [
+                None
+            ] * (len(avals) - count)
 
             def backward(*arrays):
                 it = iter(arrays[:count])

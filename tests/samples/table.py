@@ -81,9 +81,7 @@ class S:
     why: str = ""
 
     def __init__(self, *args, gradcheck=True, atol=None, rtol=None, why="", **kwargs):
-        for key, value in dict(
-            args=args, kwargs=kwargs, gradcheck=gradcheck, atol=atol, rtol=rtol, why=why
-        ).items():
+        for key, value in dict(args=args, kwargs=kwargs, gradcheck=gradcheck, atol=atol, rtol=rtol, why=why).items():
             object.__setattr__(self, key, value)
 
     def materialise(self, convert, seed: int = 0, dtype: str | None = None):

@@ -147,9 +147,7 @@ class UniformQuantizationObserverBase(ObserverBase):
     def calculate_qparams(self):
         """``(scale, zero_point)``: float32 and int64 of shape (1,), or one a channel. Before any value: 1 and 0."""
         if not self.calibrated:
-            warnings.warn(
-                "must run observer before calling calculate_qparams. Returning default values.", stacklevel=2
-            )
+            warnings.warn("must run observer before calling calculate_qparams. Returning default values.", stacklevel=2)
             return jtorch.tensor([1.0], device=self.eps.device), jtorch.tensor([0], device=self.eps.device)
         return self._calculate_qparams(self.min_val.numpy(), self.max_val.numpy())
 

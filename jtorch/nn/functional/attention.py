@@ -39,9 +39,7 @@ def scaled_dot_product_attention(
     if dropout_p > 0.0:
         if dropout_p >= 1.0:
             raise ValueError(f"scaled_dot_product_attention: dropout_p must be in [0, 1), got {dropout_p}")
-        batch = jtorch.broadcast_shapes(
-            query.shape[:-2], *(() if enable_gqa else (key.shape[:-2], value.shape[:-2]))
-        )
+        batch = jtorch.broadcast_shapes(query.shape[:-2], *(() if enable_gqa else (key.shape[:-2], value.shape[:-2])))
         mask = host_mask(query, 1.0 - dropout_p, shape=(*batch, query.shape[-2], key.shape[-2]))
         kept = keep_scale(dropout_p, query.dtype)
     return dispatch(
@@ -73,8 +71,7 @@ def _check_shapes(query, key, value, key_padding_mask, attn_mask, num_heads) -> 
     """Whether the inputs are batched."""
     if query.dim() not in (2, 3):
         raise AssertionError(
-            "query should be unbatched 2D or batched 3D tensor but received "
-            f"{query.dim()}-D query tensor"
+            f"query should be unbatched 2D or batched 3D tensor but received {query.dim()}-D query tensor"
         )
     batched = query.dim() == 3
     kind = "batched (3-D)" if batched else "unbatched (2-D)"
@@ -96,9 +93,7 @@ def _check_shapes(query, key, value, key_padding_mask, attn_mask, num_heads) -> 
     if attn_mask is not None and attn_mask.dim() == 3 and not batched:
         expected = (num_heads, query.shape[0], key.shape[0])
         if tuple(attn_mask.shape) != expected:
-            raise AssertionError(
-                f"Expected `attn_mask` shape to be {expected} but got {tuple(attn_mask.shape)}"
-            )
+            raise AssertionError(f"Expected `attn_mask` shape to be {expected} but got {tuple(attn_mask.shape)}")
     return batched
 
 
@@ -112,9 +107,7 @@ def _project_packed(query, key, value, weight, bias):
         q_weight, kv_weight = weight.split([size, 2 * size])
         return linear(query, q_weight, q_bias), *linear(key, kv_weight, kv_bias).chunk(2, -1)
     biases = (None,) * 3 if bias is None else bias.chunk(3)
-    return tuple(
-        linear(x, w, b) for x, w, b in zip((query, key, value), weight.chunk(3), biases, strict=True)
-    )
+    return tuple(linear(x, w, b) for x, w, b in zip((query, key, value), weight.chunk(3), biases, strict=True))
 
 
 def multi_head_attention_forward(
@@ -150,9 +143,7 @@ def multi_head_attention_forward(
     if head * num_heads != size:
         raise AssertionError(f"embed_dim {size} not divisible by num_heads {num_heads}")
     if key.shape[:2] != value.shape[:2] and use_separate_proj_weight:
-        raise AssertionError(
-            f"key's sequence and batch dims {key.shape[:2]} do not match value's {value.shape[:2]}"
-        )
+        raise AssertionError(f"key's sequence and batch dims {key.shape[:2]} do not match value's {value.shape[:2]}")
     if not use_separate_proj_weight and key.shape != value.shape:
         raise AssertionError(f"key shape {key.shape} does not match value shape {value.shape}")
     if is_causal and attn_mask is None:

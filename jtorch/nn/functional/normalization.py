@@ -19,9 +19,7 @@ def _write(running, new) -> None:
             running.copy_(new)
 
 
-def batch_norm(
-    input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5
-):
+def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
     """``(x - mean) / √(var + eps) · weight + bias`` per channel (dimension 1).
 
     In training the statistics are the batch's, and the running ones move by ``momentum`` towards them, in place (the

@@ -46,8 +46,7 @@ def _unpool(n: int, input, indices, kernel_size, stride, padding, output_size):
             f"tensor with shape: {list(indices.shape)}"
         )
     default = [
-        (size - 1) * s + k - 2 * p
-        for size, s, k, p in zip(input.shape[-n:], stride, kernel, padding, strict=True)
+        (size - 1) * s + k - 2 * p for size, s, k, p in zip(input.shape[-n:], stride, kernel, padding, strict=True)
     ]
     if output_size is None:
         size = default

@@ -75,9 +75,7 @@ class _NormBase(Module):
         if (version is None or version < 2) and self.track_running_stats and key not in state_dict:
             # files of version 1 did not count batches
             count = self.num_batches_tracked
-            state_dict[key] = (
-                count if count is not None and not count.is_meta else jtorch.tensor(0, dtype=jtorch.int64)
-            )
+            state_dict[key] = count if count is not None and not count.is_meta else jtorch.tensor(0, dtype=jtorch.int64)
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )

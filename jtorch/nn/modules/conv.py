@@ -58,9 +58,7 @@ class _ConvNd(Module):
             raise ValueError(f"padding_mode must be one of {set(modes)}, but got padding_mode={padding_mode!r}")
         self.padding_mode = padding_mode
         self._reversed_padding_repeated_twice = self._pad_list()
-        shape = (
-            (in_channels, out_channels // groups) if self._transposed else (out_channels, in_channels // groups)
-        )
+        shape = (in_channels, out_channels // groups) if self._transposed else (out_channels, in_channels // groups)
         self.weight = Parameter(jtorch.empty((*shape, *self.kernel_size), device=device, dtype=dtype))
         if bias:
             self.bias = Parameter(jtorch.empty(out_channels, device=device, dtype=dtype))

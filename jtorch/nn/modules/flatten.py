@@ -35,8 +35,7 @@ class Unflatten(Module):
         if isinstance(dim, int):
             if not isinstance(unflattened_size, (tuple, list)):
                 raise TypeError(
-                    f"unflattened_size must be a tuple of ints, but found type "
-                    f"{type(unflattened_size).__name__}"
+                    f"unflattened_size must be a tuple of ints, but found type {type(unflattened_size).__name__}"
                 )
             for i, n in enumerate(unflattened_size):
                 if not isinstance(n, int):

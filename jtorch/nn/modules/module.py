@@ -195,9 +195,7 @@ class Module(HooksMixin, StateDictMixin):
         if hasattr(self, name) and name not in table:
             raise KeyError(f"attribute '{name}' already exists")
         if "." in name:
-            raise KeyError(
-                f'{kind} name can\'t contain "."' + (f", got: {name}" if kind == "module" else "")
-            )
+            raise KeyError(f'{kind} name can\'t contain "."' + (f", got: {name}" if kind == "module" else ""))
         if name == "":
             raise KeyError(f'{kind} name can\'t be empty string ""')
 

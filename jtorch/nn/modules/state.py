@@ -41,14 +41,9 @@ class _Undo:
     """The state of a module before a load, so that a refused load leaves no trace."""
 
     def __init__(self, module):
-        self.tables = [
-            (table, dict(table)) for m in module.modules() for table in (m._parameters, m._buffers)
-        ]
+        self.tables = [(table, dict(table)) for m in module.modules() for table in (m._parameters, m._buffers)]
         self.values = [
-            (t, t._value())
-            for _, entries in self.tables
-            for t in entries.values()
-            if t is not None and not is_lazy(t)
+            (t, t._value()) for _, entries in self.tables for t in entries.values() if t is not None and not is_lazy(t)
         ]
 
     def restore(self) -> None:

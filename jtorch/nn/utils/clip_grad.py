@@ -62,9 +62,7 @@ def clip_grad_norm_(
     is_generator = not isinstance(parameters, (Tensor, list, tuple)) and hasattr(parameters, "__next__")
     parameters = _listed(parameters)
     if is_generator and not parameters:
-        warnings.warn(
-            "`parameters` is an empty generator, no gradient clipping will occur.", stacklevel=3
-        )
+        warnings.warn("`parameters` is an empty generator, no gradient clipping will occur.", stacklevel=3)
     with jtorch.no_grad():
         grads = [p.grad for p in parameters if p.grad is not None]
         total = get_total_norm(grads, norm_type, error_if_nonfinite, foreach)

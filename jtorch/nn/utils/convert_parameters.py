@@ -11,8 +11,7 @@ def _same_device(parameters: list) -> None:
     devices = {str(p.device) for p in parameters}
     if len(devices) > 1:
         raise TypeError(
-            f"Found two parameters on different devices, {sorted(devices)}; this is currently not "
-            "supported."
+            f"Found two parameters on different devices, {sorted(devices)}; this is currently not supported."
         )
 
 

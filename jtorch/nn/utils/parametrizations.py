@@ -100,4 +100,3 @@ def spectral_norm(
     if dim is None:
         dim = 1 if isinstance(module, _ConvTranspose) else 0
     return register_parametrization(module, name, _SpectralNorm(weight, n_power_iterations, dim, eps))
-

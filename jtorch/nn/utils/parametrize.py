@@ -87,9 +87,7 @@ class ParametrizationList(ModuleList):
         with jtorch.no_grad():
             for module in reversed(self):
                 if not hasattr(module, "right_inverse"):
-                    raise RuntimeError(
-                        f"parametrization {type(module).__name__} does not implement right_inverse."
-                    )
+                    raise RuntimeError(f"parametrization {type(module).__name__} does not implement right_inverse.")
                 value = module.right_inverse(value)
             values = (value,) if self.is_tensor else tuple(value)
             if len(values) != self.ntensors:
@@ -262,4 +260,3 @@ def transfer_parametrizations_and_params(from_module, to_module, tensor_name: st
                 with jtorch.no_grad():
                     mine.copy_(theirs)
     return to_module
-

@@ -169,8 +169,7 @@ def pack_padded_sequence(input, lengths, batch_first: bool = False, enforce_sort
         )
     if lengths.size and lengths.min() <= 0:
         raise RuntimeError(
-            "Length of all samples has to be greater than 0, but found an element in 'lengths' that is <= "
-            "0"
+            "Length of all samples has to be greater than 0, but found an element in 'lengths' that is <= 0"
         )
     sorted_indices = None
     if enforce_sorted:
@@ -234,8 +233,7 @@ def pad_sequence(sequences, batch_first: bool = False, padding_value: float = 0.
         sequences = sequences.unbind(0)
     elif not isinstance(sequences, (list, tuple)):
         raise RuntimeError(
-            f"pad_sequence: Expected iterable for input sequences, but got arg of type: "
-            f"{type(sequences)}"
+            f"pad_sequence: Expected iterable for input sequences, but got arg of type: {type(sequences)}"
         )
     if not len(sequences):
         raise RuntimeError("received an empty list of sequences")
@@ -270,9 +268,7 @@ def _listed(lengths) -> list:
 
 def pack_sequence(sequences, enforce_sorted: bool = True) -> PackedSequence:
     """Tensors ``(T_i, *)`` as one packed sequence."""
-    return pack_padded_sequence(
-        pad_sequence(sequences), [s.shape[0] for s in sequences], enforce_sorted=enforce_sorted
-    )
+    return pack_padded_sequence(pad_sequence(sequences), [s.shape[0] for s in sequences], enforce_sorted=enforce_sorted)
 
 
 def unpack_sequence(packed_sequences: PackedSequence) -> list:

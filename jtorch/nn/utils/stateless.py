@@ -93,8 +93,7 @@ def functional_call(
             repeated = sorted(set(tensors) & set(d))
             if repeated:
                 raise ValueError(
-                    f"{repeated} appeared in multiple dictionaries; behavior of functional call is "
-                    "ambiguous"
+                    f"{repeated} appeared in multiple dictionaries; behavior of functional call is ambiguous"
                 )
             tensors.update(d)
     else:

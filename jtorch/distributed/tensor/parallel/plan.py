@@ -45,6 +45,4 @@ def parallelize_module(module, device_mesh: DeviceMesh | None = None, paralleliz
 
 def _matches(name: str, pattern: str) -> bool:
     parts, wanted = name.split("."), pattern.split(".")
-    return len(parts) == len(wanted) and all(
-        fnmatch.fnmatchcase(p, w) for p, w in zip(parts, wanted, strict=True)
-    )
+    return len(parts) == len(wanted) and all(fnmatch.fnmatchcase(p, w) for p, w in zip(parts, wanted, strict=True))
