@@ -1,8 +1,8 @@
 """Generators, and random Tensors drawn from them.
 
 On the CPU device numbers come from PyTorch's own stream (:mod:`jtorch.streams`), drawn on the host: they enter a trace
-as inputs, so they neither recompile it nor freeze in it. On other devices they are drawn inside the trace from a seed and
-a counter, both run-time operands.
+as inputs, so they neither recompile it nor freeze in it. On other devices they are drawn inside the trace from a seed
+and a counter, both run-time operands.
 """
 
 from __future__ import annotations
