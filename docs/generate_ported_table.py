@@ -26,7 +26,7 @@ def row(script) -> str:
     start = f"| `{script.name}` | {script.shows} |"
     absent = ported.missing(script)
     if absent:
-        return f"{start} – | not yet: needs {', '.join(f'`{name}`' for name in absent)} | – | – |"
+        return f"{start} – | not yet: needs {', '.join(f'`torch.{name}`' for name in absent)} | – | – |"
     theirs = ported.losses(script, "torch", script.steps)
     ours = ported.losses(script, "jtorch", script.steps)
     differences = [abs(a - b) for a, b in zip(ours, theirs, strict=True)]

@@ -42,7 +42,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=6, help="calls of LBFGS's step")
     parser.add_argument("--steps", type=int, default=-1, help="stop after so many evaluations of the loss")
-    parser.add_argument("--length", type=int, default=60)
+    parser.add_argument("--length", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--print-losses", type=int, default=0, metavar="N")
     args = parser.parse_args()
