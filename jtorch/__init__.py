@@ -42,6 +42,7 @@ for _d in _dtypes.ALL:
 globals().update(_dtypes.ALIASES)
 globals().update(_export.functions("torch"))
 
+from importlib import import_module as _import_module
 from math import e, inf, nan, pi
 
 from . import (
@@ -51,7 +52,6 @@ from . import (
     cuda,
     debug,
     distributed,
-    distributions,
     fft,
     linalg,
     nn,
@@ -103,6 +103,8 @@ for _name, _function in nn.torch_names.FUNCTIONS.items():
 
 
 def __getattr__(name):
+    if name in ("distributions", "hub", "func", "profiler", "accelerator", "mps", "xpu", "types"):
+        return _import_module(f"jtorch.{name}")  # loaded when first used: importing jtorch stays quick
     if name == "default_generator":  # made on first use: importing seeds nothing
         from .tensor.random import default_generator as default
 

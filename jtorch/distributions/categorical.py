@@ -53,9 +53,7 @@ class Categorical(Family):
 
     @property
     def mean(self):
-        return jtorch.full(
-            self._extended_shape(), jtorch.nan, dtype=self.probs.dtype, device=self.probs.device
-        )
+        return jtorch.full(self._extended_shape(), jtorch.nan, dtype=self.probs.dtype, device=self.probs.device)
 
     variance = mean
 

@@ -89,8 +89,9 @@ class ContinuousBernoulli(BinaryParameter, ExponentialFamily):
 
     def icdf(self, value):
         return self._pick(
-            lambda p: (jtorch.log1p(-p + value * (2.0 * p - 1.0)) - jtorch.log1p(-p))
-            / (jtorch.log(p) - jtorch.log1p(-p)),
+            lambda p: (
+                (jtorch.log1p(-p + value * (2.0 * p - 1.0)) - jtorch.log1p(-p)) / (jtorch.log(p) - jtorch.log1p(-p))
+            ),
             lambda x: value + 0 * x,
         )
 

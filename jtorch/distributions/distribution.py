@@ -173,9 +173,7 @@ class Distribution:
         shape = value.size()
         start = len(shape) - len(self._event_shape)
         if tuple(shape[start:]) != tuple(self._event_shape):
-            raise ValueError(
-                f"The right-most size of value must match event_shape: {shape} vs {self._event_shape}."
-            )
+            raise ValueError(f"The right-most size of value must match event_shape: {shape} vs {self._event_shape}.")
         expected = jtorch.Size(tuple(self._batch_shape) + tuple(self._event_shape))
         if any(i != j and 1 not in (i, j) for i, j in zip(reversed(shape), reversed(expected), strict=False)):
             raise ValueError(f"Value is not broadcastable with batch_shape+event_shape: {shape} vs {expected}.")

@@ -59,9 +59,7 @@ class GeneralizedPareto(Family):
     def icdf(self, value):
         zero, c = self._zero_and_safe()
         log_u = jtorch.log1p(-value)
-        return jtorch.where(
-            zero, self.loc - self.scale * log_u, self.loc + self.scale / c * jtorch.expm1(-c * log_u)
-        )
+        return jtorch.where(zero, self.loc - self.scale * log_u, self.loc + self.scale / c * jtorch.expm1(-c * log_u))
 
     @property
     def mean(self):
@@ -75,9 +73,7 @@ class GeneralizedPareto(Family):
     @property
     def variance(self):
         c = jtorch.where(self.concentration < 0.5, self.concentration, 0.25)
-        return jtorch.where(
-            self.concentration < 0.5, self.scale**2 / ((1 - c) ** 2 * (1 - 2 * c)), jtorch.nan
-        )
+        return jtorch.where(self.concentration < 0.5, self.scale**2 / ((1 - c) ** 2 * (1 - 2 * c)), jtorch.nan)
 
     def entropy(self):
         return (jtorch.log(self.scale) + self.concentration + 1).expand(self._batch_shape)

@@ -15,9 +15,7 @@ from .utils import lazy_property, standard_normal
 def _batch_capacitance_tril(factor, diagonal):
     """The Cholesky factor of ``I + W^T D^-1 W``."""
     capacitance = (factor.mT / diagonal.unsqueeze(-2)) @ factor
-    return jtorch.linalg.cholesky(
-        capacitance + jtorch.eye(factor.size(-1), dtype=factor.dtype, device=factor.device)
-    )
+    return jtorch.linalg.cholesky(capacitance + jtorch.eye(factor.size(-1), dtype=factor.dtype, device=factor.device))
 
 
 def _batch_lowrank_logdet(factor, diagonal, capacitance_tril):
@@ -62,8 +60,7 @@ class LowRankMultivariateNormal(Family):
             batch = tuple(jtorch.broadcast_shapes(loc.shape[:-1], cov_factor.shape[:-2], cov_diag.shape[:-1]))
         except (RuntimeError, ValueError) as e:
             raise ValueError(
-                f"Incompatible batch shapes: loc {loc.shape}, cov_factor {cov_factor.shape}, "
-                f"cov_diag {cov_diag.shape}"
+                f"Incompatible batch shapes: loc {loc.shape}, cov_factor {cov_factor.shape}, cov_diag {cov_diag.shape}"
             ) from e
         self.loc = loc.expand(batch + (n,))
         self.cov_factor = cov_factor.expand(batch + tuple(cov_factor.shape[-2:]))

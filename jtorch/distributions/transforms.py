@@ -507,8 +507,10 @@ class AffineTransform(Transform):
             result = jtorch.full_like(x, math.log(abs(self.scale)))
         dims = self._event_dim
         if dims:
-            result = result.expand(tuple(result.shape[:-dims]) + tuple(x.shape[-dims:])) if result.dim() >= dims else (
-                result.expand(tuple(x.shape[-dims:]))
+            result = (
+                result.expand(tuple(result.shape[:-dims]) + tuple(x.shape[-dims:]))
+                if result.dim() >= dims
+                else (result.expand(tuple(x.shape[-dims:])))
             )
             result = _sum_rightmost(result, dims)
         return result.expand(tuple(x.shape[: x.dim() - dims]))

@@ -17,10 +17,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
+from .lazily import lazily
 from .registry import Array, Arrays, Hyper, op
 from .softmax import widened
+
+optax = lazily("optax")
 
 
 def _leaf_update(transform: Callable[..., optax.GradientTransformation], hypers, p, g, *state):

@@ -7,11 +7,13 @@ the parameters' type when used, as PyTorch does with Python numbers.
 from __future__ import annotations
 
 import jax.numpy as jnp
-import optax
 
+from .lazily import lazily
 from .optimizer import _apply, _ascent, _leaf_update, _lerp, _no_state
 from .registry import Array, Arrays, Hyper, op
 from .softmax import widened
+
+optax = lazily("optax")
 
 
 def _rule(update) -> optax.GradientTransformation:

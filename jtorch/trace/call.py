@@ -128,7 +128,7 @@ def _bind(op: Op, statics: tuple, keys: tuple, platform: str) -> Call:
     number_kinds = [None if isinstance(k, Aval) else k for k in flat]
     try:
         call = Call(op.name, fn, avals, number_kinds, platform, op, (statics, keys))
-    except (TypeError, ValueError, ZeroDivisionError) as error:
+    except (TypeError, ValueError, ZeroDivisionError, RuntimeError, IndexError) as error:
         raise _translated(op, error, avals) from None
     if op.check is not None:
 
@@ -186,6 +186,7 @@ def _translated(op: Op, error: Exception, avals) -> Exception:
     """An op's own exceptions pass; JAX's complaints become a RuntimeError that names op, shapes and dtypes."""
     frames = traceback.extract_tb(error.__traceback__)
     if frames and "jtorch" in frames[-1].filename.replace("\\", "/").split("/"):
+        error.__notes__ = []  # JAX's word about its own traceback
         return error
     first = str(error).strip().split("\n")[0]
     return RuntimeError(f"{op.name}(): {first} (operands: {', '.join(map(repr, avals))})")

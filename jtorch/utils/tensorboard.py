@@ -22,6 +22,7 @@ def _array(x) -> np.ndarray:
 
 # --- protocol buffers: a message is its fields one after the other, each with number, kind and value
 
+
 def _varint(n: int) -> bytes:
     out = bytearray()
     n &= (1 << 64) - 1
@@ -53,6 +54,7 @@ def _doubles(number: int, values) -> bytes:
 
 
 # --- records: length, its check sum, data, their check sum (CRC-32C, masked)
+
 
 def _crc_table() -> list[int]:
     table = []
