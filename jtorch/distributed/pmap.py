@@ -346,15 +346,15 @@ def _call(recording, outputs, operands, cut, mesh: Mesh, name: str, whole: bool)
         banks: dict[str, list] = {"f": [], "i": [], "c": []}
         for kind, number in zip(kinds, arrays[n:m], strict=True):
             banks["f" if kind is float else "c" if kind is complex else "i"].append(number)
-        results, word = function(leaves, arrays[m:-1], banks["f"], banks["i"], banks["c"])
+        results, check = function(leaves, arrays[m:-1], banks["f"], banks["i"], banks["c"], np.zeros((), np.bool_))
         by_slot = dict(zip(made, results, strict=True))
-        return [by_slot[s] if s >= 0 else leaves[-1 - s] for s in outputs], word
+        return [by_slot[s] if s >= 0 else leaves[-1 - s] for s in outputs], check
 
     def results_of(*arrays):
         return tuple(r if whole else r[None] for r in evaluate(arrays)[0])
 
     def failures_of(*arrays):
-        return jax.lax.pmax(evaluate(arrays)[1].any().astype(jnp.int32), name)
+        return jax.lax.pmax(evaluate(arrays)[1][1].astype(jnp.int32), name)
 
     along, same = PartitionSpec(name), PartitionSpec()
     specs = tuple(along if i < len(cut) and cut[i] else same for i in range(n))
