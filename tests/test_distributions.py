@@ -160,9 +160,7 @@ def test_samples(name, args, exact, dtype):
 APPROXIMATE = ("Gamma", "Beta", "Dirichlet", "Chi2", "StudentT", "FisherSnedecor", "InverseGamma")
 
 
-@pytest.mark.parametrize(
-    "name,args", [(n, a) for n, a, _ in TABLE if getattr(R, n).has_rsample and n != "Wishart"]
-)
+@pytest.mark.parametrize("name,args", [(n, a) for n, a, _ in TABLE if getattr(R, n).has_rsample and n != "Wishart"])
 def test_rsample_gradients(name, args):
     gradients = []
     for (d, given), lib in zip(make(name, args, grad=True), (jtorch, torch), strict=True):
