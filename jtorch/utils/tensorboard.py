@@ -118,7 +118,7 @@ class SummaryWriter:
         self._flushed = time.monotonic()
         self._event(_bytes(3, "brain.Event:2"), None)
         if purge_step is not None:
-            self._event(_bytes(7, _int(1, 1)), purge_step)  # a session starts
+            self._event(_bytes(7, _int(1, 1)), purge_step)  # a run starts here
 
     def get_logdir(self) -> str:
         """The folder."""
