@@ -19,7 +19,7 @@ from ..trace.aval import Hyper
 from ..trace.call import intern
 from ..trace.recorder import record
 from ..trace.value import Value, move
-from . import lens
+from . import layout, lens
 from .storage import Storage
 
 _NUMBERS = frozenset((int, float, bool, complex))
@@ -215,6 +215,7 @@ def _view(op: Op, operands, statics, value: Value | None, aval, edge):
     t._root = base if base._root is None else base._root
     t._relative = (*(base._relative or ()), step)
     t._aval, t._memo, t._memo_writes = aval, value, base._storage.writes
+    layout.extend_geometry(t, base, step)
     t._edge, t._edge_history = edge, t._root._history_count
     if not modes.state.grad:
         t._made_without_grad = True

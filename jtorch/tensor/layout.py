@@ -80,6 +80,12 @@ _SAME_ELEMENTS = frozenset((
 ))  # fmt: skip
 
 
+def extend_geometry(t, base, step) -> None:
+    """Work out a new view's strides from those of the tensor it was taken from: a chain of views stays cheap."""
+    if step.op.name in _SAME_ELEMENTS and all(isinstance(n, (int, tuple)) for n in step.numbers):
+        t.__dict__["_geometry"] = _step(step, tuple(base.shape), *_geometry(base))[1:]
+
+
 def window(t, array):
     """A view's elements straight out of its storage's host memory, as NumPy sees them; None if that cannot be done.
 
