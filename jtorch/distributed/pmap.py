@@ -314,7 +314,7 @@ def _record(fun, recording, args, kwargs, name: str, size: int):
 
 def _result(x, recording) -> Value:
     if isinstance(x, bool | int | float | complex):
-        x = on_device("_full", recording.device, x, size=(), dtype=dtype_of(None, dtypes.of_python(type(x))))
+        x = on_device("full", recording.device, x, size=(), dtype=dtype_of(None, dtypes.of_python(type(x))))
     if not isinstance(x, Tensor):
         raise TypeError(f"pmap: the function must return tensors (or trees of them), but returned {type(x).__name__}")
     value = x._value()

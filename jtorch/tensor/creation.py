@@ -6,19 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import devices, dtypes
-from ..ops.registry import OPS, Array, Scalar, Size, op
-from ..trace.call import cast, intern
+from ..ops.registry import OPS, Array, op
+from ..trace.call import intern
 from ..trace.recorder import idle, record
 from ..trace.value import put
 from . import dispatch as _dispatch
 from . import layout as layouts
 from .export import _sizes, composite
-
-
-@op(name="_full", namespaces=(), differentiable=False)
-def _full(value: Scalar, size: Size, *, dtype):
-    """``size`` elements, each ``value`` converted to ``dtype``."""
-    return jnp.broadcast_to(cast(value, dtype), size)
 
 
 @op(name="_identity", namespaces=(), grad_name="CloneBackward0")
@@ -67,7 +61,7 @@ def filled(size, value, dtype: dtypes.dtype, device=None):
         # recorded, so that the first step and the later ones are one program.
         with np.errstate(all="ignore"):
             return _dispatch.wrap(put(np.full(tuple(size), value).astype(dtype.np), target))
-    return on_device("_full", target, value, size=tuple(size), dtype=dtype)
+    return on_device("full", target, value, size=tuple(size), dtype=dtype)
 
 
 # --- from data -----------------------------------------------------------------------------------------------------
