@@ -20,7 +20,7 @@ def test_on_eight_devices():
         capture_output=True, text=True, timeout=600, cwd=ROOT,
         env={
             **os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": "",  # a second -q would leave out the line that is read below
         },
     )  # fmt: skip
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
