@@ -20,6 +20,7 @@ from jax import lax
 
 from .activation import relu
 from .linear import affine, conflicting, dot2d, flatten_rows
+from .loops import scan_over
 from .registry import Array, op
 
 # --- shared pieces -------------------------------------------------------------------------------------------------
@@ -53,12 +54,22 @@ def _split(x, n: int):
     return jnp.split(x, n, -1)
 
 
-def _weight_gradient(d, x):
-    """``Σ_t d_tᵀ x_t`` as one product over all steps and samples."""
-    d, x = flatten_rows(d), flatten_rows(x)
-    if conflicting(d, x):  # what comes out of a scan cannot be fused into the transposed copy
-        return dot2d(lax.optimization_barrier(d.T), x, (1, 0))
-    return dot2d(d, x, (0, 0))
+def _weight_gradients(d, *inputs):
+    """``Σ_t d_tᵀ x_t`` for each input, as one product over all steps and samples."""
+    d = flatten_rows(d)
+    inputs = [flatten_rows(x) for x in inputs]
+    if any(conflicting(d, x) for x in inputs):  # what comes out of a loop cannot be fused into the transposed copy
+        columns = lax.optimization_barrier(d.T)
+        return [dot2d(columns, x, (1, 0)) for x in inputs]
+    return [dot2d(d, x, (0, 0)) for x in inputs]
+
+
+def _input_gradient(d, w_ih, x):
+    return dot2d(flatten_rows(d), w_ih, (1, 0)).reshape(x.shape)
+
+
+def _bias_gradient(d, bias):
+    return None if bias is None else flatten_rows(d).sum(0, dtype=d.dtype)
 
 
 # --- plain recurrent layer -----------------------------------------------------------------------------------------
@@ -68,37 +79,36 @@ def _activate(mode: str, z):
     return jnp.tanh(z) if mode == "RNN_TANH" else relu(z)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-def _rnn_scan(xp, h0, w_hh, valid, mode, reverse):
-    return _rnn_forward(xp, h0, w_hh, valid, mode, reverse)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(6, 7))
+def _rnn(x, h0, w_ih, w_hh, bias, valid, mode, reverse):
+    return _rnn_forward(x, h0, w_ih, w_hh, bias, valid, mode, reverse)[0]
 
 
-def _rnn_forward(xp, h0, w_hh, valid, mode, reverse):
-    w = w_hh.T
-
-    def step(h, now):
+def _rnn_forward(x, h0, w_ih, w_hh, bias, valid, mode, reverse):
+    def step(w, h, now):
         z, inside = now
         new = _activate(mode, z + h @ w)
-        return _keep(inside, new, h), _keep(inside, new, 0)
+        return _keep(inside, new, h), (_keep(inside, new, 0), None)
 
-    last, out = lax.scan(step, h0, (xp, valid), reverse=reverse)
-    return (out, last), (out, h0, w_hh, valid)
+    last, (out, _) = scan_over(step, w_hh.T, h0, affine(x, w_ih, bias), valid, reverse)
+    return (out, last), (x, out, h0, w_ih, w_hh, bias, valid)
 
 
 def _rnn_backward(mode, reverse, saved, g):
-    out, h0, w_hh, valid = saved
+    x, out, h0, w_ih, w_hh, bias, valid = saved
     slope = 1 - out * out if mode == "RNN_TANH" else (out > 0).astype(out.dtype)
 
-    def step(dh, now):
-        g_out, slope, inside = now
+    def step(w, dh, now):
+        slope, (g_out, inside) = now
         dz = _keep(inside, (dh + g_out) * slope, 0)
-        return _keep(inside, dz @ w_hh, dh), dz
+        return _keep(inside, dz @ w, dh), (dz, None)
 
-    dh0, dz = lax.scan(step, g[1], (g[0], slope, valid), reverse=not reverse)
-    return dz, dh0, _weight_gradient(dz, _previous(out, h0, valid, reverse)), None
+    dh0, (dz, _) = scan_over(step, w_hh, g[1], slope, (g[0], valid), not reverse)
+    dw_ih, dw_hh = _weight_gradients(dz, x, _previous(out, h0, valid, reverse))
+    return _input_gradient(dz, w_ih, x), dh0, dw_ih, dw_hh, _bias_gradient(dz, bias), None
 
 
-_rnn_scan.defvjp(_rnn_forward, _rnn_backward)
+_rnn.defvjp(_rnn_forward, _rnn_backward)
 
 
 @op(namespaces=(), grad_name="RnnBackward0")
@@ -115,8 +125,8 @@ def _rnn_layer(
     reverse: bool = False,
 ):
     """``h_t = act(w_ih x_t + b_ih + w_hh h_{t-1} + b_hh)`` with tanh or relu: ``(out (T, B, H), h_T (B, H))``."""
-    xp = affine(input, w_ih, _bias_sum(b_ih, b_hh))
-    return _rnn_scan(xp, h0, w_hh, _valid(lengths, input.shape[0]), mode, reverse)
+    valid = _valid(lengths, input.shape[0])
+    return _rnn(input, h0, w_ih, w_hh, _bias_sum(b_ih, b_hh), valid, mode, reverse)
 
 
 # --- LSTM ----------------------------------------------------------------------------------------------------------
@@ -143,53 +153,55 @@ def _lstm_state(z, c):
     return gates, c, o * jnp.tanh(c)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(6,))
-def _lstm_scan(xp, h0, c0, w_hh, w_hr, valid, reverse):
-    return _lstm_forward(xp, h0, c0, w_hh, w_hr, valid, reverse)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(8,))
+def _lstm(x, h0, c0, w_ih, w_hh, bias, w_hr, valid, reverse):
+    return _lstm_forward(x, h0, c0, w_ih, w_hh, bias, w_hr, valid, reverse)[0]
 
 
-def _lstm_forward(xp, h0, c0, w_hh, w_hr, valid, reverse):
-    w = w_hh.T
-
-    def step(carry, now):
+def _lstm_forward(x, h0, c0, w_ih, w_hh, bias, w_hr, valid, reverse):
+    def step(constants, carry, now):
+        w, w_hr = constants
         h, c = carry
         xp, inside = now
         gates, new_c, new_h = _lstm_state(xp + h @ w, c)
         if w_hr is not None:
             new_h = new_h @ w_hr.T
         c = _keep(inside, new_c, c)
-        return (_keep(inside, new_h, h), c), (_keep(inside, new_h, 0), c, gates)
+        return (_keep(inside, new_h, h), c), (gates, (_keep(inside, new_h, 0), c))
 
-    (h, c), (out, cells, gates) = lax.scan(step, (h0, c0), (xp, valid), reverse=reverse)
-    return (out, h, c), (out, cells, gates, h0, c0, w_hh, w_hr, valid)
+    xp = affine(x, w_ih, bias)
+    (h, c), (gates, (out, cells)) = scan_over(step, (w_hh.T, w_hr), (h0, c0), xp, valid, reverse)
+    return (out, h, c), (x, out, cells, gates, h0, c0, w_ih, w_hh, bias, w_hr, valid)
 
 
 def _lstm_backward(reverse, saved, g):
-    out, cells, gates, h0, c0, w_hh, w_hr, valid = saved
+    x, out, cells, gates, h0, c0, w_ih, w_hh, bias, w_hr, valid = saved
     i, f, n, o = _split(gates, 4)
     t = jnp.tanh(cells)
     before = _previous(cells, c0, None, reverse)
     # with these, dc += dm * to_cell and dz = (dc, dc, dc, dm) * by
     to_cell = o * (1 - t * t)
-    by = n * i * (1 - i), before * f * (1 - f), i * (1 - n * n), t * o * (1 - o)
+    by = jnp.concatenate([n * i * (1 - i), before * f * (1 - f), i * (1 - n * n), t * o * (1 - o)], -1)
 
-    def step(carry, now):
+    def step(constants, carry, now):
+        w_hh, w_hr = constants
         dh, dc = carry
-        g_out, to_cell, by, f, inside = now
+        by, (g_out, to_cell, f, inside) = now
         dh_now = dh + g_out
         dm = dh_now if w_hr is None else dh_now @ w_hr
         dc_now = dc + dm * to_cell
-        dz = jnp.concatenate([by[0] * dc_now, by[1] * dc_now, by[2] * dc_now, by[3] * dm], -1)
-        dz = _keep(inside, dz, 0)
+        dz = _keep(inside, jnp.concatenate([dc_now, dc_now, dc_now, dm], -1) * by, 0)
         carry = _keep(inside, dz @ w_hh, dh), _keep(inside, dc_now * f, dc)
         return carry, (dz, None if w_hr is None else _keep(inside, dh_now, 0))
 
-    (dh0, dc0), (dz, dh) = lax.scan(step, (g[1], g[2]), (g[0], to_cell, by, f, valid), reverse=not reverse)
-    dw_hh = _weight_gradient(dz, _previous(out, h0, valid, reverse))
-    return dz, dh0, dc0, dw_hh, None if w_hr is None else _weight_gradient(dh, o * t), None
+    factors = g[0], to_cell, f, valid
+    (dh0, dc0), (dz, dh) = scan_over(step, (w_hh, w_hr), (g[1], g[2]), by, factors, not reverse)
+    dw_ih, dw_hh = _weight_gradients(dz, x, _previous(out, h0, valid, reverse))
+    dw_hr = None if w_hr is None else _weight_gradients(dh, o * t)[0]
+    return _input_gradient(dz, w_ih, x), dh0, dc0, dw_ih, dw_hh, _bias_gradient(dz, bias), dw_hr, None
 
 
-_lstm_scan.defvjp(_lstm_forward, _lstm_backward)
+_lstm.defvjp(_lstm_forward, _lstm_backward)
 
 
 @op(namespaces=(), grad_name="LstmBackward0")
@@ -210,8 +222,8 @@ def _lstm_layer(
 
     Returns ``(out (T, B, H or P), h_T, c_T)``.
     """
-    xp = affine(input, w_ih, _bias_sum(b_ih, b_hh))
-    return _lstm_scan(xp, h0, c0, w_hh, w_hr, _valid(lengths, input.shape[0]), reverse)
+    valid = _valid(lengths, input.shape[0])
+    return _lstm(input, h0, c0, w_ih, w_hh, _bias_sum(b_ih, b_hh), w_hr, valid, reverse)
 
 
 # --- GRU -----------------------------------------------------------------------------------------------------------
@@ -265,7 +277,7 @@ def _gru_backward(reverse, saved, g):
     dhp = factors * jnp.tile(dh, 3)
     dxp = jnp.concatenate([dhp[..., : -h0.shape[-1]], by_n * dh], -1)
     db = None if b_hh is None else flatten_rows(dhp).sum(0)
-    return dxp, dh0, _weight_gradient(dhp, before), db, None
+    return dxp, dh0, *_weight_gradients(dhp, before), db, None
 
 
 _gru_scan.defvjp(_gru_forward, _gru_backward)

@@ -50,7 +50,12 @@ def prepare_compilation_cache(folder: str) -> None:
 
 
 #: Per-program XLA options by platform; measured on the GPT step (see docs/decisions).
-COMPILER_OPTIONS = {"cpu": {"xla_cpu_enable_concurrency_optimized_scheduler": True}}
+COMPILER_OPTIONS = {
+    "cpu": {
+        "xla_cpu_enable_concurrency_optimized_scheduler": True,
+        "xla_cpu_copy_insertion_use_region_analysis": True,  # else every donated argument is copied first
+    }
+}
 
 
 def compile_program(fn, avals, donate: tuple[int, ...], device, shardings=None) -> object:
