@@ -14,7 +14,7 @@ import jtorch
 from jtorch import debug
 from jtorch.functions.arrays import _functions
 from jtorch.tensor.dispatch import call, concrete_zeros, rebind
-from jtorch.trace import executor
+from jtorch.trace import executor, recorder
 from jtorch.trace.recorder import step_boundary
 
 
@@ -304,6 +304,27 @@ def test_eight_threads_train_as_one_after_another():
     for t in threads:
         t.join()
     assert together == alone
+
+
+def test_bad_index_is_the_error_of_its_own_thread_and_of_what_it_made():
+    def other(box):
+        table = jtorch.zeros(3, 2)
+        box.append(table[jtorch.tensor([1, 7])].sum())
+        recorder.flush_all("test")  # runs; the word of flags is not read yet
+
+    box = []
+    thread = threading.Thread(target=other, args=(box,))
+    mine = jtorch.arange(4.0)[jtorch.tensor([2, 3])] * 2
+    recorder.flush_all("test")
+    thread.start()
+    thread.join()
+    assert mine.tolist() == [4.0, 6.0]
+    assert (mine + 1).tolist() == [5.0, 7.0]
+    with pytest.raises(IndexError, match="out of range|out of bounds"):
+        (box[0] + 1).item()
+    with pytest.raises(IndexError, match="out of range|out of bounds"):
+        box[0].item()
+    assert (mine + 2).tolist() == [6.0, 8.0]
 
 
 def test_value_pending_on_another_thread_is_flushed():

@@ -1,4 +1,4 @@
-"""From a flushed trace to an XLA program: signature, cache, lowering, execution, index checks.
+"""From a flushed trace to an XLA program: signature, cache, lowering, execution.
 
 The signature of a trace is everything its program depends on: calls, operand slots, leaf avals, outputs, donations
 and device. Values of Python numbers are not part of it. An entry is compiled with the numbers it first saw as
@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import threading
 import time
-import weakref
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from .. import config, devices
-from . import explain
+from . import checks, explain
 from .aval import Hyper, aval_of
 from .jaxapi import compile_program, prepare_compilation_cache, x64
 
@@ -221,7 +220,7 @@ class Entry:
             return executable(
                 *trace.leaf_arrays,
                 *[self._number_array(k, values) for k, values in enumerate(banks)],
-                _failed_before(trace) if trace.checks else _NO,
+                checks.failed_before(trace) if trace.checks else checks.NOTHING_FAILED,
             )
 
     def _number_array(self, k: int, values: list):
@@ -236,7 +235,6 @@ class Entry:
 
 
 _BANK_DTYPES = (np.float64, np.float64, np.int64, np.complex128)  # Hyper numbers, floats, ints and bools, complexes
-_NO = np.zeros((), np.bool_)
 
 
 def _useful_donations(program: Program, donate) -> tuple[int, ...]:
@@ -272,7 +270,7 @@ def run(trace, outputs: tuple[int, ...], donate: tuple[bool, ...], guards, shard
     Raises:
         RuntimeError: compilation or execution failed.
     """
-    refuse_worthless(trace.leaf_arrays)
+    checks.refuse_worthless(trace.leaf_arrays)
     signature = (
         trace.device, tuple(trace.program), tuple(trace.leaf_avals), outputs, donate, guards,
         tuple(trace.negative_zeros), len(trace.hypers), shardings,
@@ -296,116 +294,9 @@ def run(trace, outputs: tuple[int, ...], donate: tuple[bool, ...], guards, shard
     return entry, *entry.run(trace)
 
 
-# --- index checks --------------------------------------------------------------------------------------------------
-# XLA clamps out-of-range indices. Each program with index operands returns a word of flags, read with its results.
-
-# A program that follows one whose word has not been read yet takes over its verdict on the device, so that the host
-# need not wait between steps: once something has failed, every later program keeps the storages it would rewrite.
-
-
-class _Check:
-    """One program's word: flags still on the device, what they stand for, and the values at stake."""
-
-    __slots__ = ("flags", "failed", "lines", "program", "values", "device", "mesh")
-
-    def __init__(self, check, trace, entry, values):
-        self.flags, self.failed = check
-        self.lines = [(i, trace.calls[i], line) for i, line in trace.checks]
-        self.program, self.device, self.mesh = entry.program, trace.device, trace.mesh
-        self.values = [(slot, weakref.ref(v)) for slot, v in values]
-
-
-_pending_checks: deque[_Check] = deque()
-_last_error: list[Exception] = []
-#: Arrays computed with a bad index: no program may go on from them. Keyed by identity.
-_worthless: dict[int, tuple[weakref.ref, Exception]] = {}
-
-
-def expect(check, trace, entry, values) -> None:
-    """Remember a program's check, and the ``(slot, value)`` pairs that are at stake."""
-    _pending_checks.append(_Check(check, trace, entry, values))
-
-
-def _failed_before(trace):
-    """Whether anything whose word has not been read yet has failed: an array, known to the device only."""
-    if not _pending_checks:
-        return _NO
-    last = _pending_checks[-1]
-    if last.device is trace.device and last.mesh is trace.mesh:
-        return last.failed
-    settle_checks()
-    return _NO
-
-
-def _settle_first() -> None:
-    try:
-        check = _pending_checks.popleft()
-    except IndexError:
-        return  # another thread took it
-    before, *flags = np.asarray(check.flags).tolist()
-    if not before:
-        _last_error.clear()
-    if not (before or any(flags)):
-        return
-    if before and _last_error:
-        error, spoiled = _last_error[0], None  # it went on from a failed program: nothing it made counts
-    else:
-        index, call, line = check.lines[flags.index(True)]
-        error, spoiled = (
-            IndexError(f"{call.message} (in {call.name}, recorded at {line})"),
-            check.program.dependents(index),
-        )
-    for slot, ref in check.values:
-        value = ref()
-        if value is not None and value.array is not None and (spoiled is None or slot in spoiled):
-            key, array = id(value.array), value.array
-            _worthless[key] = (weakref.ref(array, lambda _, key=key: _worthless.pop(key, None)), error)
-            value.array, value.error = None, error
-    if spoiled is not None:
-        _last_error[:] = [error]
-        raise error
-
-
-def refuse_worthless(arrays) -> None:
-    """Raise the error of the first array that was computed with a bad index."""
-    if _worthless:
-        for array in arrays:
-            if id(array) in _worthless:
-                raise _worthless[id(array)][1]
-
-
-def settle_checks() -> None:
-    """Wait for every check: a host read is about to hand out results.
-
-    Raises:
-        IndexError: naming the op and the line that recorded it.
-    """
-    found = None
-    while _pending_checks:
-        try:
-            _settle_first()
-        except IndexError as error:
-            found = found or error
-    if found is not None:
-        raise found
-
-
-def poll_checks() -> None:
-    """Read the checks of programs that have finished, without waiting for others.
-
-    Raises:
-        IndexError: as :func:`settle_checks`.
-    """
-    if _pending_checks and _pending_checks[0].flags.is_ready():
-        if all(c.flags.is_ready() for c in _pending_checks):
-            settle_checks()
-        else:
-            _settle_first()
-
-
 def wait() -> None:
     """Block until every device has finished what was started, and raise what the index checks found."""
-    settle_checks()
+    checks.settle()
     for device in jax.local_devices():
         with x64(True):
             (jax.device_put(np.zeros(()), device) + 0).block_until_ready()

@@ -21,7 +21,7 @@ import jax
 
 from .. import config, errors
 from ..devices import device as Device
-from . import executor
+from . import capture, checks, executor
 from .aval import Hyper
 from .call import Call
 from .jaxapi import x64
@@ -67,9 +67,9 @@ class Trace:
 
     def leaf(self, value: Value) -> int:
         """The slot of a value that is not an output of this trace."""
-        if value.array is None:
+        if value.array is None or (isinstance(value.error, checks.Check) and not value.error.mine()):
             value.concrete("a value recorded by another thread or device is needed")
-        elif value.trace is not None and not value.trace.closed:
+        if value.trace is not None and not value.trace.closed:
             value.pin()  # another thread's pending trace reads this buffer too: neither may donate it
         if value.sharding is not None and self.mesh is None:
             self.mesh = value.sharding.mesh
@@ -87,7 +87,7 @@ class Trace:
             if kind is None:
                 program.append(operand.slot if operand.trace is self else self.leaf(operand))
             elif kind is Hyper:
-                self.hypers.append(float(operand))
+                self.hypers.append(operand if isinstance(operand, float) else float(operand))
             else:
                 if operand == 0 and str(operand)[0] == "-":
                     self.negative_zeros.append(len(self.scalars))  # equal to 0.0, and another number
@@ -111,12 +111,13 @@ class Trace:
         with self.lock:
             if self.closed:
                 return
+            capture.refuse(f"what is recorded has to run in the middle of the function ({cause})")
             self.closed = True
             # A program that goes on from an earlier one's results must know that those are sound: one with checks of
             # its own takes over the earlier verdict on the device, another waits for it here.
             earlier = None
             try:
-                executor.poll_checks() if self.checks else executor.settle_checks()
+                checks.poll() if self.checks else checks.settle()
             except IndexError as error:
                 earlier = error
             if self.owner.get(self.device) is self:
@@ -130,16 +131,16 @@ class Trace:
                     rewritten = self._rewritten() if self.checks or self.mesh is not None else {}
                     guards = tuple(rewritten.items()) if self.checks else ()
                     shardings = self._spread(rewritten, alive) if self.mesh is not None else None
-                    entry, outputs, check = executor.run(
+                    entry, outputs, word = executor.run(
                         self, tuple([i for i, _ in alive]), donate, guards, shardings, cause
                     )
                     for (_, value), array in zip(alive, outputs, strict=True):
                         value.array, value.trace = array, None
                         if shardings is not None:
                             value.sharding = array.sharding
-                    if check is not None:
+                    if word is not None:
                         guarded = {slot for slot, _ in guards}
-                        executor.expect(check, self, entry, [(s, v) for s, v in alive if s not in guarded])
+                        checks.expect(word, self, entry, [(s, v) for s, v in alive if s not in guarded])
             except Exception as error:
                 self._fail(alive, error)
                 raise
@@ -259,6 +260,10 @@ def flush_all(cause: str) -> None:
 def step_boundary() -> None:
     """An optimizer finished a step: start what was recorded, without waiting for it."""
     _state.step += 1
+    log = capture.state.log
+    if log is not None:
+        log.steps += 1
+        return  # a function that is captured is one stretch: the trace ends where the function does
     flush_all("optimizer.step()")
 
 
@@ -269,7 +274,11 @@ def current_step() -> int:
 
 def backward_boundary(accumulates: bool) -> None:
     """A ``backward()`` finished; ``accumulates``: it reached leaves that take part in several backwards per step."""
-    if accumulates:
+    log = capture.state.log
+    if log is not None:
+        log.backwards += 1
+        log.accumulates |= accumulates
+    elif accumulates:
         flush_all("backward() that accumulates gradients")
 
 

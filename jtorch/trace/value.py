@@ -7,7 +7,7 @@ import weakref
 import jax
 
 from .. import devices
-from . import executor
+from . import capture, checks
 from .aval import Aval, aval_of
 from .jaxapi import x64
 
@@ -19,7 +19,8 @@ class Value:
     """Immutable once resolved. ``array`` is the ``jax.Array``, or None while ``trace`` has not run.
 
     ``(trace, slot)`` says where the value stands in the trace that uses it now: a slot >= 0 is an output of a call, a
-    negative one a leaf. ``error`` is set when the trace that should have made it failed. ``sharding`` is the
+    negative one a leaf. ``error`` is set when the trace that should have made it failed, and is a :class:`~.checks.Check`
+    while its indices are still in doubt. ``sharding`` is the
     ``jax.sharding`` of an array that lies on several devices, None on one.
     """
 
@@ -37,11 +38,15 @@ class Value:
             Exception: whatever made the trace fail; again on each read.
             NotImplementedError: the value is on the meta device.
         """
+        if capture.state.log is not None:
+            capture.breaks(f"a value is needed ({cause})")
         if self.array is None and self.error is None:
             if self.trace is None:
                 raise NotImplementedError(f"Cannot copy out of meta tensor; no data! ({cause})")
             self.trace.flush(cause)
-        executor.settle_checks()
+        if isinstance(self.error, checks.Check):
+            self.error.settle()
+        checks.settle()
         if self.error is not None:
             raise self.error
         return self.array
@@ -52,7 +57,7 @@ class Value:
         _pinned[key] = weakref.ref(array, lambda _, key=key: _pinned.pop(key, None))
 
     def __repr__(self) -> str:
-        state = "concrete" if self.array is not None else "failed" if self.error else "pending"
+        state = "concrete" if self.array is not None else "failed" if self.error is not None else "pending"
         return f"<Value {self.aval} on {self.device}, {state}>"
 
 

@@ -1,0 +1,212 @@
+"""Watching a function run once: what of it is a stretch of one trace, and what cannot be replayed.
+
+While a :class:`Log` is active on a thread, the boundaries that would end a trace there (``optimizer.step()``,
+``backward()``) are held back until the function returns, so that all it does is one stretch of calls. Whatever a
+replay could not repeat (a value read by the host, numbers drawn in a way that is not known) is noted with the user's
+line; the function itself runs on undisturbed.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from .. import errors
+
+
+class _ThreadState(threading.local):
+    def __init__(self):
+        self.log: Log | None = None
+
+
+state = _ThreadState()
+
+
+class GraphBreak(RuntimeError):
+    """``fullgraph=True``, and the function needs a value before it ends (``torch._dynamo.exc.Unsupported``)."""
+
+
+@dataclass
+class Draw:
+    """Random numbers a generator draws anew at each replay: ``make()`` is the Value, in place of leaf ``value``.
+
+    On devices where numbers are drawn in the program, ``make()`` gives the run-time operands from ``position`` on.
+    """
+
+    make: object
+    value: object = None
+    position: int = 0
+
+
+@dataclass
+class Action:
+    """Host code that a replay runs again (a schedule's step)."""
+
+    run: object
+
+
+class Sourced(float):
+    """A hyper-parameter that knows where it came from, until somebody computes with it.
+
+    Handed to a program as a run-time operand it is read afresh at each replay; any other use notes that the function
+    depends on its value.
+    """
+
+    __slots__ = ("read", "key", "log")
+
+    def __new__(cls, value: float, read, key, log: Log):
+        self = super().__new__(cls, value)
+        self.read, self.key, self.log = read, key, log
+        return self
+
+    def __reduce__(self):
+        self.log.used.add(self.key)
+        return float, (float.__float__(self),)
+
+
+def _noting(name: str):
+    plain = getattr(float, name)
+
+    def method(self, *others):
+        self.log.used.add(self.key)
+        return plain(self, *others)
+
+    method.__name__ = name
+    return method
+
+
+for _name in (
+    "__abs__", "__add__", "__bool__", "__divmod__", "__eq__", "__float__", "__floordiv__", "__format__", "__ge__",
+    "__gt__", "__hash__", "__int__", "__le__", "__lt__", "__mod__", "__mul__", "__ne__", "__neg__", "__pos__",
+    "__pow__", "__radd__", "__rdivmod__", "__repr__", "__rfloordiv__", "__rmod__", "__rmul__", "__round__", "__rpow__",
+    "__rsub__", "__rtruediv__", "__str__", "__sub__", "__truediv__", "__trunc__", "as_integer_ratio", "is_integer",
+    "hex",
+):  # fmt: skip
+    setattr(Sourced, _name, _noting(_name))
+
+
+class SourcedGroup(dict):
+    """An optimizer's parameter group as the library's own step reads it, its numbers :class:`Sourced`."""
+
+    def __init__(self, group: dict, log: Log):
+        super().__init__(group)
+        self.group, self.log = group, log
+
+    def __getitem__(self, name):
+        value = super().__getitem__(name)
+        group = self.group
+        if value.__class__ is float:
+            return self.log.sourced(value, lambda: group[name], (id(group), name))
+        if value.__class__ is tuple and value and all(v.__class__ is float for v in value):
+            return tuple(
+                self.log.sourced(v, lambda i=i: group[name][i], (id(group), name)) for i, v in enumerate(value)
+            )
+        self.log.used.add((id(group), name))
+        return value
+
+
+class Log:
+    """What one watched run did.
+
+    Attributes:
+        refusal: why it cannot be replayed, with the user's line; None while it can.
+        events: draws, actions and (in between) nothing else, in order.
+        used: keys ``(id of the group, name)`` of hyper-parameters whose value the run depended on.
+        offered: keys of hyper-parameters that were read as :class:`Sourced`.
+        steps: how often an optimizer stepped; ``accumulates``: a backward that would have ended the trace.
+    """
+
+    def __init__(self, fullgraph: bool = False):
+        self.refusal: str | None = None
+        self.fullgraph = fullgraph
+        self.events: list = []
+        self.used: set = set()
+        self.offered: set = set()
+        self.steps = 0
+        self.backwards = 0
+        self.accumulates = False
+        self.hold = True  # whether boundaries are held back
+        self.ended = False  # a boundary was held back
+
+    def refuse(self, why: str) -> None:
+        """Note, once, what a replay cannot repeat."""
+        if self.refusal is None:
+            self.refusal = f"{why}, at {errors.user_line()}"
+
+    def breaks(self, why: str) -> None:
+        """As :meth:`refuse`, for what would split the function into several programs.
+
+        Raises:
+            GraphBreak: under ``fullgraph=True``.
+        """
+        self.refuse(why)
+        if self.fullgraph:
+            raise GraphBreak(
+                f"fullgraph=True, but {why} at {errors.user_line()}. Move it out of the compiled function, express it "
+                "with tensor operations (jtorch.where, masks), or compile without fullgraph."
+            )
+
+    def sourced(self, value: float, read, key) -> Sourced:
+        self.offered.add(key)
+        return Sourced(value, read, key, self)
+
+
+def current() -> Log | None:
+    """The log that is active on this thread."""
+    return state.log
+
+
+def breaks(why: str) -> None:
+    """Note on the active log, if there is one, that the function cannot be one program."""
+    log = state.log
+    if log is not None:
+        log.breaks(why)
+
+
+def refuse(why: str) -> None:
+    """Note on the active log, if there is one, that the function cannot be replayed."""
+    log = state.log
+    if log is not None:
+        log.refuse(why)
+
+
+@contextmanager
+def watching(log: Log | None):
+    """Make ``log`` the active one inside the block (None: watch nothing)."""
+    before, state.log = state.log, log
+    try:
+        yield log
+    finally:
+        state.log = before
+
+
+def replayed(method):
+    """A method (returning None) that is pure host work and is run again at each replay of a function that calls it."""
+    import functools
+
+    @functools.wraps(method)
+    def wrapper(self, *args, **kwargs):
+        log = state.log
+        if log is None:
+            return method(self, *args, **kwargs)
+        if args or kwargs:
+            log.refuse(f"{type(self).__name__}.{method.__name__}() is called with arguments")
+        log.events.append(Action(lambda: method(self)))
+        with watching(None), unprofiled():
+            return method(self, *args, **kwargs)
+
+    return wrapper
+
+
+@contextmanager
+def unprofiled():
+    """Without the profile function that watches which code runs."""
+    import sys
+
+    before = sys.getprofile()
+    sys.setprofile(None)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
