@@ -89,12 +89,20 @@ for _name in (
 class SourcedGroup(dict):
     """An optimizer's parameter group as the library's own step reads it, its numbers :class:`Sourced`."""
 
-    def __init__(self, group: dict, log: Log):
-        super().__init__(group)
-        self.group, self.log = group, log
+    def __init__(self, group: dict, log: Log, given: dict = {}):  # noqa: B006 (never written)
+        super().__init__(group | given)
+        self.group, self.log, self.given = group, log, given
+
+    def __or__(self, other):
+        return SourcedGroup(self.group, self.log, self.given | other)
+
+    def get(self, name, default=None):
+        return self[name] if name in self else default
 
     def __getitem__(self, name):
         value = super().__getitem__(name)
+        if name in self.given:
+            return value
         group = self.group
         if value.__class__ is float:
             return self.log.sourced(value, lambda: group[name], (id(group), name))

@@ -82,16 +82,21 @@ class Trace:
     def append(self, call: Call, operands) -> list[Value]:
         """Record ``call`` on flat operands (Values and Python numbers) and return its pending results."""
         program = self.program
+        before = len(program), len(self.hypers), len(self.scalars)
         program.append(call.id)
-        for kind, operand in zip(call.in_kinds, operands, strict=True):
-            if kind is None:
-                program.append(operand.slot if operand.trace is self else self.leaf(operand))
-            elif kind is Hyper:
-                self.hypers.append(operand if isinstance(operand, float) else float(operand))
-            else:
-                if operand == 0 and str(operand)[0] == "-":
-                    self.negative_zeros.append(len(self.scalars))  # equal to 0.0, and another number
-                self.scalars.append(operand)
+        try:
+            for kind, operand in zip(call.in_kinds, operands, strict=True):
+                if kind is None:
+                    program.append(operand.slot if operand.trace is self else self.leaf(operand))
+                elif kind is Hyper:
+                    self.hypers.append(operand if isinstance(operand, float) else float(operand))
+                else:
+                    if operand == 0 and str(operand)[0] == "-":
+                        self.negative_zeros.append(len(self.scalars))  # equal to 0.0, and another number
+                    self.scalars.append(operand)
+        except Exception:  # an operand that failed earlier: this call was never recorded
+            del program[before[0] :], self.hypers[before[1] :], self.scalars[before[2] :]
+            raise
         if call.check is not None:
             self.checks.append((len(self.calls), errors.user_line()))
         self.calls.append(call)
@@ -240,6 +245,20 @@ def recording_into(trace: Trace):
         yield trace
     finally:
         _state.traces, _state.latest = before
+
+
+def trace_for(device: Device) -> Trace:
+    """This thread's open trace for a device."""
+    trace = _state.traces.get(device)
+    if trace is None or trace.closed:
+        trace = _state.traces[device] = Trace(device, _state.traces)
+    _state.latest = trace
+    return trace
+
+
+def open_traces() -> dict[Device, Trace]:
+    """This thread's pending traces."""
+    return {device: trace for device, trace in _state.traces.items() if not trace.closed}
 
 
 def idle(device: Device) -> bool:
