@@ -31,6 +31,8 @@ class Tensor_:
 
 
 TENSOR: type = Tensor_
+#: Makes a Tensor of a sparse gradient (:class:`~jtorch.tape.sparse.SparseGrad`).
+sparse_tensor = None
 #: Called with ``(op, operands, statics)`` before anything else when set: autocast, function modes.
 interceptors: list = []
 
@@ -72,6 +74,12 @@ def dispatch(op: Op, operands: tuple, statics: tuple):
     for position, x in enumerate(operands):
         if isinstance(x, TENSOR):
             if x._lens is not None or x._root is not None:
+                if x._handler is not None:
+                    return x._handler(op, operands, statics)
+                if op.put is not None and x._memo is None and _unread_is_enough(x, operands):
+                    keys.append(x._aval)
+                    device = x._storage.value.device
+                    continue
                 x._refresh()
                 value = x._memo
             else:
@@ -99,6 +107,8 @@ def dispatch(op: Op, operands: tuple, statics: tuple):
                 if not isinstance(y, TENSOR) and y.__class__ not in _NUMBERS:
                     y = _operand(y, op, op.operand_names[position])
                 if isinstance(y, TENSOR):
+                    if y._handler is not None:
+                        return y._handler(op, operands, statics)
                     value = y._value()
                     inner.append(value.aval)
                     flat.append(value)
@@ -145,6 +155,13 @@ def dispatch(op: Op, operands: tuple, statics: tuple):
                 _guard_outputs(node, results)
             return _packed(op, call, results, operands)
     return _packed(op, call, [wrap(v) for v in values], operands)
+
+
+def _unread_is_enough(x, operands) -> bool:
+    """Whether a view of the view ``x``, which nobody has read yet, can be made from its shape alone: it carries no gradient."""
+    if x._root is None or x._edge is not None or x._requires_grad or x._edge_history != x._root._history_count:
+        return False
+    return not any(isinstance(y, TENSOR) for y in operands[1:])
 
 
 def wrap(value: Value, edge=None):
@@ -256,7 +273,7 @@ class HyperNumber:
     __slots__ = ("value",)
 
     def __init__(self, value: float):
-        self.value = float(value)
+        self.value = value if isinstance(value, float) else float(value)
 
 
 # --- entry points --------------------------------------------------------------------------------------------------
