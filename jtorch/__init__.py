@@ -29,7 +29,10 @@ from .tensor.layout import (
     layout,
     memory_format,
     preserve_format,
+    sparse_bsc,
+    sparse_bsr,
     sparse_coo,
+    sparse_csc,
     sparse_csr,
     strided,
 )
@@ -46,6 +49,7 @@ from importlib import import_module as _import_module
 from math import e, inf, nan, pi
 
 from . import (
+    amp,
     ao,
     backends,
     config,
@@ -61,6 +65,27 @@ from . import (
     special,
     utils,
     version,
+)
+from .amp import (
+    GradScaler,
+    autocast,
+    autocast_decrement_nesting,
+    autocast_increment_nesting,
+    clear_autocast_cache,
+    get_autocast_dtype,
+    is_autocast_cache_enabled,
+    is_autocast_enabled,
+    set_autocast_cache_enabled,
+    set_autocast_dtype,
+    set_autocast_enabled,
+)
+from .amp.legacy import (
+    get_autocast_cpu_dtype,
+    get_autocast_gpu_dtype,
+    is_autocast_cpu_enabled,
+    set_autocast_cpu_dtype,
+    set_autocast_cpu_enabled,
+    set_autocast_gpu_dtype,
 )
 from .ao.qtensor import (
     dequantize,
@@ -103,7 +128,9 @@ for _name, _function in nn.torch_names.FUNCTIONS.items():
 
 
 def __getattr__(name):
-    if name in ("distributions", "hub", "func", "profiler", "accelerator", "mps", "xpu", "types"):
+    if name in (
+        "cpu", "distributions", "hub", "func", "profiler", "accelerator", "masked", "mps", "onnx", "signal", "xpu", "types",
+    ):  # fmt: skip
         return _import_module(f"jtorch.{name}")  # loaded when first used: importing jtorch stays quick
     if name == "default_generator":  # made on first use: importing seeds nothing
         from .tensor.random import default_generator as default

@@ -7,6 +7,7 @@ import contextlib
 from .. import devices
 from ..tensor.random import default_generator
 from ..trace.recorder import sync
+from . import amp
 
 
 def _gpus() -> list:

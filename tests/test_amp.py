@@ -1,0 +1,223 @@
+"""autocast and GradScaler, held to PyTorch's behaviour on CPU where it is installed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import jtorch
+
+F32, LOW = "float32", "bfloat16"
+
+
+def _results(torch):
+    """Each operation under CPU autocast: the dtype of its result."""
+    F = torch.nn.functional
+    torch.manual_seed(0)
+    x, y = torch.randn(4, 4), torch.randn(4, 4)
+    low = x.bfloat16()
+    image, volume = torch.randn(1, 2, 6, 6), torch.randn(1, 2, 6, 6, 6)
+    target = torch.tensor([0, 1, 2, 3])
+    spd = x @ x.T + 4 * torch.eye(4)
+    out = {}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out["mm"] = torch.mm(x, y)
+        out["matmul"] = x @ y
+        out["bmm"] = torch.bmm(x[None], y[None])
+        out["addmm"] = torch.addmm(x, x, y)
+        out["baddbmm"] = torch.baddbmm(x[None], x[None], y[None])
+        out["linear"] = F.linear(x, y)
+        out["linear, mixed"] = F.linear(low, y)
+        out["conv2d"] = F.conv2d(image, torch.randn(3, 2, 3, 3))
+        out["conv1d"] = F.conv1d(image[0], torch.randn(3, 6, 3))
+        out["conv_transpose2d"] = F.conv_transpose2d(image, torch.randn(2, 3, 3, 3))
+        out["sdpa"] = F.scaled_dot_product_attention(x[None], x[None], x[None])
+        out["add"] = x + y
+        out["add, mixed"] = low + y
+        out["relu of low"] = F.relu(low)
+        out["softmax of low"] = F.softmax(low, -1)
+        out["exp of low"] = low.exp()
+        out["layer_norm"] = F.layer_norm(x, (4,))
+        out["sum of low"] = low.sum()
+        out["prod of low"] = low.prod()
+        out["mse_loss of low"] = F.mse_loss(low, low + 1)
+        out["l1_loss of low"] = F.l1_loss(low, low + 1)
+        out["cross_entropy of low"] = F.cross_entropy(low, target)
+        out["nll_loss of low"] = F.nll_loss(low, target)
+        out["bce_with_logits of low"] = F.binary_cross_entropy_with_logits(low, torch.ones(4, 4))
+        out["bce of low"] = F.binary_cross_entropy(low.sigmoid(), torch.ones(4, 4))
+        out["kl_div of low"] = F.kl_div(low, low.softmax(-1), reduction="batchmean")
+        out["smooth_l1 of low"] = F.smooth_l1_loss(low, low + 1)
+        out["trace of low"] = low.trace()
+        out["cdist of low"] = torch.cdist(low, low)
+        out["cat, mixed"] = torch.cat([low, y])
+        out["stack, mixed"] = torch.stack([low, y])
+        out["stack of low"] = torch.stack([low, low])
+        out["inverse of low"] = torch.inverse(spd.bfloat16())
+        out["max_pool2d"] = F.max_pool2d(image.bfloat16(), 2)
+        out["max_pool3d"] = F.max_pool3d(volume.bfloat16(), 2)
+        out["avg_pool3d"] = F.avg_pool3d(volume.bfloat16(), 2)
+        out["double mm"] = x.double() @ y.double()
+        out["einsum"] = torch.einsum("ij,jk->ik", x, y)
+        out["mv"] = torch.mv(x, y[0])
+        out["lstm"] = torch.nn.LSTM(4, 4)(x[None])[0]
+        with torch.autocast("cpu", enabled=False):
+            out["off inside"] = x @ y
+    out["after"] = x @ y
+    return {name: str(t.dtype).removeprefix("torch.").removeprefix("jtorch.") for name, t in out.items()}
+
+
+def test_dtypes_are_those_of_pytorch():
+    torch = pytest.importorskip("torch")
+    expected, ours = _results(torch), _results(jtorch)
+    assert {k: v for k, v in ours.items() if expected[k] != v} == {}
+
+
+def test_policies_name_ops_that_exist():
+    from jtorch.amp import policies
+    from jtorch.ops.registry import OPS
+
+    for kind in ("cpu", "cuda"):
+        assert set(policies.of(kind)) <= set(OPS)
+
+
+def test_lower_precision_and_gradients_in_the_type_of_the_weights():
+    layer = jtorch.nn.Linear(8, 8)
+    x = jtorch.randn(4, 8)
+    with jtorch.autocast("cpu"):
+        y = layer(x)
+        loss = jtorch.nn.functional.mse_loss(y, jtorch.zeros(4, 8))
+    assert y.dtype is jtorch.bfloat16 and loss.dtype is jtorch.float32
+    loss.backward()
+    assert layer.weight.grad.dtype is jtorch.float32
+    exact = jtorch.nn.functional.mse_loss(layer(x), jtorch.zeros(4, 8))
+    assert abs(exact.item() - loss.item()) < 2e-2 * exact.item()
+
+
+def test_trains_like_pytorch_under_autocast():
+    torch = pytest.importorskip("torch")
+
+    def train(torch):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x, y = torch.randn(32, 8), torch.randint(0, 3, (32,))
+        losses = []
+        for _ in range(10):
+            optimizer.zero_grad()
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                loss = torch.nn.functional.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        return losses
+
+    # bfloat16 keeps 8 bits: the two libraries add products up in different orders
+    np.testing.assert_allclose(train(jtorch), train(torch), rtol=1e-2)
+
+
+def test_state_is_restored_also_after_an_error_and_per_thread():
+    import threading
+
+    assert not jtorch.is_autocast_enabled("cpu")
+    with pytest.raises(ZeroDivisionError):
+        with jtorch.autocast("cpu"):
+            assert jtorch.is_autocast_enabled("cpu") and jtorch.get_autocast_dtype("cpu") is jtorch.bfloat16
+            seen = []
+            thread = threading.Thread(target=lambda: seen.append((jtorch.ones(2, 2) @ jtorch.ones(2, 2)).dtype))
+            thread.start()
+            thread.join()
+            assert seen == [jtorch.float32]
+            raise ZeroDivisionError
+    assert not jtorch.is_autocast_enabled("cpu")
+    assert (jtorch.ones(2, 2) @ jtorch.ones(2, 2)).dtype is jtorch.float32
+
+
+def test_decorator_and_refusals():
+    @jtorch.autocast("cpu")
+    def product(x):
+        return x @ x
+
+    assert product(jtorch.ones(2, 2)).dtype is jtorch.bfloat16
+    with pytest.raises(RuntimeError, match="unsupported autocast device_type"):
+        jtorch.autocast("toaster")
+    with pytest.raises(ValueError, match="Expected `device_type` of type `str`"):
+        jtorch.autocast(3)
+    with pytest.warns(UserWarning, match="not supported"):
+        region = jtorch.autocast("cpu", dtype=jtorch.float64)
+    with region:
+        assert (jtorch.ones(2, 2) @ jtorch.ones(2, 2)).dtype is jtorch.float32
+
+
+def test_custom_function_keeps_the_state_of_its_forward():
+    seen = []
+
+    class Double(jtorch.autograd.Function):
+        @staticmethod
+        @jtorch.amp.custom_fwd(device_type="cpu", cast_inputs=jtorch.float32)
+        def forward(ctx, x):
+            seen.append((x.dtype, jtorch.is_autocast_enabled("cpu")))
+            return x * 2
+
+        @staticmethod
+        @jtorch.amp.custom_bwd(device_type="cpu")
+        def backward(ctx, g):
+            seen.append(jtorch.is_autocast_enabled("cpu"))
+            return g * 2
+
+    x = jtorch.ones(2, dtype=jtorch.bfloat16, requires_grad=True)
+    with jtorch.autocast("cpu"):
+        y = Double.apply(x)
+        y.sum().backward()
+    assert seen == [(jtorch.float32, False), False]
+    assert y.dtype is jtorch.float32 and x.grad.tolist() == [2.0, 2.0]
+
+
+def _scaled_steps(torch, bad_step):
+    torch.manual_seed(0)
+    model = torch.nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=2)
+    x = torch.randn(8, 4)
+    history = []
+    for step in range(6):
+        optimizer.zero_grad()
+        loss = model(x).pow(2).mean()
+        scaler.scale(loss).backward()
+        if step == bad_step:
+            model.weight.grad[0, 1] = float("inf")
+        scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+        history.append((scaler.get_scale(), model.weight.detach().numpy().copy()))
+    return history, scaler.state_dict()
+
+
+def test_grad_scaler_is_pytorchs():
+    torch = pytest.importorskip("torch")
+    (ours, state), (theirs, expected) = _scaled_steps(jtorch, 3), _scaled_steps(torch, 3)
+    assert [s for s, _ in ours] == [s for s, _ in theirs]
+    for (_, a), (_, b) in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+    assert state == expected
+
+
+def test_grad_scaler_refuses_misuse():
+    parameter = jtorch.nn.Parameter(jtorch.ones(2))
+    optimizer = jtorch.optim.SGD([parameter], lr=0.1)
+    scaler = jtorch.amp.GradScaler("cpu")
+    with pytest.raises(AssertionError, match="No inf checks"):
+        scaler.update()
+    scaler.scale(parameter.sum()).backward()
+    scaler.unscale_(optimizer)
+    with pytest.raises(RuntimeError, match="already been called"):
+        scaler.unscale_(optimizer)
+    scaler.step(optimizer)
+    with pytest.raises(RuntimeError, match="already been called"):
+        scaler.step(optimizer)
+    scaler.update()
+    with pytest.raises(RuntimeError, match="empty"):
+        scaler.load_state_dict({})
+    off = jtorch.amp.GradScaler("cpu", enabled=False)
+    assert off.get_scale() == 1.0 and off.state_dict() == {} and off.scale(parameter) is parameter
