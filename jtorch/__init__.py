@@ -104,6 +104,9 @@ from .ao.qtypes import (
     qscheme,
     quint8,
 )
+from . import compiler
+from .compiler import compile
+from .errors import OutOfMemoryError
 from .functions.legacy import TYPES as _types
 from .limits import finfo, iinfo
 from .serialization import load, save
@@ -127,11 +130,18 @@ for _name, _function in nn.torch_names.FUNCTIONS.items():
     globals().setdefault(_name, _function)
 
 
+_LOADED_ON_USE = (
+    "__config__", "_dynamo", "_utils", "accelerator", "compiler", "cpu", "distributions", "export", "func",
+    "futures", "hub", "jit", "library", "masked", "mps", "multiprocessing", "onnx", "overrides", "profiler",
+    "signal", "testing", "types", "xpu",
+)  # fmt: skip
+
+
 def __getattr__(name):
-    if name in (
-        "cpu", "distributions", "hub", "func", "profiler", "accelerator", "masked", "mps", "onnx", "signal", "xpu", "types",
-    ):  # fmt: skip
-        return _import_module(f"jtorch.{name}")  # loaded when first used: importing jtorch stays quick
+    if name in _LOADED_ON_USE:
+        return _import_module(f"jtorch.{name}")  # importing jtorch stays quick
+    if name in ("Stream", "Event"):
+        return getattr(_import_module("jtorch.cuda.streams"), name)
     if name == "default_generator":  # made on first use: importing seeds nothing
         from .tensor.random import default_generator as default
 

@@ -17,3 +17,7 @@ def user_line() -> str:
             return f"{name}:{frame.f_lineno}"
         frame = frame.f_back
     return "<unknown>"
+
+
+class OutOfMemoryError(RuntimeError):
+    """The device's memory is exhausted."""

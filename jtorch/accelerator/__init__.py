@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from .. import cuda
+from ..cuda.streams import current_stream, set_stream
 from ..devices import device
 
 
@@ -71,7 +72,13 @@ class device_index(contextlib.ContextDecorator):
             set_device_index(self.before)
 
 
+current_device_idx, set_device_idx = current_device_index, set_device_index
+memory_allocated, max_memory_allocated = cuda.memory_allocated, cuda.max_memory_allocated
+memory_reserved, max_memory_reserved = cuda.memory_reserved, cuda.max_memory_reserved
+memory_stats, reset_peak_memory_stats = cuda.memory_stats, cuda.reset_peak_memory_stats
+
 __all__ = [
-    "current_accelerator", "current_device_index", "device_count", "device_index", "empty_cache", "is_available",
-    "set_device_index", "synchronize",
+    "current_accelerator", "current_device_index", "current_stream", "device_count", "device_index", "empty_cache",
+    "is_available", "max_memory_allocated", "memory_allocated", "memory_stats", "set_device_index", "set_stream",
+    "synchronize",
 ]  # fmt: skip

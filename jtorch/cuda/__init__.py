@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from types import SimpleNamespace
 
 from .. import devices
+from ..errors import OutOfMemoryError
+from ..functions.legacy import TYPES as _cpu_types
+from ..functions.legacy import tensor_type as _tensor_type
 from ..tensor.random import default_generator
 from ..trace.recorder import sync
 from . import amp
+from .streams import Event, Stream, StreamContext, current_stream, default_stream, set_stream, stream
 
 
 def _gpus() -> list:
@@ -109,8 +114,21 @@ def mem_get_info(device=None) -> tuple[int, int]:
     return total - stats.get("bytes_in_use", 0), total
 
 
+def memory_stats(device=None) -> dict:
+    """XLA's allocator statistics, under XLA's names; empty without a GPU."""
+    return dict(_stats(device))
+
+
+def memory_summary(device=None, abbreviated: bool = False) -> str:
+    """:func:`memory_stats` as a table."""
+    return "\n".join(f"{name:>32}  {value}" for name, value in _stats(device).items())
+
+
 def reset_peak_memory_stats(device=None) -> None:
     """Accepted: XLA's peak counter cannot be reset."""
+
+
+reset_max_memory_allocated = reset_max_memory_cached = reset_peak_memory_stats
 
 
 def empty_cache() -> None:
@@ -143,6 +161,18 @@ def get_device_name(device=None) -> str:
     _require()
     index = _current if device is None else devices.device(device).index or 0
     return _gpus()[index].device_kind
+
+
+def get_device_properties(device=None):
+    """Name, compute capability, total memory and multiprocessor count of the GPU."""
+    _require()
+    index = _current if device is None else device if isinstance(device, int) else devices.device(device).index or 0
+    gpu = _gpus()[index]
+    major, minor = get_device_capability(device)
+    return SimpleNamespace(
+        name=gpu.device_kind, major=major, minor=minor, total_memory=_stats(index).get("bytes_limit", 0),
+        multi_processor_count=getattr(gpu, "core_count", None),
+    )  # fmt: skip
 
 
 def get_device_capability(device=None) -> tuple[int, int]:
@@ -182,3 +212,30 @@ def get_rng_state_all() -> list:
 def set_rng_state_all(new_states) -> None:
     for i, state in enumerate(new_states):
         set_rng_state(state, f"cuda:{i}")
+
+
+def is_current_stream_capturing() -> bool:
+    """False: programs are captured by :func:`jtorch.compile`."""
+    return False
+
+
+def can_device_access_peer(device, peer_device) -> bool:
+    """Whether there are two such GPUs: XLA moves arrays between the GPUs of a process."""
+    return (
+        max(devices.device(d).index or 0 if not isinstance(d, int) else d for d in (device, peer_device))
+        < device_count()
+    )
+
+
+class CUDAGraph:
+    """Refuses, naming the way out."""
+
+    def __init__(self, *args, **kwargs):
+        raise NotImplementedError(
+            "CUDAGraph: wrap the function in jtorch.compile, which captures whole steps; XLA makes CUDA graphs itself"
+        )
+
+
+graph = make_graphed_callables = CUDAGraph
+
+globals().update({name: _tensor_type(kind.dtype, "cuda") for name, kind in _cpu_types.items()})

@@ -4,7 +4,7 @@ from importlib import import_module as _import_module
 
 from jtorch.utils import data
 
-_ON_USE = ("benchmark", "checkpoint", "dlpack", "hooks", "model_zoo", "tensorboard", "_pytree")
+_ON_USE = ("benchmark", "checkpoint", "cpp_extension", "dlpack", "hooks", "model_zoo", "tensorboard", "_pytree")
 
 
 def __getattr__(name):
