@@ -123,6 +123,8 @@ from .switches import (
 )
 from .tensor.printing import get_printoptions, set_printoptions
 
+from ._ops import ops  # PyTorch's name for operations by namespace; the package stays importable as jtorch.ops
+
 newaxis = None
 
 globals().update(_types)

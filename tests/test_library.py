@@ -1,0 +1,83 @@
+"""Operations of one's own, and operations by name."""
+
+import pytest
+
+import jtorch
+
+
+def _cube(torch):
+    @torch.library.custom_op("jtorch_test::cube", mutates_args=())
+    def cube(x: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+        return x * x * x * scale
+
+    @cube.register_fake
+    def _(x, scale=1.0):
+        return torch.empty_like(x)
+
+    def setup_context(ctx, inputs, output):
+        x, ctx.scale = inputs
+        ctx.save_for_backward(x)
+
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return g * 3 * x * x * ctx.scale, None
+
+    cube.register_autograd(backward, setup_context=setup_context)
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    y = cube(x, scale=2.0)
+    y.sum().backward()
+    z = torch.ops.jtorch_test.cube(x.detach())
+    return y.tolist(), x.grad.tolist(), z.tolist(), torch.ops.jtorch_test.cube.default(x.detach(), 0.5).tolist()
+
+
+def test_custom_op_is_pytorchs():
+    ours = _cube(jtorch)
+    assert ours == ([2.0, 16.0], [6.0, 24.0], [1.0, 8.0], [0.5, 4.0])
+    torch = pytest.importorskip("torch")
+    assert ours == _cube(torch)
+
+
+def test_custom_op_without_gradient_says_so():
+    twice = jtorch.library.custom_op("jtorch_test::twice", lambda x: x * 2, mutates_args=())
+    x = jtorch.ones(2, requires_grad=True)
+    with pytest.raises(RuntimeError, match="no autograd formula"):
+        twice(x).sum().backward()
+    with pytest.raises(ValueError, match="namespace"):
+        jtorch.library.custom_op("nameless", lambda x: x, mutates_args=())
+
+
+def test_mutating_op_and_kernels_by_device():
+    @jtorch.library.custom_op("jtorch_test::fill", mutates_args=("x",))
+    def fill(x, value):
+        x.fill_(value)
+
+    x = jtorch.zeros(2)
+    fill(x, 3.0)
+    assert x.tolist() == [3.0, 3.0]
+    plus = jtorch.library.custom_op("jtorch_test::plus", lambda x: x + 1, mutates_args=())
+    plus.register_kernel("cpu", lambda x: x + 2)
+    assert plus(x).tolist() == [5.0, 5.0]
+
+
+def test_library_and_names():
+    lib = jtorch.library.Library("jtorch_test", "FRAGMENT")
+    assert lib.define("negate(Tensor x) -> Tensor") == "negate"
+    lib.impl("negate", lambda x: -x, "CPU")
+    assert jtorch.ops.jtorch_test.negate(jtorch.ones(1)).item() == -1
+    with pytest.raises(AttributeError, match="no attribute 'absent'"):
+        _ = jtorch.ops.jtorch_test.absent
+
+
+def test_aten_by_name():
+    aten, x = jtorch.ops.aten, jtorch.tensor([[1.0, -2.0], [3.0, 4.0]])
+    assert aten.add.Tensor(x, x).tolist() == (x + x).tolist()
+    assert aten.mm.default(x, x).tolist() == (x @ x).tolist()
+    assert aten._softmax(x, 1, False).tolist() == x.softmax(1).tolist()
+    assert aten.relu(x).tolist() == x.relu().tolist()
+    assert aten._to_copy(x, dtype=jtorch.float64).dtype is jtorch.float64
+    assert str(aten.add.Tensor) == "aten.add.Tensor" and aten.add.Tensor == jtorch.ops.aten.add.Tensor
+    image, kernel = jtorch.randn(1, 2, 5, 5), jtorch.randn(3, 2, 3, 3)
+    ours = aten.convolution(image, kernel, None, [1, 1], [1, 1], [1, 1], False, [0, 0], 1)
+    assert ours.shape == (1, 3, 5, 5)
+    with pytest.raises(AttributeError, match="absent"):
+        _ = aten.absent
