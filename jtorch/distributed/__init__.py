@@ -2,24 +2,25 @@
 
 In one process a tensor may lie on several devices; XLA then partitions whatever is recorded on it. Data parallelism,
 FSDP, tensor parallelism and DTensor are layouts of tensors, not code paths of their own.
+
+Processes started by a launcher join with :func:`init_process_group`; their tensors stay their own, and collectives
+exchange contents.
 """
 
 from . import pacing
 
 pacing.prepare()
 
+from . import distributed_c10d, fsdp, tensor  # noqa: E402
 from .device_mesh import DeviceMesh, init_device_mesh  # noqa: E402
+from .distributed_c10d import *  # noqa: E402, F403
+from .distributed_c10d import _all_gather_base, _make_nccl_premul_sum, _reduce_scatter_base  # noqa: E402
 from .pmap import axis_index, pmap, pmean, psum  # noqa: E402
 
 
-def is_available() -> bool:
-    """Whether the package can be used: always."""
-    return True
+def __getattr__(name: str):
+    if name in ("nn", "algorithms"):  # imported on first use: they need functions and modules, which need this package
+        import importlib
 
-
-def is_initialized() -> bool:
-    """Whether a process group exists."""
-    return False
-
-
-from . import fsdp, tensor  # noqa: E402
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

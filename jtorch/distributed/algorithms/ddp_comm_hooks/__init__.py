@@ -1,0 +1,3 @@
+"""Other ways of averaging gradients, for ``DistributedDataParallel.register_comm_hook``."""
+
+from . import default_hooks
