@@ -23,6 +23,13 @@ class _ThreadState(threading.local):
 state = _ThreadState()
 
 
+def recorded() -> int:
+    """How many calls this thread has pending."""
+    from . import recorder
+
+    return sum(len(t.calls) for t in recorder.open_traces().values())
+
+
 class GraphBreak(RuntimeError):
     """``fullgraph=True``, and the function needs a value before it ends (``torch._dynamo.exc.Unsupported``)."""
 
@@ -37,6 +44,14 @@ class Draw:
     make: object
     value: object = None
     position: int = 0
+
+
+@dataclass
+class Read:
+    """A hyper-parameter was read: ``number`` is what the run got, ``read()`` what a replay gets."""
+
+    number: object
+    read: object
 
 
 @dataclass
@@ -69,7 +84,8 @@ def _noting(name: str):
     plain = getattr(float, name)
 
     def method(self, *others):
-        self.log.used.add(self.key)
+        if state.log is self.log:  # and not the machinery, once the function's operations run
+            self.log.used.add(self.key)
         return plain(self, *others)
 
     method.__name__ = name
@@ -119,13 +135,13 @@ class Log:
 
     Attributes:
         refusal: why it cannot be replayed, with the user's line; None while it can.
-        events: draws, actions and (in between) nothing else, in order.
+        events: draws, reads of hyper-parameters and actions, in order.
         used: keys ``(id of the group, name)`` of hyper-parameters whose value the run depended on.
         offered: keys of hyper-parameters that were read as :class:`Sourced`.
         steps: how often an optimizer stepped; ``accumulates``: a backward that would have ended the trace.
     """
 
-    def __init__(self, fullgraph: bool = False):
+    def __init__(self, fullgraph: bool = False, hold: bool = True):
         self.refusal: str | None = None
         self.fullgraph = fullgraph
         self.events: list = []
@@ -134,8 +150,10 @@ class Log:
         self.steps = 0
         self.backwards = 0
         self.accumulates = False
-        self.hold = True  # whether boundaries are held back
-        self.ended = False  # a boundary was held back
+        self.walks = 0  # backward passes of any kind
+        self.leaves: list = []  # that got a gradient
+        self.hold = hold  # whether boundaries are held back
+        self.made: list = []  # values put on a device meanwhile: constants, if nothing else
 
     def refuse(self, why: str) -> None:
         """Note, once, what a replay cannot repeat."""
@@ -157,7 +175,9 @@ class Log:
 
     def sourced(self, value: float, read, key) -> Sourced:
         self.offered.add(key)
-        return Sourced(value, read, key, self)
+        number = Sourced(value, read, key, self)
+        self.events.append(Read(number, read))
+        return number
 
 
 def current() -> Log | None:
@@ -201,8 +221,12 @@ def replayed(method):
         if args or kwargs:
             log.refuse(f"{type(self).__name__}.{method.__name__}() is called with arguments")
         log.events.append(Action(lambda: method(self)))
+        before = recorded()
         with watching(None), unprofiled():
-            return method(self, *args, **kwargs)
+            result = method(self, *args, **kwargs)
+        if recorded() != before or result is not None:
+            log.refuse(f"{type(self).__name__}.{method.__name__}() computes with tensors")
+        return result
 
     return wrapper
 

@@ -16,7 +16,7 @@ from .. import dtypes, errors
 from ..devices import device as Device
 from ..ops.registry import Op
 from .aval import Aval, Hyper
-from .call import _promoted_dtype
+from .call import Call, _promoted_dtype
 from .recorder import Trace, recording_into
 from .value import Value
 
@@ -41,6 +41,7 @@ class Node:
         outputs: one :class:`Ref` per result (further ones, which autograd keeps, are left out).
         promoted: the dtype its promoted operands are cast to, or None.
         line: ``file:line`` of the program that called it.
+        call: what was recorded: the operation bound to its attributes and to operands of these shapes.
     """
 
     op: Op | None
@@ -50,6 +51,7 @@ class Node:
     outputs: tuple[Ref, ...]
     promoted: dtypes.dtype | None
     line: str
+    call: Call
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ class GraphTrace(Trace):
 
 def _node(call, flat, results, line) -> Node:
     if call.op is None:
-        return Node(None, call.name, {str(i): x for i, x in enumerate(flat)}, {}, results, None, line)
+        return Node(None, call.name, {str(i): x for i, x in enumerate(flat)}, {}, results, None, line, call)
     statics, keys = call.key
     it = iter(flat)
     operands = {}
@@ -181,8 +183,9 @@ def _node(call, flat, results, line) -> Node:
         )  # fmt: skip
     promoted = _promoted_dtype(call.op, dict(zip(call.op.operand_names, keys, strict=True)))
     return Node(
-        call.op, call.name, operands, dict(zip(call.op.static_names, statics, strict=True)), results, promoted, line
-    )
+        call.op, call.name, operands, dict(zip(call.op.static_names, statics, strict=True)), results, promoted, line,
+        call,
+    )  # fmt: skip
 
 
 @contextmanager

@@ -10,6 +10,8 @@ import jax
 import jax.export
 from jax.extend import core as jex_core
 
+from .. import config
+
 #: ``with x64(True):`` int64 and float64 are real inside the block; the process-wide flag is never touched.
 x64 = jax.enable_x64
 
@@ -60,6 +62,17 @@ COMPILER_OPTIONS = {
 }
 
 
+#: What ``config.quick_compile`` changes: LLVM unoptimised, and loops emitted without MLIR (a fifth of the time together).
+QUICK_OPTIONS = {
+    "cpu": {
+        "xla_backend_optimization_level": 0,
+        "xla_cpu_use_fusion_emitters": False,
+        # without those emitters a scatter is a loop, which the region analysis lets overwrite a buffer still read
+        "xla_cpu_copy_insertion_use_region_analysis": False,
+    }
+}
+
+
 def compile_program(fn, avals, donate: tuple[int, ...], device, shardings=None) -> object:
     """Lower and compile ``fn`` for one device, or for the mesh of ``shardings``.
 
@@ -73,7 +86,10 @@ def compile_program(fn, avals, donate: tuple[int, ...], device, shardings=None) 
         leaves, results, rest = shardings
         inputs, outputs = leaves + (rest,) * (len(avals) - len(leaves)), (results, rest)
     jitted = jax.jit(fn, donate_argnums=donate, keep_unused=True, in_shardings=inputs, out_shardings=outputs)
-    return jitted.lower(*avals).compile(compiler_options=COMPILER_OPTIONS.get(device.platform))
+    options = COMPILER_OPTIONS.get(device.platform)
+    if config.quick_compile and device.platform in QUICK_OPTIONS:
+        options = {**(options or {}), **QUICK_OPTIONS[device.platform]}
+    return jitted.lower(*avals).compile(compiler_options=options)
 
 
 def lower_text(entry) -> str:
@@ -88,6 +104,13 @@ def export_program(entry, platforms: tuple[str, ...]):
     fn, avals = entry.flat()
     with x64(True):
         return jax.export.export(jax.jit(fn, keep_unused=True), platforms=platforms)(*avals)
+
+
+def backend_started() -> bool:
+    """Whether JAX has started a backend, so that devices and processes are fixed."""
+    from jax._src import xla_bridge
+
+    return xla_bridge.backends_are_initialized()
 
 
 def calm_garbage_collector() -> None:

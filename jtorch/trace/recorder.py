@@ -32,6 +32,7 @@ class _ThreadState(threading.local):
     def __init__(self):
         self.traces: dict[Device, Trace] = {}
         self.latest: Trace | None = None  # the trace recorded into last, closed or not: saves a look-up per call
+        self.redirected = 0  # blocks of recording_into this thread is in
         self.step = 0  # optimizer steps finished on this thread
 
 
@@ -241,9 +242,11 @@ def recording_into(trace: Trace):
     before = _state.traces, _state.latest
     trace.owner[trace.device] = trace
     _state.traces, _state.latest = trace.owner, trace
+    _state.redirected += 1
     try:
         yield trace
     finally:
+        _state.redirected -= 1
         _state.traces, _state.latest = before
 
 
@@ -259,6 +262,11 @@ def trace_for(device: Device) -> Trace:
 def open_traces() -> dict[Device, Trace]:
     """This thread's pending traces."""
     return {device: trace for device, trace in _state.traces.items() if not trace.closed}
+
+
+def redirected() -> bool:
+    """Whether this thread records into a trace that is not its own (:func:`recording_into`)."""
+    return _state.redirected > 0
 
 
 def idle(device: Device) -> bool:
@@ -282,8 +290,10 @@ def step_boundary() -> None:
     log = capture.state.log
     if log is not None:
         log.steps += 1
-        return  # a function that is captured is one stretch: the trace ends where the function does
-    flush_all("optimizer.step()")
+        if log.hold:
+            return  # a function that is captured is one stretch: the trace ends where the function does
+    with capture.watching(None):
+        flush_all("optimizer.step()")
 
 
 def current_step() -> int:
@@ -297,8 +307,9 @@ def backward_boundary(accumulates: bool) -> None:
     if log is not None:
         log.backwards += 1
         log.accumulates |= accumulates
-    elif accumulates:
-        flush_all("backward() that accumulates gradients")
+    if accumulates and (log is None or not log.hold):
+        with capture.watching(None):
+            flush_all("backward() that accumulates gradients")
 
 
 def sync() -> None:

@@ -85,7 +85,10 @@ def put(array, device: devices.device) -> Value:
     if device is devices.META:
         return Value(aval_of(array), device)
     with x64(True):
-        return Value(aval_of(array), device, jax.device_put(array, devices.jax_device(device)))
+        made = Value(aval_of(array), device, jax.device_put(array, devices.jax_device(device)))
+    if capture.state.log is not None:
+        capture.state.log.made.append(made)
+    return made
 
 
 def move(value: Value, device: devices.device) -> Value:

@@ -1,0 +1,6 @@
+"""``torch._dynamo.exc``: what compiling raises."""
+
+from ..compiler.api import InvalidBackend
+from ..trace.capture import GraphBreak as Unsupported
+
+__all__ = ["InvalidBackend", "Unsupported"]

@@ -1,0 +1,303 @@
+"""``jtorch.compile`` and what goes with it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+
+from ..nn.modules.module import Module
+from ..tensor import Tensor
+from ..trace import capture as watching_trace
+from . import state as _state
+from .function import CompiledFunction
+from .module import OptimizedModule
+from .state import state
+
+#: what PyTorch programs call their compilers; here all of these are XLA
+_COMPILING = ("inductor", "cudagraphs", "openxla", "xla", "onnxrt", "tvm", "hidet", "tensorrt")
+#: PyTorch's debugging backends, which run operations as they come
+_EAGER = ("eager", "aot_eager", "aot_eager_decomp_partition", "eager_debug")
+_MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs", "lite")
+
+
+class InvalidBackend(RuntimeError):
+    """A backend that does not exist."""
+
+
+def compile(
+    model: Callable | None = None, *, fullgraph: bool = False, dynamic: bool | None = None, backend="inductor",
+    mode: str | None = None, options: dict | None = None, disable: bool = False,
+):  # fmt: skip
+    """Capture what a function or module does, and repeat it without running its Python code again.
+
+    jtorch compiles whole recorded traces anyhow; ``compile`` saves the recording. The first two calls run as always,
+    and show what the function reads: arguments, closures, globals, attributes, modes. As long as none of these
+    changes, later calls append the captured operations at once, forward and backward, optimizer steps and random
+    draws included. A call for which something changed is captured anew; one that cannot be captured (it reads a value,
+    prints, draws from Python's generators, changes Python objects) is recorded as always. Results never differ.
+    ``JTORCH_LOGS=graph_breaks`` says why a function is not captured.
+
+    Args:
+        model: a function, a method or a module; without it, ``compile`` returns a decorator.
+        fullgraph: raise where the function needs a value before it ends.
+        dynamic: accepted; each shape is captured by itself, and shares compiled programs with what is not captured.
+        backend: the names PyTorch knows are all XLA; ``"eager"`` and its like record without capturing.
+        mode: checked and otherwise left alone: XLA has one mode.
+        options: settings of PyTorch's Inductor, which do not apply here.
+        disable: return the function as it is.
+
+    Raises:
+        RuntimeError: both ``mode`` and ``options``, or an unknown mode or backend.
+        NotImplementedError: ``backend`` is a function: it would be given an FX graph, which does not exist here.
+    """
+    if mode is not None and options is not None:
+        raise RuntimeError("Either mode or options can be specified, but both can't be specified at the same time.")
+    if mode not in _MODES:
+        raise RuntimeError(f"Unrecognized mode={mode}, should be one of: {', '.join(m for m in _MODES if m)}")
+    if not isinstance(backend, str):
+        raise NotImplementedError(
+            "compile(backend=<function>) is not supported: there is no FX graph to hand to it. Leave backend out; to "
+            "see what is compiled, look at jtorch.debug.last_trace()"
+        )
+    if backend not in (*_COMPILING, *_EAGER):
+        raise InvalidBackend(f"Invalid backend: {backend!r}, see `torch._dynamo.list_backends()` for available ones")
+    if model is None:
+        return functools.partial(
+            compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode, options=options, disable=disable
+        )
+    if not callable(model):
+        raise TypeError(f"compile() expects a function or a module, not {type(model).__name__}")
+    if disable or isinstance(model, (CompiledFunction, OptimizedModule)):
+        return model
+    capture = backend not in _EAGER
+    if isinstance(model, Module):
+        return OptimizedModule(model, CompiledFunction(model, fullgraph, type(model).__name__, capture))
+    if inspect.isclass(model):
+        raise RuntimeError("compile() expects a function or a module, not a class: compile an instance of it")
+    return CompiledFunction(model, fullgraph, capture=capture)
+
+
+# --- excluding, asking, telling ------------------------------------------------------------------------------------
+
+
+def disable(fn=None, recursive: bool = True, *, reason: str | None = None):
+    """``fn`` (or what is decorated) is never captured: it runs as always, and so do compiled functions that call it."""
+    if fn is None:
+        return functools.partial(disable, recursive=recursive, reason=reason)
+    if isinstance(fn, OptimizedModule):
+        return disable(fn._orig_mod)
+    if isinstance(fn, CompiledFunction):
+        return disable(fn._fn)
+    if isinstance(fn, Module):
+        fn.forward = disable(fn.forward)
+        return fn
+    if not callable(fn):
+        raise TypeError(f"disable() expects a function or a module, not {type(fn).__name__}")
+    if inspect.isclass(fn):
+        if "forward" in vars(fn):
+            fn.forward = disable(fn.forward)
+        elif "__call__" in vars(fn):
+            fn.__call__ = disable(fn.__call__)
+        return fn
+    name = getattr(fn, "__qualname__", repr(fn))
+
+    @functools.wraps(fn)
+    def wrapper(*args, **kwargs):
+        watching_trace.breaks(f"{name}() is called, which torch.compiler.disable excludes" + (reason or ""))
+        depth, state.depth = state.depth, 0
+        state.disabled += 1
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            state.disabled -= 1
+            state.depth = depth
+
+    wrapper._torchdynamo_disable = True
+    return wrapper
+
+
+def graph_break(msg: str = "") -> None:
+    """Inside a compiled function: it is not captured (and raises under ``fullgraph=True``)."""
+    watching_trace.breaks("graph_break() is called" + (f" ({msg})" if msg else ""))
+
+
+def is_compiling() -> bool:
+    """Whether the caller is inside a compiled or exported function that is being recorded."""
+    return state.depth > 0
+
+
+is_dynamo_compiling = is_compiling
+
+
+def is_exporting() -> bool:
+    """Whether the caller is inside ``torch.export.export``."""
+    return state.exporting > 0
+
+
+def reset() -> None:
+    """Forget what every compiled function has captured."""
+    _state.reset()
+
+
+def allow_in_graph(fn):
+    """``fn`` itself: whatever operations a function calls are captured."""
+    return [allow_in_graph(f) for f in fn] if isinstance(fn, (list, tuple)) else fn
+
+
+def assume_constant_result(fn):
+    """A compiled function computes ``fn(...)`` when it is captured, and keeps the result."""
+
+    @functools.wraps(fn)
+    def wrapper(*args, **kwargs):
+        with watching_trace.watching(None), watching_trace.unprofiled():
+            return fn(*args, **kwargs)
+
+    return wrapper
+
+
+def substitute_in_graph(original_fn, **ignored):
+    """A decorator that changes nothing: Python code is run, not analysed, and needs no substitutes."""
+    return lambda fn: fn
+
+
+def list_backends(exclude_tags: Sequence[str] | None = ("debug", "experimental")) -> list[str]:
+    """The names ``compile(backend=...)`` accepts (all but the debugging ones are XLA)."""
+    return sorted(_COMPILING if exclude_tags and "debug" in exclude_tags else (*_COMPILING, *_EAGER))
+
+
+def cudagraph_mark_step_begin() -> None:
+    """Nothing to do: results are never overwritten by a later step."""
+
+
+class set_stance:
+    """How compiled functions behave from now on, or inside a ``with`` block or a decorated function.
+
+    ``"default"``; ``"force_eager"``: as if not compiled; ``"eager_on_recompile"``: what is captured is replayed,
+    nothing new is captured; ``"fail_on_recompile"``: instead of that, raise.
+
+    Raises:
+        RuntimeError: another word.
+    """
+
+    _STANCES = ("default", "force_eager", "eager_on_recompile", "fail_on_recompile", "eager_then_compile")
+
+    def __init__(self, stance: str = "default", *, skip_guard_eval_unsafe: bool = False, force_backend=None):
+        if stance not in self._STANCES:
+            raise RuntimeError(f"invalid stance {stance!r}: expected one of {', '.join(self._STANCES)}")
+        if skip_guard_eval_unsafe or force_backend is not None:
+            raise NotImplementedError("set_stance: guards are always checked, and there is one backend")
+        self._stance, self._before = stance, state.stance
+        state.stance = "default" if stance == "eager_then_compile" else stance
+
+    def __enter__(self):
+        state.stance = self._stance
+
+    def __exit__(self, *exc):
+        state.stance = self._before
+
+    def __call__(self, fn):
+        state.stance = self._before
+
+        @functools.wraps(fn)
+        def wrapper(*args, **kwargs):
+            with set_stance(self._stance):
+                return fn(*args, **kwargs)
+
+        return wrapper
+
+
+# --- hints about shapes --------------------------------------------------------------------------------------------
+
+
+def mark_dynamic(t, index, *, hint_override=None, min=None, max=None, specialize_on=None) -> None:
+    """Accepted: each shape is captured by itself.
+
+    Raises:
+        TypeError, IndexError: ``t`` is no tensor, or has no such dimension.
+    """
+    if not isinstance(t, Tensor):
+        raise TypeError(f"mark_dynamic() expects a Tensor, not {type(t).__name__}")
+    for i in index if isinstance(index, (list, tuple)) else [index]:
+        if not -t.dim() <= i < t.dim():
+            raise IndexError(f"mark_dynamic(): dimension {i} is out of range for a tensor of {t.dim()} dimensions")
+
+
+def mark_static(t, index=None) -> None:
+    """Accepted: shapes are static in any case."""
+
+
+def mark_static_address(t, guard: bool = True) -> None:
+    """Accepted: tensors a function finds by itself are known by identity in any case."""
+
+
+class ExplainOutput:
+    """What :func:`explain` found.
+
+    Attributes:
+        graph_count, graph_break_count: programs the call needs, and the breaks between them.
+        break_reasons: why it would not be replayed.
+        op_count: operations recorded.
+    """
+
+    def __init__(self, graphs: int, reasons: list[str], op_count: int):
+        self.graph_count, self.graph_break_count = graphs, max(graphs - 1, 0)
+        self.break_reasons, self.op_count = reasons, op_count
+
+    def __repr__(self) -> str:
+        lines = [
+            f"Graph Count: {self.graph_count}",
+            f"Graph Break Count: {self.graph_break_count}",
+            f"Op Count: {self.op_count}",
+            "Break Reasons:",
+        ]
+        return "\n".join([*lines, *(f"  {i + 1}. {reason}" for i, reason in enumerate(self.break_reasons))])
+
+    __str__ = __repr__
+
+
+def explain(f, *extra_args, **extra_kwargs):
+    """``explain(f)(*args)``: run ``f`` once and say what keeps it from being one captured program."""
+
+    def inner(*args, **kwargs):
+        from ..trace import executor, recorder
+        from ..trace.capture import Log
+        from .watch import Watch
+
+        fn = getattr(f, "_fn", f)
+        recorder.flush_all("explain()")
+        log, watch = Log(hold=True), Watch()
+        flushes, calls = executor.counters.flushes, executor.counters.calls_recorded
+        with watching_trace.watching(log), watch, state.compiling():
+            result = fn(*args, **kwargs)
+        recorder.flush_all("explain()")
+        del result
+        reasons = [r for r in (log.refusal, watch.refusal) if r is not None]
+        return ExplainOutput(executor.counters.flushes - flushes, reasons, executor.counters.calls_recorded - calls)
+
+    return inner(*extra_args, **extra_kwargs) if extra_args or extra_kwargs else inner
+
+
+def optimize(backend="inductor", *, nopython: bool = False, disable: bool = False, dynamic=None, **ignored):
+    """The older spelling: ``optimize(backend)(fn)``."""
+    return compile(None, backend=backend, fullgraph=nopython, dynamic=dynamic, disable=disable)
+
+
+@contextmanager
+def exporting():
+    """Inside, ``is_exporting()`` and ``is_compiling()`` are true."""
+    state.exporting += 1
+    try:
+        with state.compiling():
+            yield
+    finally:
+        state.exporting -= 1
+
+
+__all__ = [
+    "CompiledFunction", "ExplainOutput", "InvalidBackend", "OptimizedModule", "allow_in_graph",
+    "assume_constant_result", "compile", "cudagraph_mark_step_begin", "disable", "explain", "graph_break",
+    "is_compiling", "is_dynamo_compiling", "is_exporting", "list_backends", "mark_dynamic", "mark_static",
+    "mark_static_address", "optimize", "reset", "set_stance", "substitute_in_graph",
+]  # fmt: skip

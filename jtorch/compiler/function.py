@@ -1,0 +1,178 @@
+"""A compiled function: recorded, watched, captured, and from then on replayed.
+
+The first call runs as always while a profile hook notes what code runs, which gives the guards. The next call that
+fits them is captured. From the third on the capture is replayed for as long as its guards hold; a call that fits none
+starts over, and one that cannot be replayed is recorded as always, which is slower by the host's share and never wrong.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import sys
+import threading
+
+from .. import config as settings
+from ..trace import capture as watching_trace
+from ..trace import recorder
+from ..trace.capture import GraphBreak, Log
+from . import config
+from .captured import capture
+from .guards import Arguments, Guards, Unguardable, ambient
+from .state import state, statistics
+from .watch import Watch
+
+_ATTEMPTS = 3  # learning runs in a row that led nowhere before a function is only recorded
+
+
+class CompiledFunction:
+    """What ``jtorch.compile`` makes of a function. Calling it gives what calling the function gives.
+
+    Attributes:
+        captures: how many ways through the function are kept.
+        reason: why it is only recorded, or None.
+    """
+
+    def __init__(self, fn, fullgraph: bool = False, name: str | None = None, capture: bool = True):
+        functools.update_wrapper(self, fn, updated=())
+        self._fn, self._fullgraph, self._capture = fn, fullgraph, capture
+        self._name = name or getattr(fn, "__qualname__", type(fn).__name__)
+        self._owner = getattr(fn, "__self__", None)
+        self._lock = threading.RLock()
+        self._special = inspect.isgeneratorfunction(fn) or inspect.iscoroutinefunction(fn)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget every capture."""
+        self._entries: list[tuple[Guards, object]] = []
+        self._candidates: list[Guards] = []
+        self._failures = 0
+        self.latest: str | None = None  # why the latest attempt led nowhere
+        self.reason: str | None = None if self._capture else "its backend runs operations as they come"
+        self._epoch = state.epoch
+
+    @property
+    def captures(self) -> int:
+        return len(self._entries)
+
+    def __get__(self, instance, owner=None):
+        """As a method: bound to the instance, which is its first argument."""
+        return self if instance is None else functools.partial(self, instance)
+
+    def __call__(self, *args, **kwargs):
+        stance = state.stance
+        if (
+            state.disabled or watching_trace.state.log is not None or self._special or stance == "force_eager"
+            or recorder.redirected()
+        ):  # fmt: skip
+            return self._fn(*args, **kwargs)
+        if self._epoch != state.epoch:
+            self.reset()
+        for n, (guards, captured) in enumerate(self._entries):
+            leaves = guards.match(args, kwargs)
+            if leaves is not None:
+                tensors = captured.ready(leaves)
+                if tensors is not None:
+                    if n:
+                        self._entries.insert(0, self._entries.pop(n))
+                    statistics.replays += 1
+                    del leaves
+                    return captured.replay(tensors)
+        if stance == "fail_on_recompile":
+            raise RuntimeError(
+                f"{self._name} would have to be captured anew, but the stance set by torch.compiler.set_stance is "
+                "fail_on_recompile"
+            )
+        with state.compiling():
+            if self.reason is not None or stance != "default" or not self._lock.acquire(blocking=False):
+                return self._record(args, kwargs)
+            try:
+                return self._learn(args, kwargs)
+            finally:
+                self._lock.release()
+
+    def _record(self, args, kwargs):
+        statistics.records += 1
+        if not self._fullgraph:
+            return self._fn(*args, **kwargs)
+        with watching_trace.watching(Log(True, hold=False)):
+            return self._fn(*args, **kwargs)
+
+    def _learn(self, args, kwargs):
+        if len(self._entries) >= config.recompile_limit:
+            self._give_up(f"it was captured for {config.recompile_limit} different cases (recompile_limit)")
+            return self._record(args, kwargs)
+        if ambient() is None or sys.getprofile() is not None:
+            return self._record(args, kwargs)
+        statistics.records += 1
+        for guards in self._candidates:
+            leaves = guards.match(args, kwargs)
+            if leaves is not None:
+                self._candidates.remove(guards)
+                watch = Watch()
+                result, captured, why = capture(self._fn, args, kwargs, guards, leaves, Log(self._fullgraph), watch)
+                if captured is not None and watch.codes.keys() - guards.watch.codes.keys():
+                    captured, why = None, "other code ran than the time before"
+                if captured is None:
+                    self._failed(why)
+                else:
+                    self._failures = 0
+                    statistics.captures += 1
+                    self._entries.insert(0, (guards, captured))
+                return result
+        log, watch = Log(self._fullgraph, hold=False), Watch()
+        arguments = Arguments(args, kwargs)
+        with watching_trace.watching(log), watch:
+            result = self._fn(*args, **kwargs)
+        log.made.clear()
+        why = log.refusal or watch.refusal
+        if why is None:
+            excused = set() if _reads_hyper_parameters(watch) else log.offered - log.used
+            roots = [r for r in (self._owner, self._fn) if r is not None]
+            try:
+                # the arguments as they are now: a tensor may have got a gradient since
+                guards = Guards(watch, Arguments(args, kwargs), arguments.flatten(args, kwargs), roots, excused)
+                self._candidates = [*self._candidates[-7:], guards]
+            except Unguardable as error:
+                why = str(error)
+        if why is not None:
+            self._failed(why)
+        return result
+
+    def _failed(self, why: str) -> None:
+        self._failures += 1
+        self.latest = why
+        if self._failures >= _ATTEMPTS:
+            self._give_up(why)
+
+    def _give_up(self, why: str) -> None:
+        self.reason = why
+        statistics.breaks[f"{self._name}: {why}"] += 1
+        if "recompiles" in settings.logs or "graph_breaks" in settings.logs:
+            print(f"[jtorch:compile] {self._name} is recorded at each call, not replayed: {why}", file=sys.stderr)
+
+    def around(self, fn) -> CompiledFunction:
+        """Another function compiled in the same way."""
+        return CompiledFunction(fn, self._fullgraph, self._name, self._capture)
+
+    def __deepcopy__(self, memo):
+        return self.around(copy.deepcopy(self._fn, memo))
+
+    def __reduce__(self):
+        return CompiledFunction, (self._fn, self._fullgraph, self._name, self._capture)
+
+    def __repr__(self) -> str:
+        return f"<compiled {self._name}>"
+
+
+def _reads_hyper_parameters(watch: Watch) -> bool:
+    return any({"param_groups", "defaults", "get_last_lr"} & {*c.co_names, *filter(_is_text, c.co_consts)} for c in
+               watch.codes)  # fmt: skip
+
+
+def _is_text(x) -> bool:
+    return isinstance(x, str)
+
+
+__all__ = ["CompiledFunction", "GraphBreak"]

@@ -1,0 +1,176 @@
+"""Which code a function runs: a profile hook that is on while a function is being learnt.
+
+It answers three questions: which of the program's own code objects run (what they can read must be guarded), which
+names they and the library use (attributes under other names cannot have been read), and whether anything runs whose
+result does not follow from what can be guarded (clocks, files, random generators, printing).
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+import sys
+import sysconfig
+import types
+
+from ..errors import _OURS
+
+_STDLIB = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
+_SITE = tuple(os.path.realpath(sysconfig.get_path(k)) + os.sep for k in ("purelib", "platlib") if sysconfig.get_path(k))
+#: installed packages whose functions depend on their arguments only
+_TRUSTED = ("jax", "jaxlib", "numpy", "optax", "ml_dtypes", "scipy", "typing_extensions", "absl", "opt_einsum", "chex")
+#: parts of the standard library whose functions depend on their arguments only
+_PURE_STDLIB = frozenset(
+    """abc bisect cmath collections contextlib copy copyreg dataclasses enum fractions functools heapq inspect itertools
+    keyword math numbers operator re reprlib string textwrap types typing weakref _collections_abc _weakrefset
+    __future__ statistics decimal _pydecimal ast""".split()
+)
+#: parts of jtorch that deal with the world outside: what they return or do is not repeated by a replay
+_WORLDLY = ("serialization", "distributed", "profiler", "hub", "multiprocessing", "shim", "interop")
+_WORLDLY_FILES = tuple(os.path.join(_OURS, p) for p in _WORLDLY) + tuple(
+    os.path.join(_OURS, "utils", p) for p in ("data", "tensorboard", "benchmark")
+)
+
+_PURE_BUILTINS = frozenset(
+    getattr(builtins, n)
+    for n in """abs all any ascii bin callable chr delattr divmod format getattr hasattr hex isinstance issubclass iter
+    len max min next oct ord pow repr round setattr sorted sum""".split()
+)
+_REFLECTIVE = frozenset(getattr(builtins, n) for n in ("getattr", "hasattr", "setattr", "delattr"))
+_PURE_MODULES = frozenset(
+    ("math", "cmath", "_operator", "operator", "itertools", "_functools", "functools", "_collections", "_abc",
+     "_bisect", "_heapq", "_struct", "_statistics")
+)  # fmt: skip
+_PLAIN_TYPES = (
+    list, dict, tuple, str, bytes, bytearray, set, frozenset, int, float, complex, bool, range, slice, type(None),
+    types.MappingProxyType, types.CodeType,
+)  # fmt: skip
+
+
+def pure_builtin(f) -> bool:
+    """Whether a function written in C gives the same result for the same arguments, and does nothing else."""
+    try:
+        if f in _PURE_BUILTINS:
+            return True
+    except TypeError:
+        return False
+    owner = getattr(f, "__self__", None)
+    if owner is not None and not isinstance(owner, types.ModuleType):
+        if isinstance(owner, type):
+            return owner.__module__ in ("builtins", "collections", "_collections")
+        return isinstance(owner, _PLAIN_TYPES) or type(owner).__module__ in ("collections", "_collections")
+    return getattr(f, "__module__", None) in _PURE_MODULES
+
+
+def origin(filename: str) -> str:
+    """Whose a file is: ``"jtorch"``, ``"trusted"``, ``"stdlib"`` or ``"user"``."""
+    if filename.startswith(_OURS) or filename.startswith("<jtorch"):
+        return "jtorch"
+    if filename.startswith("<frozen"):
+        return "stdlib"
+    if filename.startswith("<"):
+        return "user"
+    filename = os.path.realpath(filename)
+    for root in _SITE:
+        if filename.startswith(root):
+            package = filename[len(root) :].split(os.sep, 1)[0].removesuffix(".py")
+            return "trusted" if package in _TRUSTED else "user"
+    return "stdlib" if filename.startswith(_STDLIB) else "user"
+
+
+_origins: dict[str, str] = {}
+
+
+def origin_of(filename: str) -> str:
+    found = _origins.get(filename)
+    if found is None:
+        found = _origins[filename] = origin(filename)
+    return found
+
+
+def _third_party(filename: str) -> bool:
+    return os.path.realpath(filename).startswith(_SITE)
+
+
+def _called_by_trusted(frame) -> bool:
+    caller = frame.f_back
+    return caller is not None and origin_of(caller.f_code.co_filename) == "trusted"
+
+
+def stdlib_is_pure(filename: str) -> bool:
+    """Whether a file of the standard library is among those that only compute."""
+    if filename.startswith("<frozen"):
+        name = filename[len("<frozen ") :].rstrip(">")
+    else:
+        name = os.path.realpath(filename)[len(_STDLIB) :].split(os.sep, 1)[0].removesuffix(".py")
+    return name.split(".", 1)[0] in _PURE_STDLIB
+
+
+class Watch:
+    """A profile function.
+
+    Attributes:
+        codes: the program's own code objects that ran, with the globals they ran in.
+        names: attribute names and string constants of all code that ran, the library's included.
+        reflective: whether the program looked attributes up by computed names.
+        refusal: what ran that a replay could not repeat, or None.
+    """
+
+    def __init__(self):
+        self.codes: dict[types.CodeType, dict] = {}
+        self.names: set[str] = set()
+        self.reflective = False
+        self.refusal: str | None = None
+        self._seen: set[types.CodeType] = set()
+
+    def __call__(self, frame, event, arg):
+        if event == "call":
+            code = frame.f_code
+            if code in self._seen:
+                return
+            whose = origin_of(code.co_filename)
+            if whose == "user" and code.co_filename.startswith("<"):  # generated code is its module's
+                package = str(frame.f_globals.get("__name__")).split(".", 1)[0]
+                whose = "jtorch" if package == "jtorch" else "trusted" if package in _TRUSTED else "user"
+            if whose == "stdlib":
+                caller = frame.f_back
+                if caller is not None and caller.f_code in self.codes and not stdlib_is_pure(code.co_filename):
+                    self._refuse(f"{code.co_qualname}() of {os.path.basename(code.co_filename)} is called", caller)
+                return
+            if whose == "user" and _third_party(code.co_filename) and _called_by_trusted(frame):
+                return
+            self._seen.add(code)
+            if whose == "user":
+                self.codes[code] = frame.f_globals
+                self._learn(code)
+            elif whose == "jtorch":
+                if code.co_filename.startswith(_WORLDLY_FILES):
+                    self._refuse(f"jtorch's {code.co_qualname}() is called", frame.f_back)
+                self._learn(code)
+        elif event == "c_call" and frame.f_code in self.codes:
+            if arg in _REFLECTIVE:
+                self.reflective = True
+            elif not pure_builtin(arg):
+                name = getattr(arg, "__qualname__", repr(arg))
+                self._refuse(f"{name}() is called, whose effect or result cannot be known beforehand", frame)
+
+    def _learn(self, code) -> None:
+        self.names.update(code.co_names)
+        self.names.update(c for c in code.co_consts if isinstance(c, str))
+
+    def _refuse(self, why: str, frame) -> None:
+        if self.refusal is None:
+            where = "" if frame is None else f", at {frame.f_code.co_filename}:{frame.f_lineno}"
+            self.refusal = why + where
+
+    def __enter__(self):
+        self._before = sys.getprofile()
+        if self._before is not None:
+            self.refusal = "another profile function is active"
+        else:
+            sys.setprofile(self)
+        return self
+
+    def __exit__(self, *exc):
+        if self._before is None:
+            sys.setprofile(None)

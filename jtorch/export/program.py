@@ -1,0 +1,457 @@
+"""``torch.export``: a module recorded as one program (StableHLO through ``jax.export``), its parameters beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+
+import jax
+import jax.export
+
+from .. import config, debug
+from ..compiler import exporting
+from ..functions.arrays import jax_function
+from ..nn.modules.module import Module
+from ..nn.parameter import Parameter
+from ..tensor import Tensor
+from ..tensor.dispatch import wrap
+from ..trace import capture as watching_trace
+from ..trace.call import _PRECISION
+from ..trace.capture import Draw, Log
+from ..trace.jaxapi import x64
+from ..trace.replay import Fitted, points
+from ..trace.value import put
+from . import structure
+from .dims import Dim, Shapes
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportGraphSignature:
+    """The program's inputs and results: first its state by name, then what the caller gives.
+
+    Attributes:
+        parameters, buffers: names of the state the program takes.
+        user_inputs: names of the tensors among the arguments.
+        buffers_to_mutate: buffers whose new values are further results.
+        n_outputs: tensors among the results proper.
+    """
+
+    parameters: tuple[str, ...]
+    buffers: tuple[str, ...]
+    user_inputs: tuple[str, ...]
+    buffers_to_mutate: tuple[str, ...]
+    n_outputs: int
+
+    @property
+    def user_outputs(self) -> tuple[str, ...]:
+        return tuple(f"output_{i}" for i in range(self.n_outputs))
+
+
+class ExportedProgram:
+    """A program that needs no Python source: made by :func:`export` or :func:`load`.
+
+    Attributes:
+        state_dict: parameters and buffers by name.
+        graph_signature: an :class:`ExportGraphSignature`.
+        exported: the ``jax.export.Exported``: ``exported.call(state, *inputs)`` on jax arrays.
+        platforms: what the program runs on.
+    """
+
+    def __init__(self, exported, state: dict, aliases: dict, signature, in_form, out_form, inputs):
+        self.exported, self.state_dict, self.aliases = exported, state, aliases
+        self.graph_signature = signature
+        self.in_form, self.out_form = in_form, out_form
+        #: per input its name, dtype and shape (ints and names of Dims)
+        self.inputs: list[dict] = inputs
+
+    @property
+    def platforms(self) -> tuple[str, ...]:
+        return tuple(self.exported.platforms)
+
+    def module(self) -> ExportedModule:
+        """The program as a module, whose parameters and buffers are this program's ``state_dict``."""
+        return ExportedModule(self)
+
+    def named_parameters(self):
+        """Yield ``(name, parameter)``."""
+        return ((n, self.state_dict[n]) for n in self.graph_signature.parameters)
+
+    def parameters(self):
+        return (p for _, p in self.named_parameters())
+
+    def named_buffers(self):
+        """Yield ``(name, buffer)``."""
+        return ((n, self.state_dict[n]) for n in self.graph_signature.buffers)
+
+    def buffers(self):
+        return (b for _, b in self.named_buffers())
+
+    def __call__(self, *args, **kwargs):
+        raise RuntimeError("Unable to call ExportedProgram directly: use `exported_program.module()`.")
+
+    def stablehlo(self) -> str:
+        """The program's text."""
+        return self.exported.mlir_module()
+
+    def __getattr__(self, name: str):
+        if name in ("graph", "graph_module", "run_decompositions"):
+            raise AttributeError(
+                f"ExportedProgram.{name}: there is no FX graph; the program is StableHLO, see stablehlo() and exported"
+            )
+        raise AttributeError(f"'ExportedProgram' object has no attribute {name!r}")
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{i['name']}: {i['dtype']}[{', '.join(map(str, i['shape']))}]" for i in self.inputs)
+        return f"ExportedProgram({shapes}) for {', '.join(self.platforms)}, {len(self.state_dict)} tensors of state"
+
+
+class ExportedModule(Module):
+    """An exported program as a module. Its code is fixed: ``train()`` and ``eval()`` do not change what it computes."""
+
+    def __init__(self, program: ExportedProgram):
+        super().__init__()
+        self.training = False
+        self.__dict__["_program"] = program
+        for name, t in program.state_dict.items():
+            _register(self, name, t)
+        for name, original in program.aliases.items():
+            _register(self, name, program.state_dict[original])
+        names = tuple(program.state_dict)
+        exported = program.exported
+
+        def run(*arrays):
+            return exported.call(dict(zip(names, arrays[: len(names)], strict=True)), *arrays[len(names) :])
+
+        run.__name__ = "exported_program"
+        self.__dict__["_run"] = jax_function(run)
+
+    def forward(self, *args, **kwargs):
+        """Run the program.
+
+        Raises:
+            TypeError, ValueError: the arguments are not nested as the example inputs were, or a shape or dtype does
+                not fit.
+        """
+        program = self._program
+        tensors = structure.match(program.in_form, [list(args), kwargs], lambda x: isinstance(x, Tensor))
+        _check(program.inputs, tensors)
+        state = [self.get_parameter_or_buffer(n) for n in program.state_dict]
+        results = self._run(*state, *tensors)
+        results = list(results) if isinstance(results, (tuple, list)) else [results]
+        changed = program.graph_signature.buffers_to_mutate
+        count = len(results) - len(changed)
+        for name, new in zip(changed, results[count:], strict=True):
+            self.get_parameter_or_buffer(name).detach().copy_(new.detach())
+        return structure.build(program.out_form, results[:count])
+
+    def get_parameter_or_buffer(self, name: str) -> Tensor:
+        """The tensor of this dotted name."""
+        path, _, key = name.rpartition(".")
+        owner = self.get_submodule(path)
+        return owner._parameters[key] if key in owner._parameters else owner._buffers[key]
+
+    def train(self, mode: bool = True):
+        """Refused by PyTorch as well: what an exported program computes is fixed.
+
+        Raises:
+            NotImplementedError: ``mode`` is true.
+        """
+        if mode:
+            raise NotImplementedError("Calling train() is not supported yet: an exported program's code is fixed.")
+        return self
+
+    def eval(self):
+        return self
+
+    def extra_repr(self) -> str:
+        return repr(self._program)
+
+    def __deepcopy__(self, memo):
+        import copy
+
+        program = copy.copy(self._program)
+        program.state_dict = {n: copy.deepcopy(self.get_parameter_or_buffer(n), memo) for n in program.state_dict}
+        return ExportedModule(program)
+
+
+def _register(module: Module, name: str, t: Tensor) -> None:
+    *path, key = name.split(".")
+    for part in path:
+        if part not in module._modules:
+            module.add_module(part, Module())
+        module = module._modules[part]
+    if isinstance(t, Parameter):
+        module.register_parameter(key, t)
+    else:
+        module.register_buffer(key, t)
+
+
+def _check(inputs: list[dict], tensors: list) -> None:
+    sizes: dict[str, int] = {}
+    for spec, t in zip(inputs, tensors, strict=True):
+        if str(t.dtype) != spec["dtype"]:
+            raise TypeError(f"{spec['name']}: the program takes {spec['dtype']}, got {t.dtype}")
+        fits = len(t.shape) == len(spec["shape"]) and all(
+            sizes.setdefault(d, n) == n if isinstance(d, str) else d == n
+            for d, n in zip(spec["shape"], t.shape, strict=True)
+        )
+        if not fits:
+            raise ValueError(
+                f"{spec['name']}: the program takes shape [{', '.join(map(str, spec['shape']))}], got {list(t.shape)}; "
+                "sizes are left open by dynamic_shapes when exporting"
+            )
+
+
+# --- recording -----------------------------------------------------------------------------------------------------
+
+
+def export(
+    mod: Module, args: tuple, kwargs: dict | None = None, *, dynamic_shapes=None, strict: bool = False,
+    preserve_module_call_signature=(), prefer_deferred_runtime_asserts_over_guards: bool = False,
+    platforms: tuple[str, ...] = PLATFORMS,
+) -> ExportedProgram:  # fmt: skip
+    """Record ``mod(*args, **kwargs)`` as one program for several kinds of devices, without running it.
+
+    Args:
+        mod: a module.
+        args, kwargs: example inputs; their tensors become the program's inputs, other values are fixed.
+        dynamic_shapes: sizes to leave open: per argument (by name, or in order) ``{dimension: Dim}`` or one entry per
+            dimension.
+        platforms: what to lower for, from whatever machine this is.
+
+    Raises:
+        RuntimeError: the module reads a value of a tensor, draws random numbers, or does different things at different
+            sizes; the message names the line.
+        ValueError, TypeError: ``dynamic_shapes`` do not fit the arguments.
+    """
+    if not isinstance(mod, Module):
+        raise ValueError(f"Expected `mod` to be an instance of `torch.nn.Module`, got {type(mod)}.")
+    if not isinstance(args, tuple):
+        raise TypeError(f"Expecting `args` to be a tuple of example positional inputs, got {type(args)}")
+    return record(mod, args, kwargs or {}, dynamic_shapes, tuple(platforms))
+
+
+def record(mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Module | None = None) -> ExportedProgram:
+    """As :func:`export`, for any callable; ``owner`` is the module whose parameters it uses."""
+    mod = getattr(mod, "_orig_mod", mod)
+    owner = mod if owner is None and isinstance(mod, Module) else owner
+    unknown = set(platforms) - set(PLATFORMS)
+    if unknown or not platforms:
+        raise ValueError(f"platforms must be among {PLATFORMS}, got {platforms}")
+    named = {} if owner is None else {**dict(owner.named_parameters()), **dict(owner.named_buffers())}
+    aliases = {} if owner is None else _aliases(owner, named)
+    tensors: list[Tensor] = []
+    names: list[str] = []
+    given: list = []
+    _collect(mod, args, kwargs, dynamic_shapes, tensors, names, given)
+    order = {id(t): i for i, t in reversed(list(enumerate(tensors)))}
+    if len(order) != len(tensors):
+        raise ValueError("one tensor is given twice among the example inputs; give a clone() in one place")
+    in_form = structure.describe([list(args), kwargs], lambda x: order[id(x)] if isinstance(x, Tensor) else None)
+    shapes = Shapes(names, tensors, given)
+    recording = _Recording(mod, args, kwargs, tensors, named)
+    scope = jax.export.SymbolicScope(shapes.constraints())
+    with x64(True):
+        specs = [
+            jax.ShapeDtypeStruct(jax.export.symbolic_shape(text, scope=scope) if text else (), t.dtype.np)
+            for text, t in zip(shapes.texts(), tensors, strict=True)
+        ]
+    symbols = _symbols(shapes, specs)
+    offsets = _offsets(shapes)
+    graphs = [
+        recording.at(shapes.at(dict(zip(shapes.dims, map(sum, zip(point, offsets, strict=True)), strict=True))))
+        for point in points(len(shapes.dims))
+    ]
+    fitted = Fitted(graphs, tuple(s - o if o else s for s, o in zip(symbols, offsets, strict=True)))
+    platform = platforms[0] if len(platforms) == 1 else "tpu"  # lowerings without any tuning for the CPU
+    precision = _PRECISION[config.float32_matmul_precision]
+
+    def program(state, *inputs):
+        with jax.default_matmul_precision(precision):
+            return tuple(fitted(inputs, state, platform))
+
+    program.__name__ = getattr(mod, "__name__", type(mod).__name__)
+    state = {n: jax.ShapeDtypeStruct(tuple(t.shape), t.dtype.np) for n, t in named.items()}
+    with x64(True):
+        try:
+            exported = jax.export.export(jax.jit(program, keep_unused=True), platforms=platforms)(state, *specs)
+        except Exception as error:
+            raise _explained(error) from error
+    signature = ExportGraphSignature(
+        tuple(n for n, t in named.items() if isinstance(t, Parameter)),
+        tuple(n for n, t in named.items() if not isinstance(t, Parameter)),
+        tuple(names), tuple(recording.changed), recording.count,
+    )  # fmt: skip
+    inputs = [
+        {"name": n, "dtype": str(t.dtype), "shape": [d.__name__ if isinstance(d, Dim) else d for d in shape]}
+        for n, t, shape in zip(names, tensors, shapes.shapes, strict=True)
+    ]
+    return ExportedProgram(exported, dict(named), aliases, signature, in_form, recording.out_form, inputs)
+
+
+def _explained(error: Exception) -> Exception:
+    """JAX's complaint about an operation that cannot be lowered, with the user's line where a note has it."""
+    text = str(error).split("\n")[0]
+    where = ""
+    frame = error.__traceback__
+    while frame is not None:
+        node = frame.tb_frame.f_locals.get("node")
+        if node is not None and hasattr(node, "line"):
+            where = f"{node.name} (at {node.line}): "
+        frame = frame.tb_next
+    return RuntimeError(
+        f"export: {where}{text}. Make the size static (leave it out of dynamic_shapes), or write this operation in "
+        "another way"
+    )
+
+
+class _Recording:
+    """Records a callable at given input shapes."""
+
+    def __init__(self, mod, args, kwargs, tensors, named):
+        self.mod, self.args, self.kwargs, self.tensors, self.named = mod, args, kwargs, tensors, named
+        self.changed: list[str] = []
+        self.out_form, self.count = None, 0
+
+    def at(self, shapes: list[tuple[int, ...]]):
+        stand_ins = [
+            t.detach() if tuple(t.shape) == shape else _zeros(shape, t)
+            for t, shape in zip(self.tensors, shapes, strict=True)
+        ]
+        log = Log(hold=True)
+
+        def run(*inputs):
+            replaced = {id(t): new for t, new in zip(self.tensors, inputs, strict=True)}
+            form = _replace([list(self.args), self.kwargs], replaced)
+            before = {n: t._value() for n, t in self.named.items()}
+            with watching_trace.watching(log), exporting():
+                result = self.mod(*form[0], **form[1])
+            outputs: list[Tensor] = []
+
+            def number(x):
+                if not isinstance(x, Tensor):
+                    return None
+                outputs.append(x)
+                return len(outputs) - 1
+
+            self.out_form = structure.describe(result, number)
+            self.count = len(outputs)
+            self.changed = [n for n, t in self.named.items() if t._value() is not before[n]]
+            return outputs + [self.named[n] for n in self.changed]
+
+        with _raising_on_draws(log):
+            graph = debug.graph(run, stand_ins, self.named)
+        if log.refusal is not None:
+            raise RuntimeError(f"export: {log.refusal}; an exported program cannot depend on it")
+        return graph
+
+
+class _raising_on_draws:
+    def __init__(self, log: Log):
+        self.log = log
+
+    def __enter__(self):
+        log = self.log
+
+        class Events(list):
+            def append(self, event):
+                if isinstance(event, Draw):
+                    log.refuse("random numbers are drawn (put the module in evaluation mode, or pass them in)")
+                super().append(event)
+
+        log.events = Events()
+
+    def __exit__(self, *exc):
+        pass
+
+
+def _zeros(shape, like: Tensor) -> Tensor:
+    import numpy as np
+
+    return wrap(put(np.zeros(shape, like.dtype.np), like.device))
+
+
+def _replace(tree, replaced: dict):
+    if isinstance(tree, Tensor):
+        return replaced[id(tree)]
+    if isinstance(tree, dict):
+        return {k: _replace(v, replaced) for k, v in tree.items()}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(_replace(v, replaced) for v in tree))
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(_replace(v, replaced) for v in tree)
+    return tree
+
+
+def _aliases(owner: Module, named: dict) -> dict[str, str]:
+    """Further names of tensors that have several."""
+    first = {id(t): n for n, t in named.items()}
+    found = {}
+    for several in (owner.named_parameters, owner.named_buffers):
+        for name, t in several(remove_duplicate=False):
+            if name not in named and id(t) in first:
+                found[name] = first[id(t)]
+    return found
+
+
+def _collect(mod, args, kwargs, dynamic, tensors, names, given) -> None:
+    """The tensors among the arguments, what to call them, and their dynamic dimensions."""
+    forward = mod.forward if isinstance(mod, Module) else mod
+    try:
+        bound = inspect.signature(forward).bind(*args, **kwargs).arguments
+        top = [n for n in bound if n not in kwargs] if len(bound) >= len(args) else []
+    except (TypeError, ValueError):
+        top = []
+    labels = [top[i] if i < len(top) else f"args_{i}" for i in range(len(args))]
+    if any(isinstance(a, tuple) for a in args) and len(top) < len(args):
+        labels = [f"args_{i}" for i in range(len(args))]
+    entries = dict(zip((*labels, *kwargs), (*args, *kwargs.values()), strict=True))
+    if isinstance(dynamic, (list, tuple)):
+        if len(dynamic) != len(entries):
+            raise ValueError(f"dynamic_shapes has {len(dynamic)} entries for {len(entries)} arguments")
+        dynamic = dict(zip(entries, dynamic, strict=True))
+    dynamic = dynamic or {}
+    for name in dynamic:
+        if name not in entries:
+            raise ValueError(f"dynamic_shapes name the argument {name!r}; the arguments are {list(entries)}")
+
+    def visit(x, entry, label):
+        if isinstance(x, Tensor):
+            tensors.append(x)
+            names.append(label)
+            given.append(entry)
+        elif isinstance(x, dict):
+            for k, v in x.items():
+                visit(v, None if entry is None else entry.get(k), f"{label}_{k}")
+        elif isinstance(x, (list, tuple)):
+            for i, v in enumerate(x):
+                visit(v, None if entry is None else entry[i], f"{label}_{i}")
+
+    for label, x in entries.items():
+        visit(x, dynamic.get(label), label)
+
+
+def _symbols(shapes: Shapes, specs) -> list:
+    found = {}
+    for shape, spec in zip(shapes.shapes, specs, strict=True):
+        for d, s in zip(shape, spec.shape, strict=True):
+            if isinstance(d, Dim):
+                found[d] = s
+    return [found[d] for d in shapes.dims]
+
+
+def _offsets(shapes: Shapes) -> list[int]:
+    """What to add to the sizes the recordings are made at, so that they lie near the example's and below each max."""
+    where = points(len(shapes.dims))
+    found = []
+    for i, (d, example) in enumerate(zip(shapes.dims, shapes.examples, strict=True)):
+        offset = max(0, example - min(p[i] for p in where))
+        if d.max is not None:
+            offset = min(offset, d.max - max(p[i] for p in where))
+        found.append(max(0, offset))
+    return found
+
+
+__all__ = ["ExportGraphSignature", "ExportedModule", "ExportedProgram", "export", "record"]

@@ -1,0 +1,75 @@
+"""How arguments and results are nested, as JSON: what is written beside a program instead of pickled classes."""
+
+from __future__ import annotations
+
+import collections
+
+from ..utils import _pytree
+
+_PLAIN = (type(None), bool, int, float, str)
+
+
+def describe(tree, leaf) -> object:
+    """``tree`` as JSON; ``leaf(x)`` gives the number of a tensor, or None for something else.
+
+    Raises:
+        TypeError: something in it is neither a tensor nor a plain value.
+    """
+    number = leaf(tree)
+    if number is not None:
+        return {"tensor": number}
+    if isinstance(tree, dict):
+        if not all(isinstance(k, str) for k in tree):
+            raise TypeError("a dict in the arguments or results has keys that are no strings")
+        return {"dict": [[k, describe(v, leaf)] for k, v in tree.items()]}
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return {"namedtuple": type(tree).__name__, "fields": [[n, describe(v, leaf)] for n, v in
+                                                              zip(tree._fields, tree, strict=True)]}  # fmt: skip
+    if isinstance(tree, (list, tuple)):
+        return {"list" if isinstance(tree, list) else "tuple": [describe(x, leaf) for x in tree]}
+    if isinstance(tree, _PLAIN):
+        return {"value": tree}
+    if _pytree._functions(type(tree)) is not None:
+        return {"tuple": [describe(x, leaf) for x in _pytree._functions(type(tree))[0](tree)[0]]}
+    raise TypeError(f"a {type(tree).__name__} among the arguments or results is neither a tensor nor a plain value")
+
+
+def build(form, tensors: list):
+    """The tree that ``form`` describes, around ``tensors``."""
+    ((kind, content),) = [(k, v) for k, v in form.items() if k != "fields"]
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "value":
+        return content
+    if kind == "dict":
+        return {k: build(v, tensors) for k, v in content}
+    if kind == "namedtuple":
+        names = [n for n, _ in form["fields"]]
+        return collections.namedtuple(content, names)(*(build(v, tensors) for _, v in form["fields"]))
+    parts = [build(x, tensors) for x in content]
+    return parts if kind == "list" else tuple(parts)
+
+
+def match(form, tree, is_tensor, path: str = "arguments") -> list:
+    """The tensors of ``tree``, which must be formed like ``form``.
+
+    Raises:
+        TypeError: it is not.
+    """
+    ((kind, content),) = [(k, v) for k, v in form.items() if k != "fields"]
+    if kind == "tensor":
+        if not is_tensor(tree):
+            raise TypeError(f"{path}: expected a Tensor, got {type(tree).__name__}")
+        return [tree]
+    if kind == "value":
+        if type(tree) is not type(content) or tree != content:
+            raise TypeError(f"{path}: the program was exported for {content!r}, got {tree!r}")
+        return []
+    if kind == "dict":
+        if not isinstance(tree, dict) or set(tree) != {k for k, _ in content}:
+            raise TypeError(f"{path}: expected a dict with keys {[k for k, _ in content]}")
+        return [t for k, v in content for t in match(v, tree[k], is_tensor, f"{path}[{k!r}]")]
+    parts = [v for _, v in form["fields"]] if kind == "namedtuple" else content
+    if not isinstance(tree, (list, tuple)) or len(tree) != len(parts):
+        raise TypeError(f"{path}: expected {len(parts)} values, got {tree!r:.80}")
+    return [t for i, (v, x) in enumerate(zip(parts, tree, strict=True)) for t in match(v, x, is_tensor, f"{path}[{i}]")]
