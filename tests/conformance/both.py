@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -60,6 +61,9 @@ def converted(value, seen: dict | None = None):
         return {name: converted(entry, seen) for name, entry in value.items()}
     if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
         return type(value)(converted(entry, seen) for entry in value)
+    if isinstance(value, torch.nn.LinearCrossEntropyOptions):
+        options = {f.name: converted(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return jtorch.nn.LinearCrossEntropyOptions(**options)
     module = getattr(value, "__module__", None) or ""
     if callable(value) and (module.startswith("torch.") or module == "torch._C._nn"):
         return _namesake(value)

@@ -75,6 +75,33 @@ def train(lib, name: str, options: dict) -> list:
     return params
 
 
+def check_differentiable(name: str, options: dict) -> None:
+    """What a recorded step passes on to the parameters before it and to what their gradients came from.
+
+    One step: PyTorch's next one overwrites what the backward of this one needs. A momentum buffer of SGD counts from
+    the second step on, and PyTorch detaches the first: that row says nothing here.
+    """
+    if options.get("momentum") and name == "SGD":
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ours, theirs = through_step(jtorch, name, converted(options)), through_step(torch, name, options)
+    for i, (g, h) in enumerate(zip(ours, theirs, strict=True)):
+        close(f"{name} {options}: gradient {i}", g, h, rtol=1e-6, atol=1e-10)
+
+
+def through_step(lib, name: str, options: dict) -> list:
+    rng = np.random.default_rng(0)
+    start = lib.tensor(rng.normal(size=(4, 3)), requires_grad=True)
+    scale = lib.tensor(rng.uniform(0.5, 2, size=(4, 3)), requires_grad=True)
+    p = start.clone()
+    optimizer = getattr(lib.optim, name)([p], **options, differentiable=True)
+    p.grad = lib.sin(p.clone()) * scale  # a clone: the step writes to p
+    optimizer.step()
+    (p * lib.tensor(rng.normal(size=(4, 3)))).sum().backward()
+    return [start.grad, scale.grad]
+
+
 def error_rows(name: str) -> list:
     info = ENTRIES[name]
     return [] if info.optim_error_inputs_func is None else info.optim_error_inputs_func("cpu", torch.float32)

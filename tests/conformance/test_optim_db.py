@@ -5,7 +5,6 @@ import pytest
 pytest.importorskip("torch", reason="PyTorch is not installed; it is the reference here")
 
 from . import optimizers  # noqa: E402
-from .both import converted  # noqa: E402
 
 
 @pytest.mark.parametrize("name", optimizers.ENTRIES)
@@ -25,9 +24,10 @@ def test_errors_are_pytorchs(name):
 
 
 @pytest.mark.parametrize("name", [n for n, i in optimizers.ENTRIES.items() if "differentiable" in i.supported_impls])
-def test_differentiable_is_refused_by_name(name):
+def test_gradient_through_a_step_equals_pytorch(name, whole):
+    """``differentiable=True``: of each row, the gradient that a step passes on."""
     if reason := optimizers.missing(name):
         pytest.skip(reason)
-    row = optimizers.rows(name)[0]
-    with pytest.raises(NotImplementedError, match="differentiable=True is not supported"):
-        optimizers.train(optimizers.jtorch, name, converted(row.kwargs) | {"differentiable": True})
+    for row in optimizers.rows(name)[:: 1 if whole else 5]:
+        if not (row.kwargs.get("fused") or row.kwargs.get("foreach")):
+            optimizers.check_differentiable(name, row.kwargs)
