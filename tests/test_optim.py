@@ -417,7 +417,7 @@ leaf = jtorch.zeros(2, requires_grad=True)
         (lambda o: o.AdamW([leaf], betas=(0.9, -0.1)), ValueError, "Invalid beta parameter at index 1: -0.1"),
         (lambda o: o.Adam([leaf], eps=-1.0), ValueError, "Invalid epsilon value: -1.0"),
         (lambda o: o.Adam([leaf], foreach=True, fused=True), RuntimeError, "cannot be `True` together"),
-        (lambda o: o.Adam([leaf], differentiable=True), NotImplementedError, "torch.autograd.grad"),
+        (lambda o: o.Adam([leaf], fused=True, differentiable=True), RuntimeError, "`fused` does not support"),
         (lambda o: o.RMSprop([leaf], alpha=-1.0), ValueError, "Invalid alpha value: -1.0"),
         (lambda o: o.Adagrad([leaf], lr_decay=-1.0), ValueError, "Invalid lr_decay value: -1.0"),
         (lambda o: o.SGD(leaf), TypeError, "should be an iterable of Tensors or dicts, but got torch.FloatTensor"),

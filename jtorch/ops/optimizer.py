@@ -87,15 +87,14 @@ def sgd(lr, weight_decay, momentum=None, damped=None, nesterov: bool = False) ->
     return optax.GradientTransformation(_no_state, update)
 
 
-@op(namespaces=(), differentiable=False)
+@op(namespaces=())
 def _sgd_step(
     params: Arrays,
     grads: Arrays,
-    momentum: Arrays,
-    fresh: Array | None,
+    momentum_buffer: Arrays,
     lr: Hyper,
     weight_decay: Hyper,
-    momentum_factor: Hyper,
+    momentum: Hyper,
     dampening: Hyper,
     *,
     nesterov: bool = False,
@@ -103,19 +102,12 @@ def _sgd_step(
 ):
     """``b = μ b + (1 - dampening) g``, ``p = p - lr b``: the new parameters, then the new buffers.
 
-    ``momentum`` is empty for plain descent, else one buffer per parameter, zeros before its first use. PyTorch's first
-    buffer is the gradient itself, undamped: ``fresh`` ``(n,)`` is true for parameters whose buffer was never used. It
-    matters only with dampening; None stands for "no dampening anywhere".
+    ``momentum_buffer`` is empty for plain descent, else one buffer per parameter, zeros before its first use.
     """
-    grads = _ascent(grads, maximize)
-    if not momentum:
-        return _apply(sgd, (lr, weight_decay), params, grads)
-    rule = jax.jit(partial(_leaf_update, partial(sgd, nesterov=nesterov)))
-    new = []
-    for i, leaf in enumerate(zip(params, grads, momentum, strict=True)):
-        damped = 1 - dampening if fresh is None else jnp.where(fresh[i], 1.0, 1 - dampening)
-        new.append(rule((lr, weight_decay, momentum_factor, damped), *leaf))
-    return tuple(x for column in zip(*new, strict=True) for x in column)
+    if not momentum_buffer:
+        return _apply(sgd, (lr, weight_decay), params, _ascent(grads, maximize))
+    hypers = (lr, weight_decay, momentum, 1 - dampening)
+    return _apply(partial(sgd, nesterov=nesterov), hypers, params, _ascent(grads, maximize), momentum_buffer)
 
 
 # --- Adam and AdamW ------------------------------------------------------------------------------------------------
@@ -153,7 +145,7 @@ def adam(step_size, root, mean_weight, beta2, square_weight, eps, decay, decoupl
     return optax.GradientTransformation(_no_state, update)
 
 
-@op(namespaces=(), differentiable=False)
+@op(namespaces=())
 def _adam_step(
     params: Arrays,
     grads: Arrays,
@@ -169,9 +161,9 @@ def _adam_step(
     *,
     amsgrad: bool = False,
     maximize: bool = False,
-    decoupled: bool = False,
+    decoupled_weight_decay: bool = False,
 ):
-    """One step of Adam, or of AdamW when ``decoupled``.
+    """One step of Adam, or of AdamW when decoupled.
 
     ``step`` is the number of steps taken before. Returns the new parameters, the new ``exp_avg``, the new
     ``exp_avg_sq``, with ``amsgrad`` the new ``max_exp_avg_sq``, and ``step + 1``.
@@ -179,47 +171,45 @@ def _adam_step(
     lr, beta1, beta2, decay = (h.astype(jnp.float64) for h in (lr, beta1, beta2, weight_decay))
     count = step.astype(jnp.float64) + 1
     grads = _ascent(grads, maximize)
-    if decoupled:
+    if decoupled_weight_decay:
         kept = 1 - lr * decay
         params = tuple((widened(p) * kept.astype(widened(p).real.dtype)).astype(p.dtype) for p in params)
     hypers = (lr / (1 - beta1**count), jnp.sqrt(1 - beta2**count), 1 - beta1, beta2, 1 - beta2, eps, decay)
     states = (exp_avg, exp_avg_sq, max_exp_avg_sq if amsgrad else ())
-    return (*_apply(lambda *h: adam(*h, decoupled), hypers, params, grads, *states), step + 1)
+    return (*_apply(lambda *h: adam(*h, decoupled_weight_decay), hypers, params, grads, *states), step + 1)
 
 
 # --- RMSprop and Adagrad -------------------------------------------------------------------------------------------
 
 
 def rmsprop(lr, alpha, square_weight, eps, decay, momentum, *, centered: bool, moving: bool):
-    """RMSprop on one array; the state is the mean square, then the mean gradient, then the momentum buffer."""
+    """RMSprop on one array; the state is the mean square, then the momentum buffer, then the mean gradient."""
 
     def update(g, state, p):
         square, *rest = state
         g = g + decay * p
         square = square * alpha + square_weight * g * g
-        new = [square]
+        variance, mean = square, ()
         if centered:
-            mean = _lerp(rest.pop(0), g, square_weight)
-            new.append(mean)
-            root = jnp.sqrt(square - mean * mean)
-        else:
-            root = jnp.sqrt(square)
-        root = root + eps
+            mean = (_lerp(rest[-1], g, square_weight),)
+            variance = square - mean[0] * mean[0]
+        root = jnp.sqrt(variance) + eps
         if not moving:
-            return -lr * g / root, tuple(new)
-        buffer = rest.pop(0) * momentum + g / root
-        return -lr * buffer, (*new, buffer)
+            return -lr * g / root, (square, *mean)
+        buffer = rest[0] * momentum + g / root
+        return -lr * buffer, (square, buffer, *mean)
 
     return optax.GradientTransformation(_no_state, update)
 
 
-@op(namespaces=(), differentiable=False)
+@op(namespaces=())
 def _rmsprop_step(
     params: Arrays,
     grads: Arrays,
     square_avg: Arrays,
-    grad_avg: Arrays,
     momentum_buffer: Arrays,
+    grad_avg: Arrays,
+    step: Array,
     lr: Hyper,
     alpha: Hyper,
     eps: Hyper,
@@ -228,14 +218,15 @@ def _rmsprop_step(
     *,
     maximize: bool = False,
 ):
-    """One step of RMSprop; ``grad_avg`` is empty unless centered, ``momentum_buffer`` empty without momentum.
+    """One step of RMSprop; ``momentum_buffer`` is empty without momentum, ``grad_avg`` unless centered.
 
-    Returns the new parameters, ``square_avg``, and those of ``grad_avg`` and ``momentum_buffer`` that are in use.
+    Returns the new parameters, ``square_avg``, those of ``momentum_buffer`` and ``grad_avg`` in use, and ``step + 1``.
     """
     centered, moving = bool(grad_avg), bool(momentum_buffer)
     hypers = (lr, alpha, 1 - alpha, eps, weight_decay, momentum)
     rule = lambda *h: rmsprop(*h, centered=centered, moving=moving)  # noqa: E731
-    return _apply(rule, hypers, params, _ascent(grads, maximize), square_avg, grad_avg, momentum_buffer)
+    states = (square_avg, momentum_buffer, grad_avg)
+    return (*_apply(rule, hypers, params, _ascent(grads, maximize), *states), step + 1)
 
 
 def adagrad(step_size, eps, decay) -> optax.GradientTransformation:
@@ -249,11 +240,11 @@ def adagrad(step_size, eps, decay) -> optax.GradientTransformation:
     return optax.GradientTransformation(_no_state, update)
 
 
-@op(namespaces=(), differentiable=False)
+@op(namespaces=())
 def _adagrad_step(
     params: Arrays,
     grads: Arrays,
-    state_sum: Arrays,
+    sum: Arrays,
     step: Array,
     lr: Hyper,
     lr_decay: Hyper,
@@ -266,4 +257,4 @@ def _adagrad_step(
     lr, lr_decay = lr.astype(jnp.float64), lr_decay.astype(jnp.float64)
     step_size = lr / (1 + step.astype(jnp.float64) * lr_decay)
     hypers = (step_size, eps, weight_decay)
-    return (*_apply(adagrad, hypers, params, _ascent(grads, maximize), state_sum), step + 1)
+    return (*_apply(adagrad, hypers, params, _ascent(grads, maximize), sum), step + 1)

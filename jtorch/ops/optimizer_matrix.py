@@ -127,9 +127,9 @@ def _muon_step(
     eps: Hyper,
     *,
     nesterov: bool = True,
-    coefficients: tuple = (3.4445, -4.7750, 2.0315),
-    steps: int = 5,
-    adjust: str | None = None,
+    ns_coefficients: tuple = (3.4445, -4.7750, 2.0315),
+    ns_steps: int = 5,
+    adjust_lr_fn: str | None = None,
 ):
     """One step of Muon: the new parameters, then the new momentum buffers."""
     lr, weight_decay, momentum, eps = (h.astype(jnp.float64) for h in (lr, weight_decay, momentum, eps))
@@ -137,9 +137,9 @@ def _muon_step(
     new = []
     for p, g, buffer in zip(params, grads, momentum_buffer, strict=True):
         rows, columns = p.shape
-        like_adamw = adjust == "match_rms_adamw"
+        like_adamw = adjust_lr_fn == "match_rms_adamw"
         ratio = 0.2 * math.sqrt(max(rows, columns)) if like_adamw else math.sqrt(max(1, rows / columns))
-        options = {"coefficients": coefficients, "steps": steps, "nesterov": nesterov, "ratio": ratio}
+        options = {"coefficients": ns_coefficients, "steps": ns_steps, "nesterov": nesterov, "ratio": ratio}
         new.append(_muon_leaf(hypers, p, g, buffer, **options))
     return tuple(x for column in zip(*new, strict=True) for x in column)
 
@@ -154,10 +154,11 @@ def _reals(x):
 
 @op(namespaces=(), differentiable=False)
 def _lbfgs_gather(arrays: Arrays):
-    """All elements of ``arrays`` as one real vector, of their widest type."""
+    """All elements of ``arrays`` as one real vector, of their widest type, and the largest magnitude in it."""
     flat = [_reals(x).ravel() for x in arrays]
     dtype = jnp.result_type(*flat)
-    return jnp.concatenate([x.astype(dtype) for x in flat])
+    whole = jnp.concatenate([x.astype(dtype) for x in flat])
+    return whole, jnp.max(jnp.abs(whole), initial=0)
 
 
 @op(namespaces=(), differentiable=False)
@@ -174,10 +175,19 @@ def _lbfgs_move(params: Arrays, direction: Array, length: Hyper):
 
 
 @op(namespaces=(), differentiable=False)
+def _lbfgs_change(grad: Array, previous_grad: Array, direction: Array, length: Hyper):
+    """``y``, the change of the gradient, ``s``, that of the position, ``y s``, ``1 / y s``, and ``y s / y y``."""
+    y, s = grad - previous_grad, direction * length.astype(direction.dtype)
+    curvature = jnp.dot(y, s)
+    return y, s, curvature, 1 / curvature, curvature / jnp.dot(y, y)
+
+
+@op(namespaces=(), differentiable=False)
 def _lbfgs_direction(grad: Array, old_dirs: Arrays, old_stps: Arrays, ro: Arrays, h_diag: Hyper):
     """Minus the approximate inverse Hessian times ``grad``, by the two-loop recursion (Nocedal, 1980).
 
-    The history is oldest first; entries that are all zero, with ``ro`` 0, change nothing.
+    Also its product with ``grad`` and its largest magnitude. The history is oldest first; entries that are all zero,
+    with ``ro`` 0, change nothing.
     """
     history = (jnp.stack(old_dirs), jnp.stack(old_stps), jnp.stack(ro))
 
@@ -191,4 +201,5 @@ def _lbfgs_direction(grad: Array, old_dirs: Arrays, old_stps: Arrays, ro: Arrays
         return d + (weight - jnp.dot(y, d) * r) * s, None
 
     q, weights = lax.scan(backward, -grad, history, reverse=True)
-    return lax.scan(forward, q * h_diag.astype(q.dtype), (*history, weights))[0]
+    d = lax.scan(forward, q * h_diag.astype(q.dtype), (*history, weights))[0]
+    return d, jnp.dot(grad, d), jnp.max(jnp.abs(d), initial=0)

@@ -48,7 +48,7 @@ def adadelta(lr, rho, square_weight, eps, decay):
     return _rule(update)
 
 
-@op(namespaces=(), differentiable=False)
+@op(namespaces=())
 def _adadelta_step(
     params: Arrays,
     grads: Arrays,
@@ -77,7 +77,7 @@ def adamax(step_size, mean_weight, beta2, eps, decay):
     return _rule(update)
 
 
-@op(namespaces=(), differentiable=False)
+@op(namespaces=())
 def _adamax_step(
     params: Arrays,
     grads: Arrays,
@@ -110,7 +110,7 @@ def rprop(eta_minus, eta_plus, smallest, largest):
     return _rule(update)
 
 
-@op(namespaces=(), differentiable=False)
+@op(namespaces=())
 def _rprop_step(
     params: Arrays,
     grads: Arrays,
@@ -143,7 +143,7 @@ def _asgd_leaf(hypers, p, g, average):
     return new.astype(p.dtype), average.astype(p.dtype)
 
 
-@op(namespaces=(), differentiable=False)
+@op(namespaces=())
 def _asgd_step(
     params: Arrays,
     grads: Arrays,
@@ -185,7 +185,7 @@ def nadam(grad_size, mean_size, correction, mean_weight, beta2, square_weight, e
     return _rule(update)
 
 
-@op(namespaces=(), differentiable=False)
+@op(namespaces=())
 def _nadam_step(
     params: Arrays,
     grads: Arrays,
@@ -201,14 +201,14 @@ def _nadam_step(
     momentum_decay: Hyper,
     *,
     maximize: bool = False,
-    decoupled: bool = False,
+    decoupled_weight_decay: bool = False,
 ):
     """One step of NAdam: the new parameters, ``exp_avg``, ``exp_avg_sq``, ``mu_product``, and ``step + 1``."""
     lr, beta1, beta2, decay, count = _double(lr, beta1, beta2, weight_decay, step + 1)
     (momentum_decay,) = _double(momentum_decay)
     mu = beta1 * (1 - 0.5 * 0.96 ** (count * momentum_decay))
     mu_next = beta1 * (1 - 0.5 * 0.96 ** ((count + 1) * momentum_decay))
-    if decoupled:
+    if decoupled_weight_decay:
         params, decay = _shrunk(params, 1 - lr * decay), jnp.zeros_like(decay)
     new = []
     columns = (params, _ascent(grads, maximize), exp_avg, exp_avg_sq, mu_product)
@@ -235,7 +235,7 @@ def radam(lr, correction1, root, rectification, mean_weight, beta2, square_weigh
     return _rule(update)
 
 
-@op(namespaces=(), differentiable=False)
+@op(namespaces=())
 def _radam_step(
     params: Arrays,
     grads: Arrays,
@@ -249,11 +249,11 @@ def _radam_step(
     weight_decay: Hyper,
     *,
     maximize: bool = False,
-    decoupled: bool = False,
+    decoupled_weight_decay: bool = False,
 ):
     """One step of RAdam: the new parameters, ``exp_avg``, ``exp_avg_sq``, and ``step + 1``."""
     lr, beta1, beta2, decay, count = _double(lr, beta1, beta2, weight_decay, step + 1)
-    if decoupled:
+    if decoupled_weight_decay:
         params, decay = _shrunk(params, 1 - lr * decay), jnp.zeros_like(decay)
     correction2 = 1 - beta2**count
     longest = 2 / (1 - beta2) - 1

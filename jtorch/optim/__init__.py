@@ -16,6 +16,7 @@ from jtorch.optim.radam import RAdam
 from jtorch.optim.rmsprop import RMSprop
 from jtorch.optim.rprop import Rprop
 from jtorch.optim.sgd import SGD
+from jtorch.optim.sparse_adam import SparseAdam
 
 __all__ = [
     "ASGD",
@@ -33,6 +34,7 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "Rprop",
+    "SparseAdam",
     "lr_scheduler",
     "swa_utils",
 ]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_lr, check_not_negative, full_like
-from jtorch.tensor import dispatch
+from jtorch.optim.fused import FusedOptimizer, check_implementation, check_lr, check_not_negative
 
 
 class Adadelta(FusedOptimizer):
@@ -54,21 +53,5 @@ class Adadelta(FusedOptimizer):
 
     _older_defaults = {"foreach": None, "maximize": False, "differentiable": False, "capturable": False}
 
-    def _new_state(self, p, group: dict) -> dict:
-        return {"square_avg": full_like(p), "acc_delta": full_like(p)}
-
-    def _update(self, group: dict, part: Part) -> None:
-        new = dispatch.call(
-            "_adadelta_step",
-            tuple(part.params),
-            tuple(part.grads),
-            part.column("square_avg"),
-            part.column("acc_delta"),
-            part.step,
-            group["lr"],
-            group["rho"],
-            group["eps"],
-            group["weight_decay"],
-            maximize=group["maximize"],
-        )
-        part.write(new, ("square_avg", "acc_delta"))
+    _op = "_adadelta_step"
+    _entries = ("square_avg", "acc_delta")

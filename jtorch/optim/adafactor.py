@@ -64,7 +64,8 @@ class Adafactor(FusedOptimizer):
         super().__init__(params, defaults)
 
     _older_defaults = {"foreach": None}
-    _names = ("row_var", "col_var", "variance")
+    _op = "_adafactor_step"
+    _entries = ("row_var", "col_var", "variance")
 
     def _new_state(self, p, group: dict) -> dict:
         if p.is_complex():
@@ -75,20 +76,6 @@ class Adafactor(FusedOptimizer):
         shapes = {"row_var": (*batch, rows, 1), "col_var": (*batch, 1, columns)}
         return {name: dispatch.wrap(put(np.zeros(shape, p.dtype.np), p.device)) for name, shape in shapes.items()}
 
-    def _update(self, group: dict, part: Part) -> None:
+    def _options(self, group: dict, part: Part) -> dict:
         eps1, eps2 = group["eps"]
-        new = dispatch.call(
-            "_adafactor_step",
-            tuple(part.params),
-            tuple(part.grads),
-            *(part.column(name) for name in self._names),
-            part.step,
-            group["lr"],
-            group["beta2_decay"],
-            eps2,
-            group["d"],
-            group["weight_decay"],
-            eps1=eps1,
-            maximize=group["maximize"],
-        )
-        part.write(new, self._names)
+        return group | {"eps1": eps1, "eps2": eps2}

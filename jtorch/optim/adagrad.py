@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_lr, check_not_negative, full_like
-from jtorch.tensor import dispatch
+from jtorch.optim.fused import FusedOptimizer, check_implementation, check_lr, check_not_negative, full_like
 
 
 class Adagrad(FusedOptimizer):
@@ -56,21 +55,10 @@ class Adagrad(FusedOptimizer):
             for p in group["params"]:
                 self._start(p, group, counts)
 
+    takes_sparse = True
+    _op = "_adagrad_step"
+    _entries = ("sum",)
+
     def _new_state(self, p, group: dict) -> dict:
         start = group["initial_accumulator_value"]
         return {"sum": full_like(p, complex(start, start) if p.is_complex() else start)}
-
-    def _update(self, group: dict, part: Part) -> None:
-        new = dispatch.call(
-            "_adagrad_step",
-            tuple(part.params),
-            tuple(part.grads),
-            part.column("sum"),
-            part.step,
-            group["lr"],
-            group["lr_decay"],
-            group["eps"],
-            group["weight_decay"],
-            maximize=group["maximize"],
-        )
-        part.write(new, ("sum",))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_lr, check_not_negative, full_like
+from jtorch.optim.fused import FusedOptimizer, check_betas, check_implementation, check_lr, check_not_negative
 from jtorch.optim.optimizer import is_tensor
-from jtorch.tensor import dispatch
 
 
 class Adam(FusedOptimizer):
@@ -43,9 +42,7 @@ class Adam(FusedOptimizer):
             raise ValueError("lr as a Tensor is not supported for capturable=False and foreach=True")
         check_lr(lr)
         check_not_negative("epsilon", eps, "Invalid {} value: {}")
-        for i, beta in enumerate(betas):
-            if not 0.0 <= beta < 1.0:
-                raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
+        check_betas(betas)
         check_not_negative("weight_decay", weight_decay, "Invalid {} value: {}")
         if is_tensor(betas[0]) != is_tensor(betas[1]):
             raise ValueError("betas must be either both floats or both Tensors")
@@ -73,28 +70,8 @@ class Adam(FusedOptimizer):
         "decoupled_weight_decay": False,
     }
 
-    def _new_state(self, p, group: dict) -> dict:
-        names = ("exp_avg", "exp_avg_sq") + (("max_exp_avg_sq",) if group["amsgrad"] else ())
-        return {name: full_like(p) for name in names}
+    _op = "_adam_step"
+    _entries = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
-    def _update(self, group: dict, part: Part) -> None:
-        names = ("exp_avg", "exp_avg_sq") + (("max_exp_avg_sq",) if group["amsgrad"] else ())
-        beta1, beta2 = group["betas"]
-        new = dispatch.call(
-            "_adam_step",
-            tuple(part.params),
-            tuple(part.grads),
-            part.column("exp_avg"),
-            part.column("exp_avg_sq"),
-            part.column("max_exp_avg_sq") if group["amsgrad"] else (),
-            part.step,
-            group["lr"],
-            beta1,
-            beta2,
-            group["eps"],
-            group["weight_decay"],
-            amsgrad=group["amsgrad"],
-            maximize=group["maximize"],
-            decoupled=group["decoupled_weight_decay"],
-        )
-        part.write(new, names)
+    def _names(self, group: dict) -> tuple[str, ...]:
+        return self._entries if group["amsgrad"] else self._entries[:2]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_lr, check_not_negative, full_like
-from jtorch.tensor import dispatch
+from jtorch.optim.fused import FusedOptimizer, check_betas, check_implementation, check_lr, check_not_negative
 
 
 class Adamax(FusedOptimizer):
@@ -35,9 +34,7 @@ class Adamax(FusedOptimizer):
     ):
         check_lr(lr)
         check_not_negative("epsilon", eps, "Invalid {} value: {}")
-        for i, beta in enumerate(betas):
-            if not 0.0 <= beta < 1.0:
-                raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
+        check_betas(betas)
         check_not_negative("weight_decay", weight_decay, "Invalid {} value: {}")
         check_implementation(foreach, False, differentiable)
         defaults = {
@@ -54,23 +51,5 @@ class Adamax(FusedOptimizer):
 
     _older_defaults = {"foreach": None, "maximize": False, "differentiable": False, "capturable": False}
 
-    def _new_state(self, p, group: dict) -> dict:
-        return {"exp_avg": full_like(p), "exp_inf": full_like(p)}
-
-    def _update(self, group: dict, part: Part) -> None:
-        beta1, beta2 = group["betas"]
-        new = dispatch.call(
-            "_adamax_step",
-            tuple(part.params),
-            tuple(part.grads),
-            part.column("exp_avg"),
-            part.column("exp_inf"),
-            part.step,
-            group["lr"],
-            beta1,
-            beta2,
-            group["eps"],
-            group["weight_decay"],
-            maximize=group["maximize"],
-        )
-        part.write(new, ("exp_avg", "exp_inf"))
+    _op = "_adamax_step"
+    _entries = ("exp_avg", "exp_inf")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from jtorch.optim.fused import (
     FusedOptimizer,
-    Part,
     check_implementation,
     check_lr,
     check_not_negative,
     count,
     full_like,
 )
-from jtorch.tensor import dispatch
 
 
 class ASGD(FusedOptimizer):
@@ -67,23 +65,8 @@ class ASGD(FusedOptimizer):
                 if isinstance(own.get(name), (int, float)):
                     own[name] = count(own[name], p.device)
 
+    _op = "_asgd_step"
+    _entries = ("ax", "eta", "mu")
+
     def _new_state(self, p, group: dict) -> dict:
         return {"eta": count(float(group["lr"]), p.device), "mu": count(1, p.device), "ax": full_like(p)}
-
-    def _update(self, group: dict, part: Part) -> None:
-        new = dispatch.call(
-            "_asgd_step",
-            tuple(part.params),
-            tuple(part.grads),
-            part.column("ax"),
-            part.column("eta"),
-            part.column("mu"),
-            part.step,
-            group["lr"],
-            group["lambd"],
-            group["alpha"],
-            group["t0"],
-            group["weight_decay"],
-            maximize=group["maximize"],
-        )
-        part.write(new, ("ax", "eta", "mu"))

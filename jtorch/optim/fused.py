@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from jtorch.ops.registry import OPS
 from jtorch.optim.optimizer import Optimizer, is_tensor
 from jtorch.tape.modes import enable_grad, no_grad
 from jtorch.tensor import dispatch
+from jtorch.trace import capture
 from jtorch.trace.value import put, shard
 
 
@@ -21,6 +23,7 @@ class Part:
     grads: list = field(default_factory=list)
     states: list[dict] = field(default_factory=list)
     fresh: bool = False  # whether this is their first step
+    recorded: bool = False  # whether autograd records the step
 
     @property
     def step(self):
@@ -34,30 +37,39 @@ class Part:
             state["step"] = step
 
     def column(self, name: str) -> tuple:
-        """One entry of the states, of all parameters that have it; empty when this group does not use it."""
-        return tuple(state[name] for state in self.states if name in state)
+        """One entry of the states, of all parameters that have it."""
+        return tuple([state[name] for state in self.states if name in state])
 
-    def write(self, results, names: tuple[str, ...]) -> None:
+    def write(self, results, names) -> None:
         """Store a call's results: the new parameters, then the new value of each named (used) entry, in order."""
-        results = iter(results)
-        for p in self.params:
-            _rebind(p, next(results))
-        for name in names:
-            for tensor in self.column(name):
-                _rebind(tensor, next(results))
-        for new_step in results:
-            _rebind(self.step, new_step)
-
-
-def _rebind(tensor, new) -> None:
-    if tensor._lens is None:
-        dispatch.rebind(tensor, new)
-    else:  # a view of something larger, which must see the change
-        tensor.copy_(new)
+        targets = list(self.params)
+        if not self.recorded:
+            for name in names:
+                targets += self.column(name)
+        for tensor, new in zip(targets, results, strict=False):
+            if tensor._lens is None and not self.recorded:
+                tensor._storage.write(new._storage.value)
+            else:  # a view of something larger, which must see the change; or autograd must
+                tensor.copy_(new)
+        rest = results[len(targets) :]
+        if self.recorded:  # other tensors take the place of the old, which backward may still need
+            for name in names:
+                for state, new in zip([s for s in self.states if name in s], rest, strict=False):
+                    state[name] = new
+                rest = rest[len(self.states) :]
+        for new_step in rest:
+            dispatch.rebind(self.step, new_step)
 
 
 class FusedOptimizer(Optimizer):
-    """Subclasses say what a parameter's state is, and record the call.
+    """Subclasses name the op of a step (``_op``) and what it keeps of each parameter (``_entries``, see ``_names``).
+
+    The op's operands are the parameters, their gradients, the entries, and then, by their names, the step count and the
+    options of the group; its static attributes are options as well. It returns the new parameters, the new entries
+    that are in use, and the new step count if it takes one.
+
+    With ``differentiable=True`` the step is recorded by autograd, as in-place writes to the parameters: these must then
+    be results of something, not leaves.
 
     State is made before the first step is recorded, from arrays that exist: so the first step is the same program as
     all later ones. The step count is one tensor, shared by all parameters that have been stepped equally often.
@@ -65,25 +77,51 @@ class FusedOptimizer(Optimizer):
 
     counts = True  # whether the state has a step count
 
-    @no_grad()
+    _op: str
+    _entries: tuple[str, ...] = ()
+
     def step(self, closure: Callable[[], float] | None = None):
         """Update the parameters that have gradients. Returns what ``closure`` returned, if there is one."""
-        loss = None
-        if closure is not None:
-            with enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for part in self._parts(group):
-                self._update(group, part)
+        recorded = self.defaults.get("differentiable", False)
+        with enable_grad() if recorded else no_grad():
+            loss = None
+            if closure is not None:
+                with enable_grad():
+                    loss = closure()
+            log = capture.current()
+            for group in self.param_groups:
+                if log is not None:
+                    group = capture.SourcedGroup(group, log)
+                for part in self._parts(group):
+                    part.recorded = recorded
+                    self._update(group, part)
         return loss
+
+    def _names(self, group: dict) -> tuple[str, ...]:
+        """The entries of a parameter's state that this group uses."""
+        return self._entries
 
     def _new_state(self, p, group: dict) -> dict:
         """The state of a parameter that was never stepped, without its step count."""
-        raise NotImplementedError
+        return {name: full_like(p) for name in self._names(group)}
+
+    def _options(self, group: dict, part: Part) -> dict:
+        """The op's other operands and its attributes, by name."""
+        if "betas" not in group:
+            return group
+        beta1, beta2 = group["betas"]
+        return group | {"beta1": beta1, "beta2": beta2}
 
     def _update(self, group: dict, part: Part) -> None:
         """Record the step of these parameters and write the results."""
-        raise NotImplementedError
+        op, used, options = OPS[self._op], self._names(group), self._options(group, part)
+        columns = [part.column(name) if name in used else () for name in self._entries]
+        rest = [part.step if name == "step" else options[name] for name in op.operand_names[2 + len(columns) :]]
+        statics = {name: options[name] for name in op.static_names}
+        # backward may need the parameters that a recorded step overwrites
+        params = tuple([p.clone() for p in part.params] if part.recorded else part.params)
+        new = dispatch.call(self._op, params, tuple(part.grads), *columns, *rest, **statics)
+        part.write(new, [name for name in self._entries if name in used])
 
     def _parts(self, group: dict) -> Iterator[Part]:
         parts: dict[tuple, Part] = {}
@@ -100,12 +138,22 @@ class FusedOptimizer(Optimizer):
             if part is None:
                 part = parts[key] = Part(fresh=fresh)
             part.params.append(p)
-            part.grads.append(p.grad)
+            part.grads.append(p.grad if not p.grad.is_sparse else self._dense(p.grad))
             part.states.append(state)
         for part in parts.values():
             if self.counts and id(part.step) in left_behind:
                 part.leave()
             yield part
+
+    #: Whether zeros in a gradient leave a parameter and its state alone, so that a sparse gradient will do.
+    takes_sparse = False
+
+    def _dense(self, grad):
+        if not self.takes_sparse:
+            raise RuntimeError(
+                f"{type(self).__name__} does not support sparse gradients, please consider SparseAdam or SGD instead"
+            )
+        return grad.to_dense()
 
     def _start(self, p, group: dict, counts: dict) -> dict:
         """Make the state of ``p``. ``counts``: by device, the step count that parameters started together share."""
@@ -179,13 +227,18 @@ def check_implementation(foreach: bool | None, fused: bool | None, differentiabl
     """``foreach`` and ``fused`` choose among PyTorch's implementations; here there is one, and it is fused.
 
     Raises:
-        RuntimeError: both are asked for.
-        NotImplementedError: ``differentiable``.
+        RuntimeError: both are asked for, or ``fused`` with ``differentiable``.
     """
+    if fused and differentiable:
+        raise RuntimeError("`fused` does not support `differentiable`")
     if fused and foreach:
         raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
-    if differentiable:
-        raise NotImplementedError(
-            "differentiable=True is not supported: step() is not recorded by autograd. Write the update with tensor "
-            "operations, for example p - lr * g with g from torch.autograd.grad(..., create_graph=True)."
-        )
+
+
+def check_betas(betas) -> None:
+    """Raises:
+    ValueError: a beta outside [0, 1).
+    """
+    for i, beta in enumerate(betas):
+        if not 0.0 <= beta < 1.0:
+            raise ValueError(f"Invalid beta parameter at index {i}: {beta}")

@@ -1,7 +1,9 @@
 """L-BFGS, with an optional strong Wolfe line search.
 
 Numbers that decide where to go next (losses, slopes, step lengths) are read by the program, so this optimizer waits
-for its results. They are NumPy scalars of the gradient's type: what PyTorch computes in float32 is computed in float32.
+for its results: twice an iteration (once for the direction, once for the loss and gradient there), and once for each
+further point of a line search. They are NumPy scalars of the gradient's type: what PyTorch computes in float32 is
+computed in float32.
 """
 
 from __future__ import annotations
@@ -25,12 +27,14 @@ def _number(x):
 
 @dataclass
 class Point:
-    """What is known of the objective at a step length: its value, gradient, and slope along the direction."""
+    """What is known of the objective at a step length: its value, gradient, slope along the direction, and the
+    gradient's largest element."""
 
     t: float
     loss: float
     grad: object
     slope: float
+    largest: float
 
 
 def cubic_minimum(a: Point, b: Point, bounds: tuple | None = None):
@@ -186,11 +190,11 @@ class LBFGS(Optimizer):
         state.setdefault("func_evals", 0)
         state.setdefault("n_iter", 0)
 
-        first_loss = closure()
-        loss, grad = float(first_loss), _gradient(params)
+        first_loss, grad, largest = _evaluated(closure, params)
+        loss, largest = float(first_loss), _number(largest)
         evaluations = 1
         state["func_evals"] += 1
-        if _largest(grad) <= group["tolerance_grad"]:
+        if largest <= group["tolerance_grad"]:
             return first_loss
 
         d, t = state.get("d"), state.get("t")
@@ -198,27 +202,30 @@ class LBFGS(Optimizer):
         for iteration in range(1, max_iter + 1):
             state["n_iter"] += 1
             if state["n_iter"] == 1:
-                d = -grad
+                d, total = -grad, grad.abs().sum()
+                slope, reach = grad.dot(d), d.abs().max()
+                t = min(1.0, 1.0 / _number(total)) * lr
                 state.update({"old_dirs": [], "old_stps": [], "ro": [], "H_diag": 1})
-                t = min(1.0, 1.0 / _number(grad.abs().sum())) * lr
             else:
-                _remember(state, grad - previous_grad, d * t, group["history_size"])
-                d = self._direction(state, grad, group["history_size"])
+                d, slope, reach = self._next(state, grad, previous_grad, d, t, group["history_size"])
                 t = lr
             previous_grad, previous_loss = grad, loss
 
-            slope = _number(grad.dot(d))
+            slope = _number(slope)
             if slope > -group["tolerance_change"]:
                 break
+            reach = _number(reach)
             if search is None:
                 _move(params, d, t)
                 made = 0
                 if iteration != max_iter:  # the last one's loss would decide nothing
-                    loss, grad = float(closure()), _gradient(params)
+                    loss, grad, largest = _evaluated(closure, params)
+                    loss, largest = float(loss), _number(largest)
                     made = 1
             elif search == "strong_wolfe":
-                found, made = self._search(closure, params, d, t, Point(0, loss, grad, slope), max_eval - evaluations)
-                t, loss, grad = found.t, found.loss, found.grad
+                start = Point(0, loss, grad, slope, largest)
+                found, made = self._search(closure, params, d, t, start, reach, max_eval - evaluations)
+                t, loss, grad, largest = found.t, found.loss, found.grad, found.largest
                 _move(params, d, t)
             else:
                 raise RuntimeError("only 'strong_wolfe' is supported")
@@ -228,8 +235,8 @@ class LBFGS(Optimizer):
             if (
                 iteration == max_iter
                 or evaluations >= max_eval
-                or _largest(grad) <= group["tolerance_grad"]
-                or _largest(d * t) <= group["tolerance_change"]
+                or largest <= group["tolerance_grad"]
+                or abs(reach * grad.dtype.np.type(t)) <= group["tolerance_change"]
                 or abs(loss - previous_loss) < group["tolerance_change"]
             ):
                 break
@@ -237,20 +244,42 @@ class LBFGS(Optimizer):
         state.update({"d": d, "t": float(t), "prev_flat_grad": previous_grad, "prev_loss": previous_loss})
         return first_loss
 
-    def _search(self, closure, params, d, t, start: Point, max_evaluations: int) -> tuple[Point, int]:
+    def _search(self, closure, params, d, t, start: Point, reach, max_evaluations: int) -> tuple[Point, int]:
         here = [p.clone() for p in params]
 
         def evaluate(t) -> Point:
             _move(params, d, t)
-            loss, grad = float(closure()), _gradient(params)
+            loss, grad, largest = _evaluated(closure, params)
+            slope = grad.dot(d)
             for p, old in zip(params, here, strict=True):
                 p.copy_(old)
-            return Point(t, loss, grad, _number(grad.dot(d)))
+            return Point(t, float(loss), grad, _number(slope), _number(largest))
 
-        return strong_wolfe(evaluate, t, start, _largest(d), max_evaluations)
+        return strong_wolfe(evaluate, t, start, reach, max_evaluations)
 
-    def _direction(self, state: dict, grad, history_size: int):
-        """Zeros fill the history up to a power of two: so there are few programs for all its lengths."""
+    def _next(self, state: dict, grad, previous_grad, d, t, history_size: int) -> tuple:
+        """The next direction, its slope and its largest element, after the move by ``t d`` is in the history.
+
+        The move is kept if the curvature along it is positive. The direction is computed as if it were, so that one
+        read tells both.
+        """
+        y, s, curvature, ro, h_diag = dispatch.call("_lbfgs_change", grad, previous_grad, d, float(t))
+        names = ("old_dirs", "old_stps", "ro")
+        kept = max(history_size, 1)
+        longer = {name: [*state[name], new][-kept:] for name, new in zip(names, (y, s, ro), strict=True)}
+        found = self._direction(longer | {"H_diag": h_diag}, grad, history_size)
+        if _number(curvature) > 1e-10:
+            for name in names:
+                state[name][:] = longer[name]
+            state["H_diag"] = h_diag
+            return found
+        return self._direction(state, grad, history_size)
+
+    def _direction(self, state: dict, grad, history_size: int) -> tuple:
+        """The direction, its slope and its largest element.
+
+        Zeros fill the history up to a power of two: so there are few programs for all its lengths.
+        """
         dirs, stps, ro = state["old_dirs"], state["old_stps"], state["ro"]
         length = min(1 << max(len(dirs) - 1, 0).bit_length(), max(history_size, 1))
         spare = length - len(dirs)
@@ -269,34 +298,20 @@ class LBFGS(Optimizer):
         )
 
 
+def _evaluated(closure, params) -> tuple:
+    """The loss, all gradients as one vector (those that are None are zero), and the largest element of that."""
+    for p in params:
+        p._backward_step = -1  # several evaluations a step are no accumulation, after which backward() ends the trace
+    loss = closure()
+    grads = tuple(p.new_zeros(p.shape) if p.grad is None else p.grad for p in params)
+    return loss, *dispatch.call("_lbfgs_gather", grads)
+
+
 def _zeros(like, shape):
     """Zeros that exist already, of the dtype and in the place of ``like``."""
     return dispatch.wrap(put(np.zeros(tuple(shape), like.dtype.np), like.device))
 
 
-def _gradient(params):
-    """All gradients as one vector; those that are None are zero."""
-    return dispatch.call("_lbfgs_gather", tuple(p.new_zeros(p.shape) if p.grad is None else p.grad for p in params))
-
-
-def _largest(x):
-    return _number(x.abs().max())
-
-
 def _move(params, d, t) -> None:
     for p, new in zip(params, dispatch.call("_lbfgs_move", tuple(params), d, float(t)), strict=True):
         p.copy_(new)
-
-
-def _remember(state: dict, y, s, history_size: int) -> None:
-    """Add a change of the gradient ``y`` and of the position ``s``, if the curvature along ``s`` is positive."""
-    ys = y.dot(s)
-    if not _number(ys) > 1e-10:
-        return
-    if len(state["old_dirs"]) == history_size:
-        for name in ("old_dirs", "old_stps", "ro"):
-            state[name].pop(0)
-    state["old_dirs"].append(y)
-    state["old_stps"].append(s)
-    state["ro"].append(1.0 / ys)
-    state["H_diag"] = ys / y.dot(y)

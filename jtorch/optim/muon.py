@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from jtorch.optim.fused import FusedOptimizer, Part, check_not_negative, full_like
+from jtorch.optim.fused import FusedOptimizer, Part, check_not_negative
 from jtorch.optim.optimizer import is_tensor
-from jtorch.tensor import dispatch
 
 #: The coefficients of the iteration, from Keller Jordan's description of Muon.
 NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -66,28 +65,17 @@ class Muon(FusedOptimizer):
 
     _older_defaults = {}
 
+    _op = "_muon_step"
+    _entries = ("momentum_buffer",)
+
     def _new_state(self, p, group: dict) -> dict:
         if p.is_complex():
             raise RuntimeError("Muon does not support complex parameters")
-        return {"momentum_buffer": full_like(p)}
+        return super()._new_state(p, group)
 
     def _update(self, group: dict, part: Part) -> None:
         if group["ns_steps"] >= 100:
             raise ValueError("Number of steps must be less than 100 for computational efficiency")
         if len(group["ns_coefficients"]) != 3:
             raise ValueError("Coefficients must be a tuple of exactly 3 values")
-        new = dispatch.call(
-            "_muon_step",
-            tuple(part.params),
-            tuple(part.grads),
-            part.column("momentum_buffer"),
-            group["lr"],
-            group["weight_decay"],
-            group["momentum"],
-            group["eps"],
-            nesterov=group["nesterov"],
-            coefficients=tuple(group["ns_coefficients"]),
-            steps=group["ns_steps"],
-            adjust=group["adjust_lr_fn"],
-        )
-        part.write(new, ("momentum_buffer",))
+        super()._update(group, part)

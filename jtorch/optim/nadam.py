@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from jtorch.optim.fused import (
     FusedOptimizer,
-    Part,
+    check_betas,
     check_implementation,
     check_lr,
     check_not_negative,
     count,
     full_like,
 )
-from jtorch.tensor import dispatch
 
 
 class NAdam(FusedOptimizer):
@@ -47,9 +46,7 @@ class NAdam(FusedOptimizer):
     ):
         check_lr(lr)
         check_not_negative("epsilon", eps, "Invalid {} value: {}")
-        for i, beta in enumerate(betas):
-            if not 0.0 <= beta < 1.0:
-                raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
+        check_betas(betas)
         check_not_negative("weight_decay", weight_decay, "Invalid {} value: {}")
         check_not_negative("momentum_decay", momentum_decay, "Invalid {} value: {}")
         check_implementation(foreach, False, differentiable)
@@ -81,26 +78,8 @@ class NAdam(FusedOptimizer):
             if isinstance(own.get("mu_product"), (int, float)):
                 own["mu_product"] = count(own["mu_product"], p.device)
 
+    _op = "_nadam_step"
+    _entries = ("exp_avg", "exp_avg_sq", "mu_product")
+
     def _new_state(self, p, group: dict) -> dict:
         return {"mu_product": count(1, p.device), "exp_avg": full_like(p), "exp_avg_sq": full_like(p)}
-
-    def _update(self, group: dict, part: Part) -> None:
-        beta1, beta2 = group["betas"]
-        new = dispatch.call(
-            "_nadam_step",
-            tuple(part.params),
-            tuple(part.grads),
-            part.column("exp_avg"),
-            part.column("exp_avg_sq"),
-            part.column("mu_product"),
-            part.step,
-            group["lr"],
-            beta1,
-            beta2,
-            group["eps"],
-            group["weight_decay"],
-            group["momentum_decay"],
-            maximize=group["maximize"],
-            decoupled=group["decoupled_weight_decay"],
-        )
-        part.write(new, ("exp_avg", "exp_avg_sq", "mu_product"))

@@ -8,11 +8,15 @@ import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
 from copy import deepcopy
+from typing import TypeAlias
 
 from jtorch.tape.node import RemovableHandle
 from jtorch.tensor import dispatch
 from jtorch.trace import recorder
 from jtorch.trace.value import shard
+
+#: What optimizers take as their parameters, for annotations: tensors, ``(name, tensor)`` pairs, or dicts.
+ParamsT: TypeAlias = Iterable
 
 
 class _Required:
@@ -124,7 +128,7 @@ class Optimizer:
         for p in params:
             if not is_tensor(p):
                 raise TypeError("optimizer can only optimize Tensors, but one of the params is " + _typename(p))
-            if not (p.is_leaf or p.retains_grad):
+            if not (p.is_leaf or p.retains_grad or self.defaults.get("differentiable")):
                 raise ValueError("can't optimize a non-leaf Tensor")
         param_group["params"] = params
         if names:

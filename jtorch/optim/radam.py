@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_lr, check_not_negative, full_like
-from jtorch.tensor import dispatch
+from jtorch.optim.fused import FusedOptimizer, check_betas, check_implementation, check_lr, check_not_negative
 
 
 class RAdam(FusedOptimizer):
@@ -42,9 +41,7 @@ class RAdam(FusedOptimizer):
     ):
         check_lr(lr)
         check_not_negative("epsilon", eps, "Invalid {} value: {}")
-        for i, beta in enumerate(betas):
-            if not 0.0 <= beta < 1.0:
-                raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
+        check_betas(betas)
         check_not_negative("weight_decay", weight_decay, "Invalid {} value: {}")
         check_implementation(foreach, False, differentiable)
         defaults = {
@@ -68,24 +65,5 @@ class RAdam(FusedOptimizer):
         "capturable": False,
     }
 
-    def _new_state(self, p, group: dict) -> dict:
-        return {"exp_avg": full_like(p), "exp_avg_sq": full_like(p)}
-
-    def _update(self, group: dict, part: Part) -> None:
-        beta1, beta2 = group["betas"]
-        new = dispatch.call(
-            "_radam_step",
-            tuple(part.params),
-            tuple(part.grads),
-            part.column("exp_avg"),
-            part.column("exp_avg_sq"),
-            part.step,
-            group["lr"],
-            beta1,
-            beta2,
-            group["eps"],
-            group["weight_decay"],
-            maximize=group["maximize"],
-            decoupled=group["decoupled_weight_decay"],
-        )
-        part.write(new, ("exp_avg", "exp_avg_sq"))
+    _op = "_radam_step"
+    _entries = ("exp_avg", "exp_avg_sq")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_lr, check_not_negative, full_like
-from jtorch.tensor import dispatch
+from jtorch.optim.fused import FusedOptimizer, check_implementation, check_lr, check_not_negative
 
 
 class RMSprop(FusedOptimizer):
@@ -62,31 +61,9 @@ class RMSprop(FusedOptimizer):
         "capturable": False,
     }
 
-    @staticmethod
-    def _names(group: dict) -> tuple[str, ...]:
-        centered, moving = group["centered"], group["momentum"] > 0
-        return ("square_avg",) + ("grad_avg",) * centered + ("momentum_buffer",) * moving
+    _op = "_rmsprop_step"
+    _entries = ("square_avg", "momentum_buffer", "grad_avg")
 
-    def _new_state(self, p, group: dict) -> dict:
-        # in the order PyTorch has them
-        names = sorted(self._names(group), key=("square_avg", "momentum_buffer", "grad_avg").index)
-        return {name: full_like(p) for name in names}
-
-    def _update(self, group: dict, part: Part) -> None:
-        names = self._names(group)
-        new = dispatch.call(
-            "_rmsprop_step",
-            tuple(part.params),
-            tuple(part.grads),
-            part.column("square_avg"),
-            part.column("grad_avg") if "grad_avg" in names else (),
-            part.column("momentum_buffer") if "momentum_buffer" in names else (),
-            group["lr"],
-            group["alpha"],
-            group["eps"],
-            group["weight_decay"],
-            group["momentum"],
-            maximize=group["maximize"],
-        )
-        part.write(new, names)
-        part.step.add_(1)
+    def _names(self, group: dict) -> tuple[str, ...]:
+        moving, centered = group["momentum"] > 0, group["centered"]
+        return ("square_avg",) + ("momentum_buffer",) * moving + ("grad_avg",) * centered

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_lr, full_like
-from jtorch.tensor import dispatch
 
 
 class Rprop(FusedOptimizer):
@@ -48,20 +47,13 @@ class Rprop(FusedOptimizer):
 
     _older_defaults = {"foreach": None, "maximize": False, "differentiable": False, "capturable": False}
 
+    _op = "_rprop_step"
+    _entries = ("prev", "step_size")
+
     def _new_state(self, p, group: dict) -> dict:
         lr = float(group["lr"])
         return {"prev": full_like(p), "step_size": full_like(p, complex(lr, lr) if p.is_complex() else lr)}
 
-    def _update(self, group: dict, part: Part) -> None:
-        new = dispatch.call(
-            "_rprop_step",
-            tuple(part.params),
-            tuple(part.grads),
-            part.column("prev"),
-            part.column("step_size"),
-            part.step,
-            *group["etas"],
-            *group["step_sizes"],
-            maximize=group["maximize"],
-        )
-        part.write(new, ("prev", "step_size"))
+    def _options(self, group: dict, part: Part) -> dict:
+        names = ("eta_minus", "eta_plus", "smallest", "largest")
+        return group | dict(zip(names, (*group["etas"], *group["step_sizes"]), strict=True))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_lr, check_not_negative, full_like
-from jtorch.tensor import dispatch
+from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_lr, check_not_negative
 
 
 class SGD(FusedOptimizer):
@@ -20,6 +19,7 @@ class SGD(FusedOptimizer):
     """
 
     counts = False
+    takes_sparse = True
 
     def __init__(
         self,
@@ -62,22 +62,12 @@ class SGD(FusedOptimizer):
                 del self.state[p]["momentum_buffer"]
         yield from super()._parts(group)
 
-    def _new_state(self, p, group: dict) -> dict:
-        return {"momentum_buffer": full_like(p)} if group["momentum"] != 0 else {}
+    _op = "_sgd_step"
+    _entries = ("momentum_buffer",)
 
-    def _update(self, group: dict, part: Part) -> None:
+    def _names(self, group: dict) -> tuple[str, ...]:
+        return self._entries if group["momentum"] != 0 else ()
+
+    def _options(self, group: dict, part: Part) -> dict:
         # The buffer of a first step is the gradient itself: zero times the momentum, plus the gradient undamped.
-        new = dispatch.call(
-            "_sgd_step",
-            tuple(part.params),
-            tuple(part.grads),
-            part.column("momentum_buffer") if group["momentum"] != 0 else (),
-            None,
-            group["lr"],
-            group["weight_decay"],
-            group["momentum"],
-            0.0 if part.fresh else group["dampening"],
-            nesterov=group["nesterov"],
-            maximize=group["maximize"],
-        )
-        part.write(new, ("momentum_buffer",) if group["momentum"] != 0 else ())
+        return group | {"dampening": 0.0 if part.fresh else group["dampening"]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 from jtorch.optim.optimizer import Optimizer, is_tensor
+from jtorch.trace import capture
 
 EPOCH_DEPRECATED = (
     "The epoch parameter in `scheduler.step()` was not necessary and is being deprecated where possible. "
@@ -65,6 +66,11 @@ class LRScheduler:
     _get_lr_called_within_step = False
     _is_initial = False
 
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "step" in cls.__dict__:
+            cls.step = capture.replayed(cls.__dict__["step"])
+
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1):
         check_optimizer(optimizer)
         self.optimizer = optimizer
@@ -103,6 +109,7 @@ class LRScheduler:
         """The learning rates at ``last_epoch``. Only ``step()`` calls this; see :meth:`get_last_lr`."""
         raise NotImplementedError(f"{type(self).__name__} must define get_lr()")
 
+    @capture.replayed
     def step(self, epoch: int | None = None) -> None:
         """Go to the next epoch, or (deprecated) to ``epoch``."""
         if self._step_count == 1 and not self.optimizer._stepped:
