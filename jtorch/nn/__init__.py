@@ -2,10 +2,15 @@
 
 from . import functional, init, modules, torch_names, utils
 from .modules import *  # noqa: F403
+from .modules.utils import factory_kwargs
 from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
 
 
 def __getattr__(name: str):
+    if name == "attention":
+        import importlib
+
+        return importlib.import_module(f"{__name__}.attention")
     if name in ("parallel", "DataParallel"):  # imported on first use: it needs the distributed package
         import importlib
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import functional as F
+from . import torch_losses, torch_native, torch_recurrent
 
 
 def dropout(input, p, train):
@@ -61,7 +62,7 @@ def rrelu(input, lower=1.0 / 8, upper=1.0 / 3, training=False, generator=None):
 
 _SAME = (
     "adaptive_avg_pool1d", "adaptive_max_pool1d", "avg_pool1d", "bilinear", "celu_", "channel_shuffle", "conv1d",
-    "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "max_pool1d",
+    "conv2d", "conv3d", "conv_tbc", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "max_pool1d",
     "max_pool1d_with_indices", "max_pool2d", "max_pool3d", "pixel_shuffle", "pixel_unshuffle", "relu_", "rrelu_",
     "selu_", "threshold", "threshold_",
 )  # fmt: skip
@@ -71,4 +72,7 @@ _OWN = (
 )  # fmt: skip
 
 #: Names to export as ``torch.*``, with their functions.
-FUNCTIONS = {name: getattr(F, name) for name in _SAME} | {f.__name__: f for f in _OWN}
+FUNCTIONS = {
+    **{name: getattr(F, name) for name in _SAME}, **{f.__name__: f for f in _OWN}, **torch_losses.FUNCTIONS,
+    **torch_native.FUNCTIONS, **torch_recurrent.FUNCTIONS,
+}  # fmt: skip

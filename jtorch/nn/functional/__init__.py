@@ -42,6 +42,7 @@ from .dropout import (  # noqa: E402
     dropout3d,
     feature_alpha_dropout,
 )
+from .linear_cross_entropy import linear_cross_entropy  # noqa: E402
 from .loss import (  # noqa: E402
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -80,6 +81,14 @@ from .pooling import (  # noqa: E402
     max_unpool1d,
     max_unpool2d,
     max_unpool3d,
+)
+from .products import (  # noqa: E402
+    ScalingType,
+    SwizzleType,
+    conv_tbc,
+    grouped_mm,
+    scaled_grouped_mm,
+    scaled_mm,
 )
 from .resizing import upsample, upsample_bilinear, upsample_nearest  # noqa: E402
 from .sparse import embedding, embedding_bag, one_hot  # noqa: E402

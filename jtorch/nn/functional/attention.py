@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import math
 import warnings
 
@@ -17,6 +18,8 @@ from .dropout import dropout, keep_scale
 
 _SDPA = OPS["_sdpa"]
 linear = function(OPS["linear"])
+#: Whether ``nn.attention.sdpa_kernel`` leaves a kernel to run.
+allowed_backends = contextvars.ContextVar("allowed_backends", default=True)
 
 
 def scaled_dot_product_attention(
@@ -32,9 +35,14 @@ def scaled_dot_product_attention(
         enable_gqa: groups of query heads (dimension -3) share one key and value head.
 
     Raises:
-        RuntimeError: dtypes or sizes do not fit, or a mask is given together with ``is_causal``.
+        RuntimeError: dtypes or sizes do not fit, a mask is given together with ``is_causal``, or ``sdpa_kernel``
+            leaves no kernel.
         ValueError: ``dropout_p`` is outside [0, 1).
     """
+    if not allowed_backends.get():
+        raise RuntimeError(
+            "No viable backend for scaled_dot_product_attention was found: sdpa_kernel() was given none that computes"
+        )
     mask, kept = None, 1.0
     if dropout_p > 0.0:
         if dropout_p >= 1.0:

@@ -69,4 +69,5 @@ def instance_norm(
 def normalize(input, p=2.0, dim=1, eps=1e-12, out=None):
     """``x / max(‖x‖_p, eps)`` along ``dim``."""
     op, statics = OPS["normalize"], (float(p), dim, float(eps))
-    return dispatch(op, (input,), statics) if out is None else write_out(op, (input,), statics, out)
+    result = dispatch(op, (input,), statics)
+    return result if out is None else write_out(op.name, (input,), result, out)

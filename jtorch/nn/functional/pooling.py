@@ -121,10 +121,17 @@ def _fractional(n: int, input, kernel_size, output_size, output_ratio, return_in
             )
     if samples is None:
         samples = jtorch.rand(*x.shape[:2], n, dtype=input.dtype, device=input.device)
+    elif samples.dim() != 3 or samples.shape[0] < x.shape[0] or samples.shape[1:] != (x.shape[1], n):
+        raise RuntimeError(
+            f"{name}(): Expected _random_samples of at least {x.shape[0]} rows of size ({x.shape[1]}, {n}), got "
+            f"{list(samples.shape)}"
+        )
     channels = x.shape[:2]
+    samples = samples[: channels[0]]
+    order = range(n) if n == 3 else reversed(range(n))  # PyTorch's planes read their samples in opposite orders
     index = jtorch.zeros((*channels, *(1,) * (2 * n)), dtype=jtorch.int64, device=x.device)
-    for d in range(n):  # the flat index of every element of every window: (N, C, *out, *kernel)
-        starts = _window_starts(samples[..., n - 1 - d], size[d], out[d], kernel[d])
+    for d, sample in enumerate(order):  # the flat index of every element of every window: (N, C, *out, *kernel)
+        starts = _window_starts(samples[..., sample], size[d], out[d], kernel[d])
         at = starts.unsqueeze(-1) + jtorch.arange(kernel[d], device=x.device)
         shape = [1] * (2 * n)
         shape[d], shape[n + d] = out[d], kernel[d]

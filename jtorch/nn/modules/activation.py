@@ -6,6 +6,7 @@ import jtorch
 
 from .. import functional as F
 from ..parameter import Parameter
+from .attention import MultiheadAttention  # noqa: F401 (PyTorch's place for it)
 from .module import Module
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import jtorch
 
 from .. import functional as F
-from .. import init
-from ..parameter import Parameter
-from .module import Module
+from .normalization import _Affine
 
 
-class _NormBase(Module):
+class _NormBase(_Affine):
     """Affine parameters and running statistics of ``num_features`` channels."""
 
     _version = 2
@@ -24,15 +22,7 @@ class _NormBase(Module):
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         options = {"device": device, "dtype": dtype}
-        if affine:
-            self.weight = Parameter(jtorch.empty(num_features, **options))
-            if bias:
-                self.bias = Parameter(jtorch.empty(num_features, **options))
-            else:
-                self.register_parameter("bias", None)
-        else:
-            self.register_parameter("weight", None)
-            self.register_parameter("bias", None)
+        self._make_affine(num_features, affine, bias, **options)
         if track_running_stats:
             self.register_buffer("running_mean", jtorch.zeros(num_features, **options))
             self.register_buffer("running_var", jtorch.ones(num_features, **options))
@@ -53,10 +43,7 @@ class _NormBase(Module):
     def reset_parameters(self) -> None:
         """Set weight 1, bias 0, and forget the statistics."""
         self.reset_running_stats()
-        if self.affine:
-            init.ones_(self.weight)
-            if self.bias is not None:
-                init.zeros_(self.bias)
+        super().reset_parameters()
 
     def _check_input_dim(self, input) -> None:
         raise NotImplementedError

@@ -24,7 +24,7 @@ from .hooks import (
     register_module_parameter_registration_hook,
     registered,
 )
-from .state import StateDictMixin
+from .state import StateDictMixin, _IncompatibleKeys
 
 _PLAIN_TABLES = ("_parameters", "_buffers", "_modules")
 _HOOK_TABLES = (
@@ -52,7 +52,7 @@ def indented(text: str, spaces: int) -> str:
 
 
 __all__ = [
-    "Module", "register_module_backward_hook", "register_module_buffer_registration_hook",
+    "Module", "_IncompatibleKeys", "register_module_backward_hook", "register_module_buffer_registration_hook",
     "register_module_forward_hook", "register_module_forward_pre_hook", "register_module_full_backward_hook",
     "register_module_full_backward_pre_hook", "register_module_module_registration_hook",
     "register_module_parameter_registration_hook",
@@ -310,9 +310,9 @@ class Module(HooksMixin, StateDictMixin):
             if module is not None:
                 yield from module.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
 
-    def modules(self):
-        """Yield this module and all below it, each once."""
-        for _, module in self.named_modules():
+    def modules(self, remove_duplicate: bool = True):
+        """Yield this module and all below it, each once (or, without ``remove_duplicate``, at each of its places)."""
+        for _, module in self.named_modules(remove_duplicate=remove_duplicate):
             yield module
 
     def named_children(self):

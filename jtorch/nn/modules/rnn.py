@@ -137,14 +137,44 @@ class RNNBase(Module):
                 f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {input.shape[-1]}"
             )
 
-    def check_hidden_size(self, hx, expected, msg: str = "Expected hidden size {}, got {}") -> None:
+    def check_hidden_size(self, hx, expected_hidden_size, msg: str = "Expected hidden size {}, got {}") -> None:
         """The size of an initial state.
 
         Raises:
             RuntimeError: it is another.
         """
-        if tuple(hx.shape) != tuple(expected):
-            raise RuntimeError(msg.format(tuple(expected), list(hx.shape)))
+        if tuple(hx.shape) != tuple(expected_hidden_size):
+            raise RuntimeError(msg.format(tuple(expected_hidden_size), list(hx.shape)))
+
+    def _batch(self, input, batch_sizes) -> int:
+        return int(batch_sizes[0]) if batch_sizes is not None else input.shape[0 if self.batch_first else 1]
+
+    def get_expected_hidden_size(self, input, batch_sizes) -> tuple:
+        """The size of the initial ``h`` for an input (packed, if there are ``batch_sizes``)."""
+        return self._state_sizes(self._batch(input, batch_sizes))[0]
+
+    def check_forward_args(self, input, hidden, batch_sizes) -> None:
+        """:meth:`check_input`, and the sizes of the initial state.
+
+        Raises:
+            RuntimeError: one is another.
+        """
+        self.check_input(input, batch_sizes)
+        self._check_states(hidden, self._state_sizes(self._batch(input, batch_sizes)))
+
+    def _check_states(self, hidden, sizes) -> None:
+        states = hidden if self.mode == "LSTM" else [hidden]
+        for i, (s, size) in enumerate(zip(states, sizes, strict=True)):
+            which = f"hidden[{i}]" if self.mode == "LSTM" else "hidden"
+            self.check_hidden_size(s, size, f"Expected {which} size {{}}, got {{}}")
+
+    def permute_hidden(self, hx, permutation):
+        """The state with its batch in another order; itself for None."""
+        if permutation is None:
+            return hx
+        if self.mode == "LSTM":
+            return tuple(s.index_select(1, permutation) for s in hx)
+        return hx.index_select(1, permutation)
 
     def _state_sizes(self, batch: int) -> list[tuple]:
         n = self.num_layers * self._directions
@@ -168,9 +198,7 @@ class RNNBase(Module):
             )
         if not batched:
             states = [s.unsqueeze(1) for s in states]
-        for i, (s, size) in enumerate(zip(states, sizes, strict=True)):
-            which = f"hidden[{i}]" if self.mode == "LSTM" else "hidden"
-            self.check_hidden_size(s, size, f"Expected {which} size {{}}, got {{}}")
+        self._check_states(states if self.mode == "LSTM" else states[0], sizes)
         if permutation is not None:
             states = [s.index_select(1, permutation) for s in states]
         return states
@@ -204,21 +232,21 @@ class RNNBase(Module):
                     final.append(s)
             x = outs[0] if len(outs) == 1 else jtorch.cat(outs, -1)
             if self.dropout and self.training and layer < self.num_layers - 1:
-                if packing is None:
-                    x = F.dropout(x, self.dropout)
-                else:  # masks are drawn for the positions that exist
-                    x = packing.pad(F.dropout(packing.pack(x), self.dropout))
+                x = F.dropout(x, self.dropout) if packing is None else packing.dropout(x, self.dropout)
         return x, [jtorch.stack(f) for f in finals]
 
     def forward(self, input, hx=None):
         """The outputs of the last layer, and the final state of every layer and direction."""
         if isinstance(input, PackedSequence):
-            data, batch_sizes, sorted_indices, unsorted_indices = input
-            self.check_input(data, batch_sizes)
-            packing = Packing.of(batch_sizes)
-            states = self._initial(hx, True, packing.batch, data, sorted_indices)
-            out, finals = self._layers(packing.pad(data), states, packing)
-            out = PackedSequence(packing.pack(out), batch_sizes, sorted_indices, unsorted_indices)
+            _, batch_sizes, sorted_indices, unsorted_indices = tuple.__iter__(input)
+            packing, grid = Packing.of(batch_sizes), input._grid
+            if grid is None:
+                self.check_input(input.data, batch_sizes)
+                grid = packing.pad(input.data)
+            self.check_input(grid)
+            states = self._initial(hx, True, packing.batch, grid, sorted_indices)
+            out, finals = self._layers(grid, states, packing)
+            out = PackedSequence._of_grid(out, batch_sizes, sorted_indices, unsorted_indices)
             if unsorted_indices is not None:
                 finals = [f.index_select(1, unsorted_indices) for f in finals]
             return out, self._packed_state(finals)
@@ -295,6 +323,10 @@ class LSTM(RNNBase):
 
     def __init__(self, *args, **kwargs):
         super().__init__("LSTM", *args, **kwargs)
+
+    def get_expected_cell_size(self, input, batch_sizes) -> tuple:
+        """The size of the initial ``c`` for an input (packed, if there are ``batch_sizes``)."""
+        return self._state_sizes(self._batch(input, batch_sizes))[1]
 
 
 # --- cells ---------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Numbers spread over dimensions."""
+"""What constructors share: numbers spread over dimensions, options of factory functions."""
 
 from __future__ import annotations
 
@@ -23,3 +23,22 @@ _triple, _quadruple = _ntuple(3, "_triple"), _ntuple(4, "_quadruple")
 def _reverse_repeat_tuple(t, n: int) -> tuple:
     """Each element ``n`` times, the last first: ``(1, 2) -> (2, 2, 1, 1)`` for two."""
     return tuple(x for x in reversed(t) for _ in range(n))
+
+
+def factory_kwargs(kwargs: dict | None) -> dict:
+    """The options for ``torch.empty`` among the arguments of a module: ``device``, ``dtype``, ``memory_format``.
+
+    A ``factory_kwargs`` among them, a dict, gives more of the same.
+
+    Raises:
+        TypeError: any other argument, or one given both ways.
+    """
+    if kwargs is None:
+        return {}
+    simple = {name: value for name, value in kwargs.items() if name != "factory_kwargs"}
+    known, nested = {"device", "dtype", "memory_format"}, dict(kwargs.get("factory_kwargs", {}))
+    if unexpected := simple.keys() - known:
+        raise TypeError(f"unexpected kwargs {unexpected}")
+    for name in simple.keys() & nested.keys():
+        raise TypeError(f"{name} specified twice, in **kwargs and in factory_kwargs")
+    return nested | simple

@@ -1,9 +1,10 @@
 """Helpers around modules: clipping of gradients, packed sequences, fusion, parametrizations, stateless calls."""
 
-from . import parametrizations, parametrize, rnn, stateless  # noqa: I001 (these need nn.modules, which needs rnn)
+from . import parametrizations, parametrize, prune, rnn, stateless  # noqa: I001 (these need nn.modules, which needs rnn)
 from .clip_grad import clip_grad_norm, clip_grad_norm_, clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from .convert_parameters import parameters_to_vector, vector_to_parameters
 from .fusion import fuse_conv_bn_eval, fuse_conv_bn_weights, fuse_linear_bn_eval, fuse_linear_bn_weights
 from .init import skip_init
+from .memory_format import convert_conv2d_weight_memory_format, convert_conv3d_weight_memory_format
 from .spectral_norm import remove_spectral_norm, spectral_norm
 from .weight_norm import remove_weight_norm, weight_norm

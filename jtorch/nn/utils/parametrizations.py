@@ -1,4 +1,4 @@
-"""Ready-made parametrizations: weight norm and spectral norm."""
+"""Ready-made parametrizations: weight norm, spectral norm and orthogonal matrices."""
 
 from __future__ import annotations
 
@@ -100,3 +100,132 @@ def spectral_norm(
     if dim is None:
         dim = 1 if isinstance(module, _ConvTranspose) else 0
     return register_parametrization(module, name, _SpectralNorm(weight, n_power_iterations, dim, eps))
+
+
+# --- orthogonal matrices -------------------------------------------------------------------------------------------
+
+
+def _skew(x):
+    """The skew-Hermitian matrix ``(n, n)`` below whose diagonal ``x`` ``(n, k)`` stands, padded with zeros."""
+    x = x.tril()
+    rows, columns = x.shape[-2:]
+    if rows != columns:
+        x = jtorch.cat([x, x.new_zeros(*x.shape[:-2], rows, rows - columns)], -1)
+    return x - x.mH
+
+
+def _cayley(a):
+    eye = jtorch.eye(a.shape[-1], dtype=a.dtype, device=a.device)
+    return jtorch.linalg.solve(eye - 0.5 * a, eye + 0.5 * a)
+
+
+def _reflections(x):
+    """The product of the Householder reflections below the diagonal of ``x``, columns signed by the diagonal."""
+    below = x.tril(-1)
+    tau = 2.0 / (1.0 + (below * below).sum(-2))
+    return jtorch.linalg.householder_product(below, tau) * x.diagonal(dim1=-2, dim2=-1).int().unsqueeze(-2)
+
+
+_ORTHOGONAL = {
+    "matrix_exp": lambda x: jtorch.linalg.matrix_exp(_skew(x))[..., : x.shape[-1]],
+    "cayley": lambda x: _cayley(_skew(x))[..., : x.shape[-1]],
+    "householder": _reflections,
+}
+
+
+def _orthogonalized(a):
+    """The orthogonal factor of ``a`` whose triangular factor has a positive diagonal."""
+    reflectors, tau = jtorch.geqrf(a)
+    signs = reflectors.diagonal(dim1=-2, dim2=-1).sgn().unsqueeze(-2)
+    return jtorch.linalg.householder_product(reflectors, tau) * signs
+
+
+def _is_orthogonal(q) -> bool:
+    rows, columns = q.shape[-2:]
+    eye = jtorch.eye(columns, dtype=q.dtype, device=q.device)
+    return bool(jtorch.allclose(q.mH @ q, eye, atol=10 * rows * jtorch.finfo(q.dtype).eps))
+
+
+class _Orthogonal(Module):
+    """A matrix with orthonormal columns (rows, when it is wide), by one of the maps above.
+
+    With trivialization it is ``base`` times the map of the parameter, and setting it makes it the base; the parameter
+    then starts at minus the identity (Lezcano Casado, 2019).
+    """
+
+    def __init__(self, weight, orthogonal_map: str, use_trivialization: bool = True):
+        super().__init__()
+        if weight.is_complex() and orthogonal_map == "householder":
+            raise ValueError("The householder parametrization does not support complex tensors.")
+        self.shape = weight.shape
+        self.orthogonal_map = orthogonal_map
+        if use_trivialization:
+            self.register_buffer("base", None)
+
+    def forward(self, x):
+        wide = x.shape[-2] < x.shape[-1]
+        q = _ORTHOGONAL[self.orthogonal_map](x.mT if wide else x)
+        if hasattr(self, "base"):
+            q = self.base @ q
+        return q.mT if wide else q
+
+    def right_inverse(self, value):
+        if value.shape != self.shape:
+            raise ValueError(
+                f"Expected a matrix or batch of matrices of shape {self.shape}. Got a tensor of shape {value.shape}."
+            )
+        with jtorch.no_grad():
+            wide = value.shape[-2] < value.shape[-1]
+            q = value.mT if wide else value
+            rows, columns = q.shape[-2:]
+            if not hasattr(self, "base"):
+                if self.orthogonal_map != "householder":
+                    raise NotImplementedError(
+                        "It is not possible to assign to the matrix exponential or the Cayley parametrizations when "
+                        "use_trivialization=False."
+                    )
+                reflectors, tau = jtorch.geqrf(q)
+                signs = reflectors.diagonal(dim1=-2, dim2=-1).sign()
+                x = _with_diagonal(reflectors, jtorch.where(tau == 0, -signs, signs))
+                return x.mT if wide else x
+            if rows == columns:
+                self.base = q.clone() if _is_orthogonal(q) else _orthogonalized(q)
+            else:  # any completion to a square matrix
+                rest = jtorch.randn(*q.shape[:-2], rows, rows - columns, dtype=q.dtype, device=q.device)
+                self.base = _orthogonalized(jtorch.cat([q, rest], -1))
+            start = jtorch.zeros_like(value)
+            start.diagonal(dim1=-2, dim2=-1).fill_(-1.0)
+            return start
+
+
+def _with_diagonal(x, diagonal):
+    x = x.clone()
+    x.diagonal(dim1=-2, dim2=-1).copy_(diagonal)
+    return x
+
+
+def orthogonal(module, name: str = "weight", orthogonal_map: str | None = None, *, use_trivialization: bool = True):
+    """Parametrize ``name``, ``(..., n, k)``, by matrices with orthonormal columns, or rows when ``n < k``.
+
+    Args:
+        orthogonal_map: ``"matrix_exp"`` and ``"cayley"`` of a skew-symmetric matrix, or ``"householder"``, a product of
+            reflections; default ``"matrix_exp"`` for square or complex matrices, else ``"householder"``.
+        use_trivialization: start the map at the present value, instead of at the identity.
+
+    Raises:
+        ValueError: there is no such tensor, it is no matrix, or the map is unknown (or ``"householder"`` of complex
+            numbers).
+    """
+    weight = getattr(module, name, None)
+    if not isinstance(weight, jtorch.Tensor):
+        raise ValueError(f"Module '{module}' has no parameter or buffer with name '{name}'")
+    if weight.dim() < 2:
+        raise ValueError(f"Expected a matrix or batch of matrices. Got a tensor of {weight.dim()} dimensions.")
+    if orthogonal_map is None:
+        exponential = weight.shape[-2] == weight.shape[-1] or weight.is_complex()
+        orthogonal_map = "matrix_exp" if exponential else "householder"
+    if orthogonal_map not in _ORTHOGONAL:
+        raise ValueError(
+            f'orthogonal_map has to be one of "matrix_exp", "cayley", "householder". Got: {orthogonal_map}'
+        )
+    return register_parametrization(module, name, _Orthogonal(weight, orthogonal_map, use_trivialization), unsafe=True)

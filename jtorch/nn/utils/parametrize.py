@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import jtorch
 
@@ -41,7 +41,8 @@ class ParametrizationList(ModuleList):
         with jtorch.no_grad():
             for module in reversed(self):
                 if hasattr(module, "right_inverse"):
-                    new = module.right_inverse(new)
+                    with suppress(NotImplementedError):  # then the value itself is where it starts
+                        new = module.right_inverse(new)
         if not isinstance(new, (Tensor, tuple, list)):
             raise ValueError(
                 "'right_inverse' must return a Tensor or a Sequence of tensors (list, tuple...). Got "
