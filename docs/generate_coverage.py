@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import pathlib
 import types
 
@@ -52,6 +53,20 @@ def public(namespace) -> list[str]:
     return names
 
 
+def onnx_section() -> list[str]:
+    """How many of onnx's own backend tests pass, as ``python -m tests.onnx.backend_suite --record`` found."""
+    recorded = json.loads(pathlib.Path(__file__).with_name("onnx_backend.json").read_text())
+    lines = [
+        "",
+        f"## ONNX models: the backend tests of onnx {recorded['onnx']}",
+        "",
+        "| tests | passed | of |",
+        "|---|---|---|",
+    ]
+    lines += [f"| {kind} | {of['passed']} | {of['tests']} |" for kind, of in recorded["kinds"].items()]
+    return lines
+
+
 def main() -> None:
     lines = [
         "# Coverage",
@@ -69,6 +84,7 @@ def main() -> None:
         absent = [n for n in names if ours is None or not hasattr(ours, n)]
         missing[path] = absent
         lines.append(f"| `{path}` | {len(names) - len(absent)} | {len(names)} |")
+    lines += onnx_section()
     for path, absent in missing.items():
         if absent:
             lines += ["", f"## Not yet in `{path}`", "", ", ".join(f"`{n}`" for n in absent)]

@@ -43,6 +43,7 @@ from .trace.recorder import sync
 for _d in _dtypes.ALL:
     globals()[_d.name] = _d
 globals().update(_dtypes.ALIASES)
+globals().update(_dtypes.NAMED)
 globals().update(_export.functions("torch"))
 
 from importlib import import_module as _import_module
@@ -108,14 +109,17 @@ from . import compiler
 from .compiler import compile
 from .errors import OutOfMemoryError
 from .functions.legacy import TYPES as _types
+from .functions.storages import EXPORTS as _storages
 from .limits import finfo, iinfo
 from .serialization import load, save
 from .switches import (
     are_deterministic_algorithms_enabled,
+    get_deterministic_debug_mode,
     get_float32_matmul_precision,
     get_num_interop_threads,
     get_num_threads,
     is_deterministic_algorithms_warn_only_enabled,
+    set_deterministic_debug_mode,
     set_float32_matmul_precision,
     set_num_interop_threads,
     set_num_threads,
@@ -128,6 +132,7 @@ from ._ops import ops  # PyTorch's name for operations by namespace; the package
 newaxis = None
 
 globals().update(_types)
+globals().update(_storages)
 for _name, _function in nn.torch_names.FUNCTIONS.items():
     globals().setdefault(_name, _function)
 

@@ -5,6 +5,7 @@
 ``JTORCH_CACHE_DIR``        folder of the persistent compilation cache; empty turns it off
 ``JTORCH_MAX_TRACE``        a trace is flushed when it holds this many calls
 ``JTORCH_MAX_EXECUTABLES``  compiled programs kept in memory (least recently used goes first)
+``JTORCH_QUICK_COMPILE``    ``1``: programs compile several times sooner and run slower (see ``quick_compile``)
 ``JTORCH_KEEP_MEMORY``      ``0``: leave the C library's allocator as it is (read in ``trace/allocator.py``)
 ==========================  ===========================================================================================
 """
@@ -20,6 +21,9 @@ cache_dir: str = os.environ.get(
     "JTORCH_CACHE_DIR",
     os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache"), "jtorch", "xla"),
 )
+#: Compile for programs that run once or twice (tests over many shapes): what is recorded and computed is the same,
+#: XLA's CPU backend spends less on the code. Programs already compiled stay as they are.
+quick_compile: bool = os.environ.get("JTORCH_QUICK_COMPILE", "") not in ("", "0")
 #: float32 matrix products on accelerators: "highest" (full float32), "high" or "medium"
 float32_matmul_precision: str = "highest"
 #: Called when a setting changes that recorded calls were traced under.

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
-from .trace import executor, explain
+from . import devices
+from .tape import modes
+from .trace import executor, explain, recorder
 from .trace.executor import clear as clear_executables
+from .trace.graph import Graph, recording
 
-__all__ = ["Counters", "clear_executables", "counters", "last_trace"]
+__all__ = ["Counters", "clear_executables", "counters", "graph", "last_trace"]
 
 
 class Counters(dict):
@@ -89,3 +92,31 @@ def last_trace() -> TraceView | None:
     """The trace this thread flushed last, or None before the first flush."""
     entry = explain.last()
     return None if entry is None else TraceView(entry)
+
+
+def graph(function, inputs, named=None) -> Graph:
+    """The operations ``function(*inputs)`` calls, recorded without running any of them.
+
+    Args:
+        function: takes Tensors and returns a sequence of Tensors.
+        inputs: Tensors on one device; only their shapes, dtypes and device matter. What the function writes in place
+            (running statistics) is put back afterwards.
+        named: ``{name: tensor}`` of tensors to be known by name where the function reads them (parameters).
+
+    Returns:
+        A :class:`jtorch.trace.graph.Graph`; tensors the function reads besides its inputs are leaves of it.
+
+    Raises:
+        RuntimeError: the function reads a value that it computed or was given (``item()``, ``if x > 0``).
+    """
+    from .tensor.dispatch import wrap
+
+    inputs = list(inputs)
+    values = [x._value() for x in inputs]
+    named = {name: x._value() for name, x in (named or {}).items()}
+    device = values[0].device if values else devices.resolve(None)
+    recorder.flush_all("jtorch.debug.graph()")
+    with recording(device) as trace, modes.no_grad():
+        given = [trace.placeholder(v.aval) for v in values]
+        outputs = [t._value() for t in function(*(wrap(v) for v in given))]
+        return trace.graph(given, outputs, named)

@@ -84,7 +84,33 @@ ALIASES = {
     "double": float64, "float": float32, "half": float16, "long": int64, "int": int32, "short": int16,
     "cfloat": complex64, "cdouble": complex128,
 }  # fmt: skip
-_BY_NAME = {d.name: d for d in ALL} | ALIASES
+
+
+class named_dtype(dtype):
+    """A dtype of PyTorch that XLA has no counterpart of: it can be named and compared, but no tensor made of it."""
+
+    __slots__ = ()
+
+    def __init__(self, name: str, itemsize: int, category: int):
+        self.name, self.category, self.itemsize, self.is_signed, self.abbr = name, category, itemsize, True, name
+
+    def __getattr__(self, attribute):
+        if attribute == "np":
+            raise NotImplementedError(f"tensors of dtype {self} are not supported: XLA has no such type")
+        raise AttributeError(attribute)
+
+
+_NAMED = (
+    ("complex32", 4, COMPLEX),
+    ("float4_e2m1fn_x2", 1, FLOAT),
+    ("float8_e8m0fnu", 1, FLOAT),
+    *((f"{u}int{bits}", 1, INT) for u in ("", "u") for bits in range(1, 8)),
+    *((f"bits{bits}", size, INT) for bits, size in (("8", 1), ("16", 2), ("1x8", 1), ("2x4", 1), ("4x2", 1))),
+)
+#: The dtypes that can only be named.
+NAMED = {name: named_dtype(name, size, category) for name, size, category in _NAMED}
+NAMED["chalf"] = NAMED["complex32"]
+_BY_NAME = {d.name: d for d in ALL} | ALIASES | NAMED
 _BY_NUMPY = {d.np: d for d in ALL}
 
 

@@ -22,6 +22,24 @@ def is_deterministic_algorithms_warn_only_enabled() -> bool:
     return _deterministic["warn_only"]
 
 
+def get_deterministic_debug_mode() -> int:
+    """0 (default), 1 (warn) or 2 (error): the same switch as :func:`use_deterministic_algorithms`, as a number."""
+    return 0 if not _deterministic["mode"] else 1 if _deterministic["warn_only"] else 2
+
+
+def set_deterministic_debug_mode(debug_mode: int | str) -> None:
+    """``"default"`` (0), ``"warn"`` (1) or ``"error"`` (2).
+
+    Raises:
+        RuntimeError: another word or number.
+    """
+    modes = {"default": 0, "warn": 1, "error": 2}
+    code = modes.get(debug_mode, debug_mode)
+    if code not in modes.values():
+        raise RuntimeError(f"invalid value of debug_mode, expected 0, 1, 2, or {', '.join(modes)}, got {debug_mode!r}")
+    use_deterministic_algorithms(code > 0, warn_only=code == 1)
+
+
 def set_float32_matmul_precision(precision: str) -> None:
     """``"highest"`` (full float32), ``"high"`` or ``"medium"`` (TensorFloat-32, bfloat16 passes on accelerators).
 

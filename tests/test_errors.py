@@ -147,7 +147,6 @@ def test_a_failed_operation_leaves_the_rest_alone():
 
 def test_unsupported_options_name_the_way_out():
     for program, words in (
-        (lambda: jtorch.zeros(2, layout=jtorch.sparse_coo), "strided"),
         (lambda: jtorch.autograd.grad(jtorch.ones(1, requires_grad=True).sum(), [], is_grads_batched=True), "loop"),
         (lambda: jtorch.autograd.forward_ad.dual_level(), "functional.jvp"),
     ):

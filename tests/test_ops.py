@@ -179,6 +179,7 @@ def _first_tensor_row(path):
 INPLACE = [
     path for path in TABLE
     if path.startswith(("torch.Tensor.", "torch.")) and path.count(".") <= 2 and path != "torch.detach"
+    and not path.startswith("torch.masked.")
     and getattr(jtorch.Tensor, path.split(".")[-1] + "_", None) is not None and _first_tensor_row(path)
 ]  # fmt: skip
 

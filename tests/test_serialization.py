@@ -165,7 +165,6 @@ def test_read_meta():
 @pytest.mark.parametrize(
     "make,message",
     [
-        (lambda: torch.eye(3).to_sparse(), r"sparse tensor.*to_dense\(\)"),
         (lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.quint8), "quantized tensor.*dequantize"),
     ],
 )

@@ -23,7 +23,7 @@ def chain_matmul(*matrices, out=None):
     return result
 
 
-@composite("torch", method=True)
+@composite("torch", method=True, out=True)
 def svd(input, some=True, compute_uv=True):
     """``(U, S, V)`` with ``input = U diag(S) V^H``; see :func:`jtorch.linalg.svd`, which returns ``V^H``."""
     if not compute_uv:
@@ -34,13 +34,13 @@ def svd(input, some=True, compute_uv=True):
     return _Svd(u, s, vh.mH)
 
 
-@composite("torch", method=True)
+@composite("torch", method=True, out=True)
 def qr(input, some=True):
     """``(Q, R)``; the reduced factors with ``some``."""
     return function(OPS["qr"])(input, mode="reduced" if some else "complete")
 
 
-@composite("torch", method=True)
+@composite("torch", method=True, out=True)
 def cholesky_inverse(input, upper=False):
     """The inverse of the matrix whose Cholesky factor is ``input``."""
     n = input.shape[-1]
@@ -48,7 +48,7 @@ def cholesky_inverse(input, upper=False):
     return function(OPS["cholesky_solve"])(identity, input, upper=upper)
 
 
-@composite("torch", method=True)
+@composite("torch", method=True, out=True)
 def triangular_solve(input, A, upper=True, transpose=False, unitriangular=False):
     """``(x, A)`` with ``A x = input`` for triangular ``A``."""
     a = A.mT if transpose else A

@@ -6,6 +6,7 @@ from ..ops.registry import OPS
 from ..tensor import Tensor
 from ..tensor.dispatch import call, dispatch, write_out
 from ..tensor.export import composite, function
+from .storages import TypedStorage, UntypedStorage
 
 
 def _extremum(name: str, elementwise: str):
@@ -19,7 +20,7 @@ def _extremum(name: str, elementwise: str):
         else:
             op, statics = OPS[f"{name}.dim"], (int(dim), bool(keepdim or keepdims))
         if out is not None:
-            return write_out(op, (input,), statics, out)
+            return write_out(op.name, (input,), dispatch(op, (input,), statics), out)
         return dispatch(op, (input,), statics)
 
     extremum.__name__ = extremum.__qualname__ = name
@@ -44,7 +45,7 @@ def _middle(name: str):
         if dim is None:
             return dispatch(OPS[f"{name}.all"], (input,), ())
         if out is not None:
-            return write_out(OPS[f"{name}.dim"], (input,), (int(dim), bool(keepdim)), out)
+            return write_out(name, (input,), dispatch(OPS[f"{name}.dim"], (input,), (int(dim), bool(keepdim))), out)
         return dispatch(OPS[f"{name}.dim"], (input,), (int(dim), bool(keepdim)))
 
     middle.__name__ = middle.__qualname__ = name
@@ -63,7 +64,7 @@ def div(input, other, *, rounding_mode=None, out=None):
         return function(OPS["true_divide"])(input, other, out=out)
     op = OPS["div.mode"]
     if out is not None:
-        return write_out(op, (input, other), (rounding_mode,), out)
+        return write_out(op.name, (input, other), dispatch(op, (input, other), (rounding_mode,)), out)
     return dispatch(op, (input, other), (rounding_mode,))
 
 
@@ -138,7 +139,7 @@ def numel(input) -> int:
 
 @composite("torch")
 def is_storage(obj) -> bool:
-    return type(obj).__name__ == "StorageView"
+    return isinstance(obj, (UntypedStorage, TypedStorage))
 
 
 @composite(method=True)

@@ -7,6 +7,7 @@ import math
 
 from .. import dtypes
 from ..ops.registry import OPS
+from ..ops.shapes import broadcast_shapes
 from ..tensor import Tensor
 from ..tensor.creation import dtype_of, finish, on_device
 from ..tensor.dispatch import call
@@ -19,6 +20,10 @@ def _plain(x):
 
 def _done(t, out, requires_grad, layout):
     if out is not None:
+        if t.dtype is not out.dtype:
+            raise RuntimeError(
+                f"dtype {t.dtype.legacy_name} does not match dtype of out parameter ({out.dtype.legacy_name})"
+            )
         out._write_out(t)
         return out
     return finish(t, requires_grad, layout)
@@ -238,12 +243,45 @@ for _n in (1, 2, 3):
 
 @composite("torch")
 def complex(real, imag, *, out=None):
-    """Complex numbers from real and imaginary parts."""
-    return _done(call("view_as_complex", call("stack", (real, imag), dim=-1)), out, False, None)
+    """Complex numbers from real and imaginary parts, which are broadcast.
+
+    Raises:
+        RuntimeError: the parts are not both half, float or double, or ``out`` is of another dtype than the result.
+    """
+    return _complex("complex", "inputs", real, imag, lambda: (real, imag), out)
 
 
 @composite("torch")
 def polar(abs, angle, *, out=None):
-    """Complex numbers from absolute values and angles."""
-    parts = (abs * angle.cos(), abs * angle.sin())
-    return _done(call("view_as_complex", call("stack", parts, dim=-1)), out, False, None)
+    """Complex numbers from absolute values and angles, which are broadcast.
+
+    Raises:
+        RuntimeError: as :func:`complex`.
+    """
+    return _complex("polar", "inputs", abs, angle, lambda: (abs * angle.cos(), abs * angle.sin()), out)
+
+
+_PARTS = (dtypes.float16, dtypes.float32, dtypes.float64)
+
+
+def _complex(name: str, what: str, a, b, parts, out):
+    if a.dtype not in _PARTS or b.dtype not in _PARTS:
+        raise RuntimeError(
+            f"Expected both {what} to be Half, Float or Double tensors but got {a.dtype.legacy_name} and "
+            f"{b.dtype.legacy_name}"
+        )
+    if a.dtype is not b.dtype:
+        raise RuntimeError(
+            f"Expected object of scalar type {a.dtype.legacy_name} but got scalar type {b.dtype.legacy_name} for second "
+            "argument"
+        )
+    kind = a.dtype.to_complex()
+    if out is not None and out.dtype is not kind:
+        raise RuntimeError(
+            f"Expected object of scalar type {kind.legacy_name} but got scalar type {out.dtype.legacy_name} for "
+            "argument 'out'"
+        )
+    real, imag = parts()
+    shape = broadcast_shapes(tuple(real.shape), tuple(imag.shape))
+    pair = call("stack", (real.expand(shape), imag.expand(shape)), dim=-1)
+    return _done(call("view_as_complex", pair), out, False, None)

@@ -11,6 +11,25 @@ from ..tensor.export import composite
 from ..trace.value import put
 
 
+def _check_weights(input, weights, name: str, category: int, kind: str) -> None:
+    if weights is None:
+        return
+    if weights.dim() > 1:
+        raise RuntimeError(
+            f"cov(): expected {name} to have one or fewer dimensions but got {name} with {weights.dim()} dimensions"
+        )
+    if weights.dtype.category != category:
+        raise RuntimeError(f"cov(): expected {name} to have {kind} dtype but got {name} with {weights.dtype} dtype")
+    count = input.shape[-1] if input.dim() else 1
+    if weights.numel() != count:
+        raise RuntimeError(
+            f"cov(): expected {name} to have the same numel as there are observations in the input but got "
+            f"{weights.numel()} != {count}"
+        )
+    if weights.numel() and bool((weights < 0).any()):
+        raise RuntimeError(f"cov(): {name} cannot be negative")
+
+
 @composite("torch", method=True)
 def cov(input, *, correction=1, fweights=None, aweights=None):
     """The covariance matrix of variables (rows) over observations (columns).
@@ -21,12 +40,14 @@ def cov(input, *, correction=1, fweights=None, aweights=None):
         aweights: the relative weight of each observation.
 
     Raises:
-        RuntimeError: more than two dimensions.
+        RuntimeError: more than two dimensions, or weights of another kind, number or sign.
     """
     if input.dim() > 2:
         raise RuntimeError(
             f"cov(): expected input to have two or fewer dimensions but got an input with {input.dim()} dimensions"
         )
+    _check_weights(input, fweights, "fweights", dtypes.INT, "integral")
+    _check_weights(input, aweights, "aweights", dtypes.FLOAT, "floating point")
     x = input.reshape(1, -1) if input.dim() < 2 else input
     if x.dtype.category < dtypes.FLOAT:
         x = x.to(dtypes.get_default_dtype())
@@ -48,7 +69,7 @@ def cov(input, *, correction=1, fweights=None, aweights=None):
     centred = x - mean
     right = centred if weights is None else centred * weights
     result = centred @ right.mH / norm
-    return result.reshape(()) if input.dim() < 2 else result
+    return result.squeeze()
 
 
 @composite("torch", method=True)
@@ -116,7 +137,7 @@ def gradient(input, *, spacing=1, dim=None, edge_order=1):
     return [_gradient_along(x, s, d, edge_order) for s, d in zip(spacings, dims, strict=True)]
 
 
-@composite("torch", method=True)
+@composite("torch", method=True, out=True)
 def histogram(input, bins, *, range=None, weight=None, density=False):
     """``(counts, edges)`` of values in ``bins`` equal bins over ``range``, or between given edges; the data is read."""
     data = input.detach()._host("histogram()").reshape(-1)

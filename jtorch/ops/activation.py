@@ -230,7 +230,7 @@ def _tanh_slope(x, g):
 _gelu_tanh = saving_input(lambda x: 0.5 * x * (1 + jnp.tanh(_TANH_SCALE * (x + _TANH_CUBE * x * x * x))), _tanh_slope)
 
 
-@op(namespaces=("nn.functional",), elementwise=True)
+@op(namespaces=("nn.functional",), elementwise=True, out=True)
 def gelu(input: Array, approximate: str = "none"):
     """``x Φ(x)`` with the normal distribution function Φ, or its tanh approximation (``approximate="tanh"``).
 
@@ -277,7 +277,7 @@ def mish(input: Array):
     return _mish(input)
 
 
-@op(namespaces=("nn.functional",), elementwise=True)
+@op(namespaces=("nn.functional",), elementwise=True, out=True)
 def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0):
     """``log(1 + exp(beta x)) / beta``, and ``x`` itself where ``beta x > threshold``."""
     _require_float("softplus_cpu", input)
@@ -294,7 +294,7 @@ _logsigmoid = saving_input(
 )
 
 
-@op(namespaces=("nn.functional",), elementwise=True, grad_name="LogSigmoidBackward0")
+@op(namespaces=("nn.functional",), elementwise=True, out=True, grad_name="LogSigmoidBackward0")
 def logsigmoid(input: Array):
     """``log σ(x)``."""
     _require_float("log_sigmoid_cpu", input)
@@ -322,14 +322,14 @@ def _shrinking(forward, bound: float):
     return saving_input(forward, lambda x, g: jnp.where((x >= -bound) & (x <= bound), 0, g))
 
 
-@op(namespaces=("torch", "nn.functional"), elementwise=True, inplace=False, out=False)
+@op(namespaces=("torch", "nn.functional"), elementwise=True, inplace=False, out=True)
 def hardshrink(input: Array, lambd: float = 0.5):
     """``x`` where ``|x| > lambd``, 0 elsewhere."""
     _require_float("hardshrink_cpu", input)
     return _shrinking(lambda x: jnp.where((x >= -lambd) & (x <= lambd), 0, x), lambd)(input)
 
 
-@op(namespaces=("nn.functional",), elementwise=True)
+@op(namespaces=("nn.functional",), elementwise=True, out=True)
 def softshrink(input: Array, lambd: float = 0.5):
     """``x - lambd`` above ``lambd``, ``x + lambd`` below ``-lambd``, 0 between.
 

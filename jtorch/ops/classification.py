@@ -288,9 +288,8 @@ def kl_div(input: Array, target: Array, reduction: str = "mean", log_target: boo
     if log_target:
         loss = jnp.exp(target) * (target - input)
     else:
-        positive = target > 0
-        entropy = jnp.where(positive, target * jnp.log(jnp.where(positive, target, 1)), 0)
-        loss = jnp.where(target == 0, 0, entropy) - target * input
+        # the gradient of a target that is 0 is NaN, as PyTorch's is
+        loss = jnp.where(target == 0, 0, target * jnp.log(target)) - target * input
     if reduction == "batchmean":
         total = reduced(loss, "sum")
         return total / input.shape[0] if input.ndim else total

@@ -71,7 +71,7 @@ EXPORTS: dict[str, str] = {}
 
 def _declare(name: str, body, doc: str) -> None:
     body.__doc__ = f"{doc}\n\nRaises:\n    RuntimeError: an unknown ``norm``, a bad length, or an unsupported dtype."
-    op(name=f"fft_{name}", namespaces=(), aliases=(), grad_name="FftBackward0")(body)
+    op(name=f"fft_{name}", namespaces=(), aliases=(), grad_name="FftBackward0", out=True)(body)
     EXPORTS[name] = f"fft_{name}"
 
 
@@ -91,6 +91,22 @@ _declare(
     "rfftn", _many("rfftn", jnp.fft.rfftn, last_two=False, real=True), "The non-redundant half of a real ``fftn``."
 )
 _declare("irfftn", _many("irfftn", jnp.fft.irfftn, last_two=False), "Inverse of ``rfftn``.")
+
+_OPPOSITE = {None: "forward", "backward": "forward", "forward": "backward", "ortho": "ortho"}
+
+
+def _hfftn(x, s, dims, norm):
+    return jnp.fft.irfftn(jnp.conj(x), s, dims, _OPPOSITE[norm])
+
+
+def _ihfftn(x, s, dims, norm):
+    return jnp.conj(jnp.fft.rfftn(x, s, dims, _OPPOSITE[norm]))
+
+
+for _name, _two in (("hfft2", True), ("hfftn", False)):
+    _declare(_name, _many(_name, _hfftn, last_two=_two), "The real transform of a signal that is Hermitian in its last "
+             "dimension, of which half is given.")  # fmt: skip
+    _declare(f"i{_name}", _many(f"i{_name}", _ihfftn, last_two=_two, real=True), f"Inverse of ``{_name}``.")
 
 
 @op(name="fft_fftshift", namespaces=())

@@ -8,6 +8,7 @@ import numpy as np
 from jax import lax
 from jax import scipy as jscipy
 
+from . import linalg_eig
 from .elementwise import in_float32, is_complex, is_half, is_integral, type_name
 from .matmul import matmul
 from .norms import matrix_norm
@@ -174,9 +175,24 @@ def solve_triangular(A: Array, B: Array, *, upper: bool, left: bool = True, unit
 
 @op
 def cholesky_solve(B: Array, L: Array, upper: bool = False):
-    """The X with ``A X = B``, given the Cholesky factor ``L`` of ``A``."""
+    """The X with ``A X = B``, given the Cholesky factor ``L`` of ``A``: ``A = L L^H``, or ``L^H L`` with ``upper``.
+
+    As in PyTorch, values come from one triangle of ``L`` and gradients go to all of it: they are those of solving
+    with ``A``.
+    """
+    _square("cholesky_solve", L)
+    shape = broadcast_shapes(B.shape[:-2], L.shape[:-2])
+    B, L = (jnp.broadcast_to(x, (*shape, *x.shape[-2:])) for x in (B, L))
     first, second = (adjoint(L), L) if upper else (L, adjoint(L))
-    return solve_triangular(second, solve_triangular(first, B, upper=False), upper=True)
+    lower, higher = lax.stop_gradient(first), lax.stop_gradient(second)
+
+    def solve(_, b):
+        return solve_triangular(higher, solve_triangular(lower, b, upper=False), upper=True)
+
+    def transposed(_, b):
+        return jnp.conj(solve(None, jnp.conj(b)))
+
+    return lax.custom_linear_solve(lambda x: first @ (second @ x), B, solve, transposed)
 
 
 @op(namespaces=ONLY, returns=("solution", "residuals", "rank", "singular_values"))
@@ -305,8 +321,7 @@ def eigvalsh(A: Array, UPLO: str = "L"):
 def eig(A: Array):
     """The (complex) eigenvalues and eigenvectors of a square matrix. Runs on the CPU only."""
     _square("eig", A)
-    values, vectors = jnp.linalg.eig(A)
-    return values, vectors
+    return linalg_eig.eig(A)
 
 
 @op(namespaces=ONLY)

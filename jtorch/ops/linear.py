@@ -78,7 +78,7 @@ def _affine_bwd(saved, g):
 affine.defvjp(_affine_fwd, _affine_bwd)
 
 
-@op(namespaces=("nn.functional",), grad_name="AddmmBackward0")
+@op(namespaces=("nn.functional",), grad_name="AddmmBackward0", out=True)
 def linear(input: Array, weight: Array, bias: Array | None = None):
     """``y = x Aᵀ + b`` with ``x`` of shape ``(..., in)``, ``A`` ``(out, in)`` or ``(in,)``, ``b`` ``(out,)``.
 

@@ -114,6 +114,9 @@ def _batch_norm_train(
         raise ValueError(
             f"Expected more than 1 value per channel when training, got input size torch.Size({list(input.shape)})"
         )
+    if not input.size:  # an empty batch leaves the running statistics alone
+        y = _standardize(channels_last(input), weight, bias, eps)[0]
+        return (channels_first(y), *(r for r in (running_mean, running_var) if r is not None))
     y, mean, variance = _standardize(channels_last(input), weight, bias, eps)
     y = channels_first(y)
     if running_mean is None and running_var is None:

@@ -212,53 +212,52 @@ def _max_pool_nd(n: int, input, kernel_size, stride, padding, dilation, ceil_mod
     return best, flat if batched else flat[0]
 
 
-@op(namespaces=("nn.functional",), grad_name="SqueezeBackward1")
-def max_pool1d(
-    input: Array,
-    kernel_size: int | tuple[int, ...],
-    stride: int | tuple[int, ...] | None = None,
-    padding: int | tuple[int, ...] = 0,
-    dilation: int | tuple[int, ...] = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-):
-    """The maximum of each window of ``(N, C, L)`` or ``(C, L)``; see :func:`max_pool2d`."""
-    return _max_pool_nd(1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+_WINDOW = int | tuple[int, ...]
+_SHAPES = {1: "``(N, C, L)`` or ``(C, L)``", 2: "``(N, C, H, W)`` or ``(C, H, W)``",
+           3: "``(N, C, D, H, W)`` or ``(C, D, H, W)``"}  # fmt: skip
 
 
-@op(namespaces=("nn.functional",), grad_name="MaxPool2DWithIndicesBackward0")
-def max_pool2d(
-    input: Array,
-    kernel_size: int | tuple[int, ...],
-    stride: int | tuple[int, ...] | None = None,
-    padding: int | tuple[int, ...] = 0,
-    dilation: int | tuple[int, ...] = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-):
-    """The maximum of each window of ``(N, C, H, W)`` or ``(C, H, W)``; ``stride`` defaults to ``kernel_size``.
+def _per_dims(pool, name: str, doc: str, *grad_names: str, first: int = 1, out: bool = False):
+    """The ops ``name`` with its digit: ``pool(n, ...)`` for the numbers of spatial dims from ``first`` on."""
+    made = []
+    for n, grad_name in enumerate(grad_names, start=first):
+        body = pool(n)
+        body.__name__ = body.__qualname__ = name.format(n)
+        body.__doc__ = doc.format(shapes=_SHAPES[n])
+        made.append(op(namespaces=("nn.functional",), grad_name=grad_name, out=out)(body))
+    return made
 
-    Padding counts as -inf. With ``return_indices``, also the positions in ``H W`` (int64). The gradient goes to the
-    first maximum of a window.
+
+def _max_pool(n: int):
+    def pool(
+        input: Array,
+        kernel_size: _WINDOW,
+        stride: _WINDOW | None = None,
+        padding: _WINDOW = 0,
+        dilation: _WINDOW = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ):
+        return _max_pool_nd(n, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+    return pool
+
+
+max_pool1d, max_pool2d, max_pool3d = _per_dims(
+    _max_pool,
+    "max_pool{}d",
+    """The maximum of each window of {shapes}; ``stride`` defaults to ``kernel_size``.
+
+    Padding counts as -inf. With ``return_indices``, also the flat positions in the spatial dims (int64). The gradient
+    goes to the first maximum of a window.
 
     Raises:
         RuntimeError: shapes or sizes that give no windows.
-    """
-    return _max_pool_nd(2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
-
-
-@op(namespaces=("nn.functional",), grad_name="MaxPool3DWithIndicesBackward0")
-def max_pool3d(
-    input: Array,
-    kernel_size: int | tuple[int, ...],
-    stride: int | tuple[int, ...] | None = None,
-    padding: int | tuple[int, ...] = 0,
-    dilation: int | tuple[int, ...] = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-):
-    """The maximum of each window of ``(N, C, D, H, W)`` or ``(C, D, H, W)``; see :func:`max_pool2d`."""
-    return _max_pool_nd(3, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+    """,
+    "SqueezeBackward1",
+    "MaxPool2DWithIndicesBackward0",
+    "MaxPool3DWithIndicesBackward0",
+)
 
 
 # --- sums and averages -----------------------------------------------------------------------------------------------
@@ -338,45 +337,42 @@ def avg_pool1d(
     return _avg_pool_nd(1, input, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
-@op(namespaces=("nn.functional",), grad_name="AvgPool2DBackward0")
-def avg_pool2d(
-    input: Array,
-    kernel_size: int | tuple[int, ...],
-    stride: int | tuple[int, ...] | None = None,
-    padding: int | tuple[int, ...] = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-):
-    """The mean of each window of ``(N, C, H, W)`` or ``(C, H, W)``; ``stride`` defaults to ``kernel_size``.
+def _avg_pool(n: int):
+    def pool(
+        input: Array,
+        kernel_size: _WINDOW,
+        stride: _WINDOW | None = None,
+        padding: _WINDOW = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ):
+        return _avg_pool_nd(n, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+    return pool
+
+
+avg_pool2d, avg_pool3d = _per_dims(
+    _avg_pool,
+    "avg_pool{}d",
+    """The mean of each window of {shapes}; ``stride`` defaults to ``kernel_size``.
 
     ``count_include_pad`` counts padding as zeros; ``divisor_override`` replaces the number of elements.
 
     Raises:
         RuntimeError: shapes or sizes that give no windows, or a divisor of 0.
-    """
-    return _avg_pool_nd(2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
-
-
-@op(namespaces=("nn.functional",), grad_name="AvgPool3DBackward0")
-def avg_pool3d(
-    input: Array,
-    kernel_size: int | tuple[int, ...],
-    stride: int | tuple[int, ...] | None = None,
-    padding: int | tuple[int, ...] = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-):
-    """The mean of each window of ``(N, C, D, H, W)`` or ``(C, D, H, W)``; see :func:`avg_pool2d`."""
-    return _avg_pool_nd(3, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    """,
+    "AvgPool2DBackward0",
+    "AvgPool3DBackward0",
+    first=2,
+    out=True,
+)
 
 
 @in_float32
 def _lp_pooled(x, p: float, kernel, geometry: Geometry):
     total = channels_first(_sum_windows(channels_last(jnp.power(x, p)), kernel, geometry))
-    total = jnp.sign(total) * jax.nn.relu(jnp.abs(total))
-    nonzero = jnp.where(total == 0, 1, total)  # the root's slope at 0 is infinite; PyTorch's gradient there is NaN or 0
+    nonzero = jnp.where(total == 0, 1, total)  # the root's slope at 0 is infinite; the gradient there is taken as 0
     return jnp.where(total == 0, 0, jnp.power(nonzero, 1 / p))
 
 
@@ -395,37 +391,19 @@ def _lp_pool_nd(n: int, input, norm_type: float, kernel_size, stride, ceil_mode:
     return y if batched else y[0]
 
 
-@op(namespaces=("nn.functional",), grad_name="PowBackward0")
-def lp_pool1d(
-    input: Array,
-    norm_type: float,
-    kernel_size: int | tuple[int, ...],
-    stride: int | tuple[int, ...] | None = None,
-    ceil_mode: bool = False,
-):
-    """``(Σ x^p)^(1/p)`` over each window of ``(N, C, L)`` or ``(C, L)``."""
-    return _lp_pool_nd(1, input, norm_type, kernel_size, stride, ceil_mode)
+def _lp_pool(n: int):
+    def pool(
+        input: Array,
+        norm_type: float,
+        kernel_size: _WINDOW,
+        stride: _WINDOW | None = None,
+        ceil_mode: bool = False,
+    ):
+        return _lp_pool_nd(n, input, norm_type, kernel_size, stride, ceil_mode)
+
+    return pool
 
 
-@op(namespaces=("nn.functional",), grad_name="PowBackward0")
-def lp_pool2d(
-    input: Array,
-    norm_type: float,
-    kernel_size: int | tuple[int, ...],
-    stride: int | tuple[int, ...] | None = None,
-    ceil_mode: bool = False,
-):
-    """``(Σ x^p)^(1/p)`` over each window of ``(N, C, H, W)`` or ``(C, H, W)``."""
-    return _lp_pool_nd(2, input, norm_type, kernel_size, stride, ceil_mode)
-
-
-@op(namespaces=("nn.functional",), grad_name="PowBackward0")
-def lp_pool3d(
-    input: Array,
-    norm_type: float,
-    kernel_size: int | tuple[int, ...],
-    stride: int | tuple[int, ...] | None = None,
-    ceil_mode: bool = False,
-):
-    """``(Σ x^p)^(1/p)`` over each window of ``(N, C, D, H, W)`` or ``(C, D, H, W)``."""
-    return _lp_pool_nd(3, input, norm_type, kernel_size, stride, ceil_mode)
+lp_pool1d, lp_pool2d, lp_pool3d = _per_dims(
+    _lp_pool, "lp_pool{}d", "``(Σ x^p)^(1/p)`` over each window of {shapes}.", *("PowBackward0",) * 3
+)

@@ -127,6 +127,18 @@ def gammaincc(input: Array, other: Array):
     return lax.igammac(*same_shape(input, other))
 
 
+@op(promote="float")
+def igamma(input: Array, other: Array):
+    """Another name of :func:`jtorch.special.gammainc`."""
+    return gammainc(input, other)
+
+
+@op(promote="float")
+def igammac(input: Array, other: Array):
+    """Another name of :func:`jtorch.special.gammaincc`."""
+    return gammaincc(input, other)
+
+
 @op(promote="float", namespaces=ONLY)
 @in_float32
 def zeta(input: Array, other: Array):

@@ -18,6 +18,7 @@ from .. import dtypes
 from ..devices import device
 from ..dtypes import dtype
 from ..size import Size
+from ..sparse.tensor import rebuild
 from ..tensor import layout
 from . import tensors
 from .names import STORAGE_NAMES
@@ -181,7 +182,7 @@ _FUNCTIONS: dict[str, Callable] = {
     "torch._utils._rebuild_parameter": rebuild_parameter,
     "torch._utils._rebuild_parameter_with_state": rebuild_parameter_with_state,
     "torch._tensor._rebuild_from_type_v2": rebuild_from_type,
-    "torch._utils._rebuild_sparse_tensor": _unsupported("a sparse tensor", "save tensor.to_dense()"),
+    "torch._utils._rebuild_sparse_tensor": rebuild,
     "torch._utils._rebuild_qtensor": _unsupported("a quantized tensor", "save tensor.dequantize() or int_repr()"),
     "torch._utils._rebuild_nested_tensor": _unsupported("a nested tensor", "save tensor.unbind()"),
     "torch._utils._rebuild_wrapper_subclass": _unsupported("a wrapper subclass", "save its plain tensors"),

@@ -15,6 +15,7 @@ from typing import Any
 from ..devices import device
 from ..dtypes import dtype
 from ..size import Size
+from ..sparse.tensor import SparseTensor
 from ..tensor.layout import layout
 from . import names, tensors
 from .names import TorchName
@@ -118,6 +119,8 @@ def pickle_object(obj: Any, pickle_module=pickle, legacy: bool = False) -> Pickl
                 return collections.OrderedDict, ()  # each tensor has one; pickle's general way is slow
             if kind is TorchName:
                 return NotImplemented
+            if kind is SparseTensor:
+                return names.REBUILD_SPARSE, obj.parts()
             record = tensors.describe(obj)
             if record is not None:
                 return reduce_tensor(record)

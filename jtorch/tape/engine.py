@@ -7,16 +7,19 @@ and the backward calls are recorded with the tape on, so that any order of deriv
 from __future__ import annotations
 
 import heapq
+import threading
 
 import jax.numpy as jnp
 
 from ..ops.registry import OPS, Array, op
+from ..trace import capture
 from ..trace.call import Call, intern
 from ..trace.linearize import linearize
 from ..trace.recorder import record
 from ..trace.value import Value
-from . import modes
+from . import modes, sparse
 from .node import Node, node_type
+from .sparse import SparseGrad
 
 
 @op(name="_accumulate", namespaces=(), grad_name="AddBackward0")
@@ -38,6 +41,35 @@ class _Anomaly:
 
 
 anomaly = _Anomaly()
+
+
+class _Running(threading.local):
+    """How many walks this thread is in (a hook may start another), and what to do when the outermost has ended."""
+
+    def __init__(self):
+        self.depth, self.callbacks = 0, []
+
+
+_running = _Running()
+
+
+def queue_callback(callback) -> None:
+    """Call ``callback()`` when the backward that is running on this thread has ended.
+
+    Raises:
+        RuntimeError: no backward is running.
+    """
+    if _running.depth == 0:
+        raise RuntimeError("Final callbacks can only be installed during backward pass.")
+    _running.callbacks.append(callback)
+
+
+def _end_walk() -> None:
+    _running.depth -= 1
+    if _running.depth == 0 and _running.callbacks:
+        callbacks, _running.callbacks = _running.callbacks, []
+        for callback in callbacks:
+            callback()
 
 
 class Tracked:
@@ -107,6 +139,8 @@ def run_backward_call(node, lin, given, present, create_graph):
 
 def add(a, b, create_graph: bool):
     """The sum of two gradients."""
+    if a.__class__ is SparseGrad or b.__class__ is SparseGrad:
+        return sparse.add(a, b)
     va, vb = (a.value, b.value) if create_graph else (a, b)
     call = intern(OPS["_accumulate"], (), (va.aval, vb.aval), va.device.platform)
     if not create_graph:
@@ -133,6 +167,9 @@ def run(roots: list, wanted: list | None, *, create_graph: bool, retain_graph: b
     Returns:
         The gradients of ``wanted`` (None where the graph does not reach), or None.
     """
+    log = capture.state.log
+    if log is not None:
+        log.walks += 1
     pending: dict[Node, list] = {}
     heap: list = []
     captured: dict = {}
@@ -153,6 +190,7 @@ def run(roots: list, wanted: list | None, *, create_graph: bool, retain_graph: b
         give(node, i, grad)
     before = modes.state.grad
     modes.state.grad = create_graph
+    _running.depth += 1
     try:
         while heap:
             node = heapq.heappop(heap)[2]
@@ -181,8 +219,12 @@ def run(roots: list, wanted: list | None, *, create_graph: bool, retain_graph: b
             for edge, grad in zip(node.edges, results, strict=True):
                 if edge is not None and grad is not None:
                     give(edge[0], edge[1], grad)
+    except BaseException:
+        _running.callbacks.clear()
+        raise
     finally:
         modes.state.grad = before
+        _end_walk()
     return None if wanted is None else [captured.get(edge) for edge in wanted]
 
 
@@ -223,4 +265,4 @@ def _run_post_hooks(hooks, results, grads, create_graph):
     return results
 
 
-__all__ = ["Tracked", "add", "apply_call", "ones_like", "record_linearized", "run"]
+__all__ = ["Tracked", "add", "apply_call", "ones_like", "queue_callback", "record_linearized", "run"]

@@ -11,6 +11,8 @@ from .. import dtypes
 from ..tape import engine, modes
 from ..tape.engine import Tracked
 from ..tape.node import Node, RemovableHandle
+from ..tape.sparse import SparseGrad
+from ..trace import capture
 from ..trace.recorder import backward_boundary, current_step
 from . import dispatch as _dispatch
 
@@ -37,6 +39,9 @@ class AccumulateGrad(Node):
         if leaf is None:
             return []
         grad = tensor_of(grads[0], create_graph)
+        log = capture.state.log
+        if log is not None:
+            log.leaves.append(leaf)
         step = current_step()
         if leaf._backward_step == step:
             leaf._accumulates = True  # a second backward before the optimizer's step
@@ -46,6 +51,8 @@ class AccumulateGrad(Node):
             leaf._grad = grad
         elif create_graph:
             leaf._grad = leaf._grad + grad
+        elif leaf._grad._handler is not None or grad._handler is not None:
+            leaf._grad = _dispatch.dispatch(_dispatch.OPS["_accumulate"], (leaf._grad, grad), ())
         else:
             with modes.no_grad():
                 _dispatch.inplace(_dispatch.OPS["_accumulate"], (leaf._grad, grad), ())
@@ -69,6 +76,8 @@ def tensor_of(grad, create_graph: bool):
     """The Tensor a hook or a ``grad`` attribute shows for an engine gradient."""
     if grad is None:
         return None
+    if grad.__class__ is SparseGrad:
+        return _dispatch.sparse_tensor(grad)
     return _dispatch.wrap(grad.value, grad.edge) if create_graph else _dispatch.wrap(grad)
 
 
@@ -76,6 +85,8 @@ def gradient_of(tensor, create_graph: bool):
     """The engine's form of a gradient given as a Tensor."""
     if tensor is None:
         return None
+    if tensor._handler is not None:
+        return tensor._as_gradient()
     return Tracked(tensor._value(), tensor._history()) if create_graph else tensor._value()
 
 
@@ -338,7 +349,9 @@ def _run(outputs, grads, inputs, retain_graph, create_graph):
         edges.append(edge)
     roots = _roots(outputs, grads, create_graph)
     found = engine.run(roots, edges, create_graph=create_graph, retain_graph=retain_graph)
-    return [tensor_of(g, create_graph) for g in found]
+    found = [tensor_of(g, create_graph) for g in found]
+    # the gradient of a sparse tensor is that of its values
+    return [g if g is None or t._handler is None else t._like(g) for t, g in zip(inputs, found, strict=True)]
 
 
 def grad(

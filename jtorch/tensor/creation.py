@@ -24,7 +24,7 @@ def _identity(input: Array):
 def finish(t, requires_grad: bool, layout=None, pin_memory=False):
     """Common tail of factory functions."""
     if layout is not None and layout is not layouts.strided:
-        raise NotImplementedError(f"layout {layout} is not supported; use the default, torch.strided")
+        t = t.to_sparse(layout=layout)
     if requires_grad:
         t.requires_grad = True
     return t
@@ -285,6 +285,8 @@ def _like(name, value, doc):
         if isinstance(fill, _dispatch.TENSOR):
             fill = fill.item()
         t = filled(input.shape, fill, dtype_of(dtype, input.dtype), input.device if device is None else device)
+        if input._handler is not None:
+            return finish(t, requires_grad, input.layout if layout is None else layout)
         if not input.is_contiguous() and memory_format in (None, layouts.preserve_format):
             t._strides = _dispatch.dense_strides(tuple(input.shape), input.stride())
         return finish(t, requires_grad, layout)

@@ -344,8 +344,11 @@ def _guard_written(node, computed: Storage, written: Storage) -> None:
     node.guards = tuple([(written, written.version, g[2]) if g[0] is computed else g for g in guards])
 
 
-def write_out(op: Op, operands, statics, out):
-    """The ``out=`` form: compute, then write into ``out`` (resized when its shape differs and it is empty).
+def write_out(name: str, operands, result, out):
+    """The ``out=`` form: write ``result`` into ``out`` (resized when its shape differs and it is empty).
+
+    Returns:
+        ``out``, as what ``result`` would have been: a tensor, a tuple or a named tuple.
 
     Raises:
         RuntimeError: an operand requires grad, or the dtype does not fit.
@@ -353,18 +356,15 @@ def write_out(op: Op, operands, statics, out):
     outs = out if isinstance(out, (tuple, list)) else (out,)
     if modes.state.grad and any(t.requires_grad for t in (*operands, *outs) if isinstance(t, TENSOR)):
         raise RuntimeError(
-            f"{op.name}(): functions with out=... arguments don't support automatic differentiation, but one of the "
+            f"{name}(): functions with out=... arguments don't support automatic differentiation, but one of the "
             "arguments requires grad."
         )
-    result = dispatch(op, operands, statics)
-    results = result if isinstance(result, tuple) else (result,)
-    for target, r in zip(outs, results, strict=True):
-        if not dtypes.can_cast(r.dtype, target.dtype):
-            raise RuntimeError(
-                f"result type {r.dtype.legacy_name} can't be cast to the desired output type {target.dtype.legacy_name}"
-            )
+    several = isinstance(result, (tuple, list))
+    for target, r in zip(outs, result if several else (result,), strict=True):
         target._write_out(r)
-    return out if isinstance(result, tuple) is False else type(result)(*outs) if op.returns else tuple(outs)
+    if not several:
+        return out
+    return type(result)(*outs) if hasattr(result, "_fields") else tuple(outs)
 
 
 def rebind(tensor, new) -> None:

@@ -7,6 +7,7 @@ wrong argument is an ordinary ``TypeError`` and a call costs one Python frame.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 
@@ -101,8 +102,10 @@ def _source(op: Op, kind: str) -> tuple[str, dict]:
     statics = "".join(f"{n}, " for n in op.static_names)
     body = [*prepare]
     if has_out:
-        body.append(f"if out is not None: return write_out(OP, ({operands}), ({statics}), out)")
-    body.append(f"return {'inplace' if kind == 'inplace' else 'dispatch'}(OP, ({operands}), ({statics}))")
+        body.append(f"result = dispatch(OP, ({operands}), ({statics}))")
+        body.append(f"return result if out is None else write_out(OP.name, ({operands}), result, out)")
+    else:
+        body.append(f"return {'inplace' if kind == 'inplace' else 'dispatch'}(OP, ({operands}), ({statics}))")
     name = op.name.replace(".", "_") + ("_" if kind == "inplace" else "")
     return f"def {name}({signature}):\n    " + "\n    ".join(body) + "\n", ns
 
@@ -142,14 +145,24 @@ def function(op: Op) -> Callable:
     return found
 
 
-def composite(*namespaces: str, name: str | None = None, method: bool | str = False, aliases: tuple[str, ...] = ()):
+def composite(
+    *namespaces: str,
+    name: str | None = None,
+    method: bool | str = False,
+    aliases: tuple[str, ...] = (),
+    out: bool = False,
+):
     """Register a Python-level operation, written over Tensors: exported like an op, and as a method if asked to.
+
+    Args:
+        out: give it an ``out=`` argument, which takes what it returns.
 
     Raises:
         ValueError: the name is taken in a namespace.
     """
 
     def register(fn):
+        fn = _with_out(fn) if out else fn
         for exported in (name or fn.__name__, *aliases):
             for namespace in namespaces:
                 if (namespace, exported) in _composites:
@@ -163,6 +176,19 @@ def composite(*namespaces: str, name: str | None = None, method: bool | str = Fa
         return fn
 
     return register
+
+
+def _with_out(fn: Callable) -> Callable:
+    """``fn`` with a keyword ``out``: a tensor, or as many as ``fn`` returns."""
+
+    @functools.wraps(fn)
+    def computed(*args, out=None, **kwargs):
+        return fn(*args, **kwargs) if out is None else _dispatch.write_out(fn.__name__, args, fn(*args, **kwargs), out)
+
+    signature = inspect.signature(fn)
+    keyword = inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None)
+    computed.__signature__ = signature.replace(parameters=[*signature.parameters.values(), keyword])
+    return computed
 
 
 def functions(namespace: str) -> dict[str, Callable]:

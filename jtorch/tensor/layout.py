@@ -25,7 +25,7 @@ class memory_format:
 
 
 class layout(memory_format):
-    """How a tensor's elements are stored: always ``strided`` here."""
+    """How a tensor's elements are stored: ``strided``, or one of the sparse layouts."""
 
 
 contiguous_format = memory_format("contiguous_format")
@@ -35,6 +35,9 @@ preserve_format = memory_format("preserve_format")
 strided = layout("strided")
 sparse_coo = layout("sparse_coo")
 sparse_csr = layout("sparse_csr")
+sparse_csc = layout("sparse_csc")
+sparse_bsr = layout("sparse_bsr")
+sparse_bsc = layout("sparse_bsc")
 
 
 def contiguous_strides(shape) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ import numpy as np
 from .. import devices, dtypes
 from ..ops.registry import OPS, Hyper, op
 from ..streams import HostStream, samplers
+from ..trace import capture
 from ..trace.aval import Hyper as HyperKey
 from ..trace.call import intern
 from ..trace.recorder import record
@@ -36,12 +37,14 @@ class Generator:
 
     def manual_seed(self, seed: int) -> Generator:
         """Start again from ``seed``; returns self."""
+        capture.refuse("a generator is seeded")
         self._stream.manual_seed(seed)
         self._count = 0
         return self
 
     def seed(self) -> int:
         """Start again from a fresh random seed, which is returned."""
+        capture.refuse("a generator is seeded")
         self._count = 0
         return self._stream.seed()
 
@@ -51,6 +54,7 @@ class Generator:
 
     def get_state(self):
         """The state as a uint8 tensor: PyTorch's 5,056 bytes on the CPU, seed and counter elsewhere."""
+        capture.refuse("a generator's state is read")
         if self.device is devices.CPU:
             data = self._stream.get_state()
         else:
@@ -59,6 +63,7 @@ class Generator:
 
     def set_state(self, state) -> Generator:
         """Continue from a state ``get_state`` returned."""
+        capture.refuse("a generator's state is set")
         if not isinstance(state, _dispatch.TENSOR) or state.dtype is not dtypes.uint8:
             raise TypeError("RNG state must be a torch.ByteTensor")
         data = state.detach().cpu().numpy()
@@ -72,14 +77,17 @@ class Generator:
 
     def clone_state(self) -> Generator:
         """Another generator in the same state."""
+        capture.refuse("a generator's state is read")
         new = Generator.__new__(Generator)
         new.device, new._stream, new._count = self.device, self._stream.clone(), self._count
         return new
 
     def get_offset(self) -> int:
+        capture.refuse("a generator's state is read")
         return self._stream.get_offset() if self.device is devices.CPU else self._count
 
     def set_offset(self, offset: int) -> None:
+        capture.refuse("a generator's state is set")
         if self.device is devices.CPU:
             self._stream.set_offset(offset)
         self._count = offset
@@ -188,11 +196,16 @@ _HOST = {
 
 
 def generator_for(device: devices.device, generator: Generator | None) -> Generator:
-    """``generator``, or the device's default one.
+    """``generator``, or the device's default one, from which the caller draws.
 
     Raises:
         RuntimeError: it is another device's.
     """
+    capture.refuse("random numbers are drawn that depend on values")
+    return _generator(device, generator)
+
+
+def _generator(device: devices.device, generator: Generator | None) -> Generator:
     if generator is None:
         return default_generator(device)
     if generator.device is not device:
@@ -208,20 +221,35 @@ def draw(kind: str, shape, parameters, dtype: dtypes.dtype, device, generator=No
         from .creation import filled
 
         return filled(shape, 0, dtype, device)
-    g = generator_for(device, generator)
+    g = _generator(device, generator)
+    log = capture.state.log
     if device is devices.CPU:
-        data = _HOST[kind](g._stream, shape, parameters, dtype.np, strides)
-        return _dispatch.wrap(put(np.ascontiguousarray(data).reshape(shape), device))
+
+        def host():
+            data = _HOST[kind](g._stream, shape, parameters, dtype.np, strides)
+            return put(np.ascontiguousarray(data).reshape(shape), device)
+
+        value = host()
+        if log is not None:
+            log.events.append(capture.Draw(host, value))
+        return _dispatch.wrap(value)
     if kind == "random":
         kind, parameters = "randint", (0, 2**63 - 1 if dtype is dtypes.int64 else 2**24)
     if kind not in _DEVICE_KINDS:
         raise NotImplementedError(f"{kind} sampling is implemented for CPU tensors; draw it there and move it")
     entry = OPS["_device_random"]
-    seed = g.initial_seed() & 0xFFFFFFFFFFFFFFFF
-    g._count += 1
+
+    def numbers():
+        seed = g._stream.initial_seed() & 0xFFFFFFFFFFFFFFFF
+        g._count += 1
+        return [float(seed >> 32), float(seed & 0xFFFFFFFF), float(g._count)]
+
     statics = {"kind": kind, "size": shape, "dtype": dtype, "parameters": tuple(parameters)}
     call = intern(entry, tuple(statics[n] for n in entry.static_names), (HyperKey,) * 3, device.platform)
-    return _dispatch.wrap(record(call, [seed >> 32, seed & 0xFFFFFFFF, g._count], device)[0])
+    value = record(call, numbers(), device)[0]
+    if log is not None and value.trace is not None:
+        log.events.append(capture.Draw(numbers, None, len(value.trace.hypers) - 3))
+    return _dispatch.wrap(value)
 
 
 _DEVICE_KINDS = frozenset(

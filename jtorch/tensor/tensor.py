@@ -81,7 +81,9 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
     _uncounted = False  # made by ``.data``: writes through it are not held against saved values
     _inference = False
     _hooks = None
+    _post_accumulate_hooks = None
     _is_param = False
+    _handler = None  # of tensors with another layout: runs an op on them, ``(op, operands, statics)``
 
     def __new__(cls, *args, **kwargs):
         return cls._legacy_new(*args, **kwargs)
@@ -199,7 +201,15 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
         return self
 
     def _write_out(self, result: Tensor) -> None:
-        """Write ``result`` as an ``out=`` argument: converted to this dtype, this tensor resized when it is empty."""
+        """Write ``result`` as an ``out=`` argument: converted to this dtype, this tensor resized when it is empty.
+
+        Raises:
+            RuntimeError: the conversion would be to a lower kind of number (floats to integers).
+        """
+        if not dtypes.can_cast(result.dtype, self.dtype):
+            raise RuntimeError(
+                f"result type {result.dtype.legacy_name} can't be cast to the desired output type {self.dtype.legacy_name}"
+            )
         with modes.no_grad():
             if result.dtype is not self.dtype:
                 result = _dispatch.dispatch(OPS["to_dtype"], (result,), (self.dtype,))

@@ -1,0 +1,206 @@
+"""Control flow, switches and attributes that programs mention in passing."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .. import dtypes
+from ..tape import engine
+from ..tensor import Tensor
+from ..tensor.creation import dtype_of, finish
+from ..tensor.export import composite
+
+# --- control flow ----------------------------------------------------------------------------------------------------
+
+
+@composite("torch")
+def cond(pred, true_fn, false_fn, operands=()):
+    """``true_fn(*operands)`` if ``pred`` holds, else ``false_fn(*operands)``; a tensor ``pred`` is read."""
+    return true_fn(*operands) if bool(pred) else false_fn(*operands)
+
+
+@composite("torch")
+def while_loop(cond_fn, body_fn, carried_inputs):
+    """``body_fn`` repeated on its own results while ``cond_fn`` of them holds (which is read each time)."""
+    carried = tuple(carried_inputs)
+    while bool(cond_fn(*carried)):
+        carried = body_fn(*carried)
+        carried = tuple(carried) if isinstance(carried, (tuple, list)) else (carried,)
+    return carried
+
+
+@composite("torch")
+def sym_ite(condition, a, b):
+    """``a`` if the condition holds, else ``b``."""
+    return a if condition else b
+
+
+@composite("torch")
+def sym_sqrt(x):
+    """The square root of a number."""
+    return math.sqrt(x)
+
+
+@composite("torch")
+def sym_sum(args):
+    """The sum of numbers."""
+    return sum(args)
+
+
+# --- switches --------------------------------------------------------------------------------------------------------
+
+_state = {"warn_always": False}
+
+
+@composite("torch")
+def set_warn_always(b: bool) -> None:
+    """Kept for reading back: Python's warning filters decide how often a warning is shown."""
+    _state["warn_always"] = bool(b)
+
+
+@composite("torch")
+def is_warn_always_enabled() -> bool:
+    """What :func:`set_warn_always` was last given."""
+    return _state["warn_always"]
+
+
+@composite("torch")
+def set_flush_denormal(mode: bool) -> bool:
+    """Whether the processor was told to treat denormal numbers as 0: never, XLA sets this for its own threads."""
+    return False
+
+
+@composite("torch")
+def is_anomaly_enabled() -> bool:
+    """Whether backward looks for NaN after each operation."""
+    return engine.anomaly.enabled
+
+
+@composite("torch")
+def set_anomaly_enabled(enabled: bool, check_nan: bool = True) -> None:
+    """Make backward look for NaN after each operation."""
+    engine.anomaly.enabled = bool(enabled) and bool(check_nan)
+
+
+@composite("torch")
+def is_anomaly_check_nan_enabled() -> bool:
+    """Whether anomaly detection looks for NaN."""
+    return True
+
+
+for _name, _doc in (("is_vulkan_available", "Whether there is a Vulkan backend: no."),
+                    ("is_distributed", "Whether the tensor is a distributed one of old: no.")):  # fmt: skip
+
+    def _never(*args) -> bool:
+        return False
+
+    _never.__name__ = _never.__qualname__ = _name
+    _never.__doc__ = _doc
+    composite("torch", name=_name, method=_name == "is_distributed")(_never)
+
+
+@composite("torch")
+def compiled_with_cxx11_abi() -> bool:
+    """Whether C++ extensions use the newer ABI of GCC."""
+    return True
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+
+@composite("torch")
+def to_dlpack(tensor):
+    """A DLPack capsule of the tensor's data."""
+    return tensor.__dlpack__()
+
+
+@composite("torch")
+def from_file(
+    filename, shared=None, size=0, *, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False
+):
+    """A 1-d tensor of the first ``size`` numbers of a file (read, not mapped).
+
+    Raises:
+        NotImplementedError: ``shared=True``.
+        RuntimeError: the file is shorter.
+    """
+    if shared:
+        raise NotImplementedError("from_file(shared=True): writing to the file through a tensor is not supported")
+    kind = dtype_of(dtype)
+    data = np.fromfile(filename, kind.np, size)
+    if data.size < size:
+        raise RuntimeError(f"from_file: {filename} holds {data.size} elements of {kind}, but {size} were asked for")
+    return finish(Tensor._from_numpy(data, device), requires_grad, layout)
+
+
+# --- attributes of tensors -------------------------------------------------------------------------------------------
+
+
+@composite(method=True)
+def const_data_ptr(self) -> int:
+    """See ``data_ptr``."""
+    return self.data_ptr()
+
+
+@composite(method=True)
+def dim_order(self, *, ambiguity_check=False) -> tuple[int, ...]:
+    """The dims from the one with the largest stride to the one with the smallest."""
+    strides = self.stride()
+    return tuple(sorted(range(self.dim()), key=lambda d: (-strides[d], d)))
+
+
+@composite(method=True)
+def module_load(self, other, assign=False):
+    """What ``Module.load_state_dict`` puts in this tensor's place, under ``set_swap_module_params_on_conversion``."""
+    return other.detach() if assign else self.copy_(other).detach()
+
+
+@composite(method=True)
+def resize(self, *sizes):
+    """Deprecated: the tensor under another shape."""
+    return self.reshape(*sizes)
+
+
+@composite(method=True)
+def resize_as(self, tensor):
+    """Deprecated: the tensor under another's shape."""
+    return self.reshape(tuple(tensor.shape))
+
+
+@composite(method=True)
+def reinforce(self, reward):
+    """Removed.
+
+    Raises:
+        RuntimeError: always.
+    """
+    raise RuntimeError("reinforce() was removed. Use torch.distributions instead, and backward() of log_prob * reward")
+
+
+def _not_quantized(name: str) -> None:
+    def refuse(self):
+        raise RuntimeError(f"{name}() needs a quantized tensor, but this one is of dtype {self.dtype}")
+
+    refuse.__name__ = refuse.__qualname__ = name
+    refuse.__doc__ = "Of quantized tensors only.\n\nRaises:\n    RuntimeError: the tensor is not quantized."
+    composite(method=True)(refuse)
+
+
+for _name in ("int_repr", "q_scale", "q_zero_point", "q_per_channel_scales", "q_per_channel_zero_points",
+              "q_per_channel_axis", "qscheme"):  # fmt: skip
+    _not_quantized(_name)
+
+
+@composite(method=True)
+def dequantize(self):
+    """The real numbers: float32 of a tensor that is not quantized."""
+    return self.to(dtypes.float32)
+
+
+Tensor.name = property(lambda self: None, doc="None: tensors have no names.")
+Tensor.volatile = property(lambda self: False, doc="False: use ``torch.no_grad`` instead.")
+Tensor.is_mtia = Tensor.is_maia = property(lambda self: False)
+Tensor.grad_dtype = property(lambda self: self.dtype if self.is_leaf else None, doc="The dtype of ``grad``.")
+Tensor.__rdiv__ = lambda self, other: other / self

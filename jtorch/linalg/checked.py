@@ -1,0 +1,133 @@
+"""Factorizations that report failure: as ``info``, or with ``check_errors`` as an error (which reads the result)."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+from ..ops.registry import OPS
+from ..tensor.export import composite, function
+
+
+class LinAlgError(RuntimeError):
+    """A matrix is singular, or not positive-definite, where it must not be."""
+
+
+def _tuple(name: str, *fields: str):
+    kind = namedtuple(name, fields)
+    kind.__module__ = "torch.return_types"
+    return kind
+
+
+def written(result, out, kind=tuple):
+    """``result`` (a tensor or a tuple of them), in ``out`` where that is given."""
+    if out is None:
+        return result
+    if isinstance(result, tuple):
+        for target, r in zip(out, result, strict=True):
+            target._write_out(r)
+        return kind(out) if kind is tuple else kind(*out)
+    out._write_out(result)
+    return out
+
+
+def _failure(info) -> int:
+    """The first nonzero ``info``; 0 when all went well."""
+    found = info.detach()._host("check_errors").reshape(-1)
+    bad = found[found != 0]
+    return int(bad[0]) if bad.size else 0
+
+
+_CholeskyEx = _tuple("linalg_cholesky_ex", "L", "info")
+_InvEx = _tuple("linalg_inv_ex", "inverse", "info")
+_SolveEx = _tuple("linalg_solve_ex", "result", "info")
+_LuFactorEx = _tuple("linalg_lu_factor_ex", "LU", "pivots", "info")
+_LdlFactor = _tuple("linalg_ldl_factor", "LD", "pivots")
+_LdlFactorEx = _tuple("linalg_ldl_factor_ex", "LD", "pivots", "info")
+
+
+@composite("linalg")
+def cholesky_ex(A, *, upper=False, check_errors=False, out=None):
+    """``(L, info)``: the Cholesky factor, and 0 or the order of the first leading minor that is not positive-definite.
+
+    Where ``info`` is not 0, ``L`` is NaN.
+
+    Raises:
+        LinAlgError: with ``check_errors``, a matrix is not positive-definite.
+    """
+    result = _CholeskyEx(*function(OPS["_cholesky_ex"])(A, upper=upper))
+    if check_errors and (k := _failure(result.info)):
+        raise LinAlgError(
+            "linalg.cholesky_ex: The factorization could not be completed because the input is not positive-definite "
+            f"(the leading minor of order {k} is not positive-definite)."
+        )
+    return written(result, out, _CholeskyEx)
+
+
+@composite("linalg")
+def inv_ex(A, *, check_errors=False, out=None):
+    """``(inverse, info)``; ``info`` is 0 or the position of a zero pivot.
+
+    Raises:
+        LinAlgError: with ``check_errors``, a matrix is singular.
+    """
+    result = _InvEx(*function(OPS["_inv_ex"])(A))
+    if check_errors and (k := _failure(result.info)):
+        raise LinAlgError(
+            f"linalg.inv_ex: The diagonal element {k} is zero, the inversion could not be completed because the input "
+            "matrix is singular."
+        )
+    return written(result, out, _InvEx)
+
+
+@composite("linalg")
+def solve_ex(A, B, *, left=True, check_errors=False, out=None):
+    """``(result, info)`` of ``A X = B``; ``info`` is 0 or the position of a zero pivot.
+
+    Raises:
+        LinAlgError: with ``check_errors``, a matrix is singular.
+    """
+    result = _SolveEx(*function(OPS["_solve_ex"])(A, B, left=left))
+    if check_errors and _failure(result.info):
+        raise LinAlgError("torch.linalg.solve_ex: The solver failed because the input matrix is singular.")
+    return written(result, out, _SolveEx)
+
+
+def _zero_pivot(name: str, k: int):
+    raise RuntimeError(
+        f"torch.linalg.{name}: U[{k},{k}] is zero and using it on lu_solve would result in a division by zero. If you "
+        "still want to perform the factorization, consider calling linalg.lu(A, pivot) or linalg.lu_factor_ex(A, pivot)"
+    )
+
+
+@composite("linalg")
+def lu_factor_ex(A, *, pivot=True, check_errors=False, out=None):
+    """``(LU, pivots, info)``; ``info`` is 0 or the position of a zero on U's diagonal.
+
+    Raises:
+        RuntimeError: with ``check_errors``, there is one; or ``pivot=False``.
+    """
+    result = _LuFactorEx(*function(OPS["_lu_factor_ex"])(A, pivot=pivot))
+    if check_errors and (k := _failure(result.info)):
+        _zero_pivot("lu_factor_ex", k)
+    return written(result, out, _LuFactorEx)
+
+
+@composite("linalg")
+def ldl_factor_ex(A, *, hermitian=False, check_errors=False, out=None):
+    """``(LD, pivots, info)`` of the Bunch-Kaufman factorization of a symmetric (or Hermitian) matrix.
+
+    Computed by LAPACK on the host; carries no gradient.
+
+    Raises:
+        RuntimeError: with ``check_errors``, a block of D is singular.
+    """
+    result = _LdlFactorEx(*function(OPS["_ldl_factor"])(A, hermitian=hermitian))
+    if check_errors and (k := _failure(result.info)):
+        raise RuntimeError(f"torch.linalg.ldl_factor_ex: D[{k},{k}] is exactly zero: the factor is singular")
+    return written(result, out, _LdlFactorEx)
+
+
+@composite("linalg")
+def ldl_factor(A, *, hermitian=False, out=None):
+    """``(LD, pivots)`` of :func:`ldl_factor_ex`."""
+    return written(_LdlFactor(*ldl_factor_ex(A, hermitian=hermitian)[:2]), out, _LdlFactor)

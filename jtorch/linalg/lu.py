@@ -1,0 +1,47 @@
+"""LU factors taken apart."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+from .. import dtypes
+from ..ops.registry import OPS
+from ..tensor.creation import filled
+from ..tensor.export import composite, function
+from .checked import written
+
+_Lu = namedtuple("linalg_lu", ("P", "L", "U"))
+_LuUnpack = namedtuple("lu_unpack", ("P", "L", "U"))
+_Lu.__module__ = _LuUnpack.__module__ = "torch.return_types"
+
+
+@composite("linalg")
+def lu(A, *, pivot=True, out=None):
+    """``A = P L U``: a permutation, a unit lower and an upper triangular matrix.
+
+    Raises:
+        RuntimeError: ``pivot=False``.
+    """
+    factors, pivots = function(OPS["lu_factor"])(A, pivot=pivot)
+    result = _Lu(function(OPS["_lu_permutation"])(factors, pivots), *function(OPS["_lu_triangles"])(factors))
+    return written(result, out, _Lu)
+
+
+def lu_unpack(LU_data, LU_pivots, unpack_data=True, unpack_pivots=True, *, out=None):
+    """``(P, L, U)`` from what :func:`jtorch.linalg.lu_factor` returns; what is not asked for is empty.
+
+    Raises:
+        RuntimeError: the pivots are not int32.
+    """
+    if unpack_pivots and LU_pivots.dtype is not dtypes.int32:
+        raise RuntimeError(
+            "torch.lu_unpack: LU_pivots is expected to be a contiguous tensor of torch.int32 dtype, got "
+            f"{LU_pivots.dtype}. It takes the output of torch.linalg.lu_factor"
+        )
+    P = (
+        function(OPS["_lu_permutation"])(LU_data, LU_pivots)
+        if unpack_pivots
+        else (filled((0,), 0, LU_data.dtype, LU_data.device))
+    )
+    L, U = function(OPS["_lu_triangles"])(LU_data, unpack_data)
+    return written(_LuUnpack(P, L, U), out, _LuUnpack)

@@ -1,0 +1,65 @@
+"""Linear algebra on tensors read as matrices, and Vandermonde matrices."""
+
+from __future__ import annotations
+
+import math
+
+import jax.numpy as jnp
+
+from .linalg import ONLY, inv, solve
+from .registry import Array, op
+
+
+@op(namespaces=ONLY)
+def tensorinv(A: Array, ind: int = 2):
+    """The inverse of ``A`` read as a map from its last dims to its first ``ind`` ones.
+
+    Raises:
+        RuntimeError: ``ind`` is not positive, or the two groups of dims have different numbers of elements.
+    """
+    if ind <= 0:
+        raise RuntimeError("Expected a strictly positive integer for 'ind'")
+    first, last = A.shape[:ind], A.shape[ind:]
+    if math.prod(first) != math.prod(last):
+        raise RuntimeError(
+            f"Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), but got "
+            f"{math.prod(last)} != {math.prod(first)}"
+        )
+    return inv(A.reshape(math.prod(first), math.prod(last))).reshape(last + first)
+
+
+@op(namespaces=ONLY)
+def tensorsolve(A: Array, B: Array, dims: tuple[int, ...] | None = None):
+    """The X with ``tensordot(A, X, X.ndim) = B``; ``dims`` of ``A`` are moved to its end first.
+
+    Raises:
+        RuntimeError: the sizes do not fit.
+    """
+    if dims is not None:
+        A = jnp.moveaxis(A, dims, tuple(range(A.ndim - len(dims), A.ndim)))
+    last = A.shape[B.ndim :]
+    if math.prod(last) != B.size or A.size != B.size * math.prod(last):
+        raise RuntimeError(
+            "Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == "
+            f"prod(self.shape[:other.ndim]), but got {math.prod(last)} != {math.prod(A.shape[: B.ndim])}"
+        )
+    return solve(A.reshape(B.size, B.size), B.reshape(-1)).reshape(last)
+
+
+@op(name="linalg_vander", namespaces=(), promote="keep", inplace=False, out=True, elementwise=False)
+def vander(x: Array, N: int | None = None):
+    """The matrices with rows ``1, x_i, x_i^2, ... x_i^(N-1)``; ``N`` defaults to the length of ``x``.
+
+    Raises:
+        RuntimeError: ``N`` is less than 2.
+    """
+    x = x[None] if x.ndim == 0 else x
+    n = x.shape[-1] if N is None else N
+    if n < 2:
+        raise RuntimeError("N must be greater than 1.")
+    if x.dtype == bool:
+        x = x.astype(jnp.int64)
+    columns = [jnp.ones_like(x)]
+    for _ in range(n - 1):
+        columns.append(columns[-1] * x)
+    return jnp.stack(columns, -1)
