@@ -67,6 +67,33 @@ def onnx_section() -> list[str]:
     return lines
 
 
+ASPECTS = {
+    "forward": "results: values, dtypes, shapes", "grad": "gradients", "gradgrad": "second gradients",
+    "inplace": "in place", "out": "`out=`", "errors": "exception types", "messages": "what the exceptions say",
+}  # fmt: skip
+
+
+def op_section() -> list[str]:
+    """What tests/conformance found for PyTorch's table of operations (docs/op_db.json), aspect by aspect."""
+    found = json.loads(pathlib.Path(__file__).with_name("op_db.json").read_text())
+    lines = [
+        "", "## PyTorch's table of operations", "",
+        f"`op_db`, the table that PyTorch's own tests run over: {found['table']} entries, run on the CPU at "
+        f"{', '.join(found['dtypes'])} with up to {found['samples']} samples each (how: tests/conformance/README.md).",
+        "An entry counts when every sample agrees at every dtype.", "",
+        "| aspect | entries that agree | of | entries x dtypes that agree | of |", "|---|---|---|---|---|",
+    ]  # fmt: skip
+    for aspect, text in ASPECTS.items():
+        c = found["aspects"][aspect]
+        lines.append(f"| {text} | {c['passed']} | {c['entries']} | {c['runs_passed']} | {c['runs']} |")
+    lines += ["", "What does not agree, with the first difference found:", ""]
+    for name, aspects in found["remainder"].items():
+        for aspect, entry in aspects.items():
+            reason = " ".join(entry["reason"].replace("|", "/").split())[:140].replace("`", "'")
+            lines.append(f"- `{name}` {aspect} ({', '.join(entry['dtypes'])}): `{reason}`")
+    return lines
+
+
 def main() -> None:
     lines = [
         "# Coverage",
@@ -84,6 +111,7 @@ def main() -> None:
         absent = [n for n in names if ours is None or not hasattr(ours, n)]
         missing[path] = absent
         lines.append(f"| `{path}` | {len(names) - len(absent)} | {len(names)} |")
+    lines += op_section()
     lines += onnx_section()
     for path, absent in missing.items():
         if absent:

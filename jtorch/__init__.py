@@ -105,8 +105,6 @@ from .ao.qtypes import (
     qscheme,
     quint8,
 )
-from . import compiler
-from .compiler import compile
 from .errors import OutOfMemoryError
 from .functions.legacy import TYPES as _types
 from .functions.storages import EXPORTS as _storages
@@ -147,6 +145,10 @@ _LOADED_ON_USE = (
 def __getattr__(name):
     if name in _LOADED_ON_USE:
         return _import_module(f"jtorch.{name}")  # importing jtorch stays quick
+    if name == "compile":
+        return _import_module("jtorch.compiler").compile
+    if name == "vmap":
+        return _import_module("jtorch.func").vmap
     if name in ("Stream", "Event"):
         return getattr(_import_module("jtorch.cuda.streams"), name)
     if name == "default_generator":  # made on first use: importing seeds nothing

@@ -1,7 +1,7 @@
 """Every setting in one place. Environment variables are read once, at import; the attributes may be changed later.
 
 ==========================  ===========================================================================================
-``JTORCH_LOGS``             comma-separated topics to print on stderr: ``flushes``, ``recompiles``
+``JTORCH_LOGS``             comma-separated topics to print on stderr: ``flushes``, ``recompiles``, ``graph_breaks``
 ``JTORCH_CACHE_DIR``        folder of the persistent compilation cache; empty turns it off
 ``JTORCH_MAX_TRACE``        a trace is flushed when it holds this many calls
 ``JTORCH_MAX_EXECUTABLES``  compiled programs kept in memory (least recently used goes first)

@@ -152,13 +152,15 @@ def jax_device(d: device):
     if d.type == "meta":
         raise RuntimeError("meta tensors hold no data and live on no device; create the tensor on a real device")
     try:
-        available = jax.devices() if d.type == "xla" else jax.local_devices(backend=_PLATFORM[d.type])
+        available = jax.local_devices(backend=None if d.type == "xla" else _PLATFORM[d.type])
     except (RuntimeError, KeyError):
         raise RuntimeError(
             f"no {d.type} device is available to JAX on this machine (its backend is '{jax.default_backend()}'); "
             "use device='cpu', or install the matching extra, e.g. pip install 'jtorch[cuda13]'"
         ) from None
     index = d.index or 0
+    if d.type == "cuda":  # one of several processes sees its own GPU only, under the number it has in the machine
+        index = next((i for i, x in enumerate(available) if x.local_hardware_id == index), index)
     if index >= len(available):
         raise RuntimeError(f"device {d} does not exist: there are {len(available)} {d.type} devices")
     found = _jax_devices[d] = available[index]

@@ -758,3 +758,139 @@ def test_index_errors_still_name_the_line():
     assert captured(fast)
     with pytest.raises(IndexError):
         fast(torch.tensor([1, 9])).sum().item()
+
+
+def test_hooks_of_parameters_and_replaced_data_are_noticed():
+    results = []
+    for compiled in (False, True):
+        w = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+        optimizer = torch.optim.SGD([w], lr=0.1)
+
+        def step(x, w=w, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss = (x @ w).square().sum()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        step = torch.compile(step) if compiled else step
+        out = []
+        for i in range(16):
+            if i == 4:
+                handle = w.register_hook(lambda g: g * 0.5)
+            if i == 8:
+                handle.remove()
+                w.register_post_accumulate_grad_hook(lambda p: p.grad.mul_(0.1))
+            if i == 12:
+                w.data = w.data.t()
+            out.append(step(torch.tensor([[0.1, -0.2 * i]])).item())
+        results.append(out)
+    assert results[0] == pytest.approx(results[1], rel=1e-5)
+    assert statistics.replays > 4
+
+
+def test_backward_through_what_the_caller_computed():
+    a, b = (torch.ones(3, requires_grad=True) for _ in range(2))
+    f = torch.compile(lambda loss: loss.backward())
+    for i in range(5):
+        (a * i).sum().backward()
+        f((b * i).sum() + 0)
+        assert same(a.grad, b.grad)
+    assert not captured(f)
+
+
+def test_containers_given_returned_and_attached():
+    kept = []
+
+    def appends(batch):
+        batch.append(batch[0] * 2)
+        return batch
+
+    def returns(x):
+        return kept
+
+    def counts(x):
+        counts.calls = getattr(counts, "calls", 0) + 1
+        return x * counts.calls
+
+    class Options(dict):
+        pass
+
+    options = Options(a=1.0)
+    options.b = 2.0
+    reads = torch.compile(lambda x: x * options["a"] * options.b)
+    f, g = torch.compile(appends), torch.compile(returns)
+    plain = counts
+    h = torch.compile(plain)
+    for i in range(1, 7):
+        batch = [torch.ones(1)]
+        assert f(batch) is batch and len(batch) == 2
+        assert g(torch.ones(1)) is kept
+        assert h(torch.ones(1)).item() == i
+        options.b = float(i // 3)
+        assert reads(torch.ones(1)).item() == i // 3
+
+
+def test_several_threads():
+    import threading
+
+    net = Net(0.0).eval()
+    fast = torch.compile(net)
+    xs = batches(24)
+    want = [net(x).detach() for x in xs]
+    torch.sync()
+    wrong = []
+
+    def work(k):
+        for x, y in list(zip(xs, want, strict=True))[k::3]:
+            if not torch.allclose(fast(x).detach(), y, atol=1e-6):
+                wrong.append(k)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(3)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+
+
+def test_inside_export_and_other_compiled_functions():
+    inner = torch.compile(lambda x: x * 2)
+    outer = torch.compile(lambda x: inner(x) + 1)
+    for _ in range(4):
+        assert outer(torch.ones(1)).item() == 3
+        assert inner(torch.ones(1)).item() == 2
+    assert captured(outer) and captured(inner)
+    net = torch.compile(Net(0.0).eval())
+    (x,) = batches(1)
+    for _ in range(3):
+        net(x)
+    wrapper = nn.Sequential(net)
+    program = torch.export.export(wrapper, (x,))
+    assert torch.allclose(program.module()(x), net(x), atol=1e-6)
+
+
+def test_several_optimizers_and_steps_in_one_function():
+    results = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        g, d = nn.Linear(2, 6), Net(0.0)
+        og, od = torch.optim.Adam(g.parameters(), lr=0.01), torch.optim.Adam(d.parameters(), lr=0.02)
+
+        def step(z, x, g=g, d=d, og=og, od=od):
+            od.zero_grad()
+            loss_d = (d(x) - 1).square().mean() + d(g(z).detach()).square().mean()
+            loss_d.backward()
+            od.step()
+            og.zero_grad()
+            loss_g = (d(g(z)) - 1).square().mean()
+            loss_g.backward()
+            og.step()
+            return loss_d.detach(), loss_g.detach()
+
+        step = torch.compile(step) if compiled else step
+        torch.manual_seed(5)
+        results.append([[v.item() for v in step(torch.randn(5, 2), x)] for x in batches(6)])
+    assert captured(step) and statistics.replays >= 3
+    for a, b in zip(*results, strict=True):
+        assert a == pytest.approx(b, rel=1e-4)

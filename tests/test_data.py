@@ -367,7 +367,7 @@ def test_attributes():
 @pytest.mark.parametrize(
     "options, error, text",
     [
-        ({"num_workers": 2}, NotImplementedError, "num_workers=2. Use num_workers=0"),
+        ({"num_workers": 2, "prefetch_factor": -1}, ValueError, "prefetch_factor option should be non-negative"),
         ({"num_workers": -1}, ValueError, "num_workers option should be non-negative"),
         ({"timeout": -1}, ValueError, "timeout option should be non-negative"),
         ({"prefetch_factor": 2}, ValueError, "prefetch_factor option could only be specified in multiprocessing"),

@@ -113,7 +113,8 @@ def test_a_resnet_trains_as_in_pytorch():
     )  # fmt: skip
 
 
-def test_a_language_model_trains_as_in_pytorch():
+@pytest.mark.parametrize("layers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_language_model_trains_as_in_pytorch(layers):
     text = np.frombuffer(inspect.getsource(textwrap).encode(), np.uint8) % 128
 
     def program(lib):
@@ -123,7 +124,7 @@ def test_a_language_model_trains_as_in_pytorch():
             def __init__(self):
                 super().__init__()
                 self.embedding = nn.Embedding(128, 16)
-                self.layers = nn.LSTM(16, 32, 2, dropout=0.1, batch_first=True)
+                self.layers = nn.LSTM(16, 32, layers, dropout=0.1 * (layers - 1), batch_first=True)
                 self.head = nn.Linear(32, 128)
 
             def forward(self, x):

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, shape_inference
+from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 import jtorch
 
@@ -80,6 +80,31 @@ class ONNXProgram:
         from .exporting.folding import fold
 
         self._proto, self.weights = fold(self._proto, self.weights)
+
+    def downgrade(self, opset: int) -> None:
+        """Rewrite the graph for an older opset with ONNX's own converter.
+
+        Raises:
+            OnnxExporterError: it cannot.
+        """
+        from onnx import version_converter
+
+        try:
+            proto = version_converter.convert_version(self.skeleton(), opset)
+        except RuntimeError as error:
+            raise OnnxExporterError(
+                f"the graph cannot be rewritten for opset {opset} (translations write opset 18 and newer): {error}"
+            ) from error
+        proto.ir_version = self._proto.ir_version
+        small = {t.name: numpy_helper.to_array(t) for t in proto.graph.initializer}
+        self.weights = {**small, **{n: a for n, a in self.weights.items() if n not in small}}
+        used = {name for node in proto.graph.node for name in node.input}
+        self.weights = {n: a for n, a in self.weights.items() if n in used}
+        del proto.graph.initializer[:]
+        kept = [i for i in proto.graph.input if i.name in self.input_names]
+        del proto.graph.input[:]
+        proto.graph.input.extend(kept)
+        self._proto = proto
 
     def check(self) -> None:
         """ONNX's own checker, and strict shape inference.

@@ -47,7 +47,7 @@ class Source:
         inputs, input_names, output_names: of the example, in order.
     """
 
-    def __init__(self, model, args, input_names, output_names, *, lite: bool):
+    def __init__(self, model, args, input_names, output_names, *, lite: bool | str):
         args = (args,) if isinstance(args, jtorch.Tensor) else tuple(args)
         for i, x in enumerate(args):
             if not isinstance(x, jtorch.Tensor):

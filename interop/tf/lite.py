@@ -109,7 +109,7 @@ def to_tflite(
     if integer_io and quantize != "int8":
         raise ValueError("integer_io=True is for quantize='int8'")
     tf = tensorflow()
-    source = Source(model, example_args, input_names, output_names, lite=True)
+    source = Source(model, example_args, input_names, output_names, lite="int8" if quantize == "int8" else True)
     samples = [_arrays(s) for s in representative_data] if representative_data is not None else []
     content = _convert(tf, source, quantize, samples, integer_io)
     made = TFLiteModel(content, source.input_names, source.output_names)
@@ -132,9 +132,7 @@ def _convert(tf, source: Source, quantize, samples, integer_io: bool) -> bytes:
     converted = jax2tf.convert(
         lambda *arrays: source.apply(params, *arrays), with_gradient=False, native_serialization_platforms=("cpu",)
     )
-    specs = [
-        tf.TensorSpec(a.shape, a.dtype, name) for a, name in zip(source.inputs, source.input_names, strict=True)
-    ]
+    specs = [tf.TensorSpec(a.shape, a.dtype, name) for a, name in zip(source.inputs, source.input_names, strict=True)]
 
     @tf.function(input_signature=specs, autograph=False)
     def call(*inputs):

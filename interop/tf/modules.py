@@ -140,7 +140,9 @@ def from_saved_model(directory, signature: str | None = None) -> TFModule:
         if signature is None and len(known) == 1:
             (signature,) = known
         if signature not in known:
-            raise ValueError(f"the SavedModel has the signatures {sorted(known)}; signature={signature!r} is none of them")
+            raise ValueError(
+                f"the SavedModel has the signatures {sorted(known)}; signature={signature!r} is none of them"
+            )
         functions = [known[signature]]
         call = _by_name(known[signature])
     variables = {id(v): (v.name, v, v.trainable) for f in functions for v in f.variables}
@@ -151,8 +153,8 @@ def from_saved_model(directory, signature: str | None = None) -> TFModule:
 
 def _without_training(loaded):
     """The object as ``call(*inputs, training)``; ``training`` is passed on where a function of it has one."""
-    takes = any("training" in f.structured_input_signature[1] or len(f.structured_input_signature[0]) > 1 and any(
-        isinstance(a, bool) for a in f.structured_input_signature[0]) for f in loaded.__call__.concrete_functions)  # fmt: skip
+    signatures = [f.structured_input_signature for f in loaded.__call__.concrete_functions]
+    takes = any("training" in named or any(isinstance(a, bool) for a in given) for given, named in signatures)
 
     def call(*inputs, training, **named):
         return loaded(*inputs, training=training, **named) if takes else loaded(*inputs, **named)

@@ -153,6 +153,7 @@ class Captured:
         self._numbers()
         self.arguments = guards.arguments.tensors
         self.statics = [s.tensor for s in guards.statics]
+        self._static_storages = {id(s.storage): k for k, s in reversed(list(enumerate(guards.statics)))}
         self.aliasing = self._aliasing(before.tensors)
         self.graded = [i for i, g in enumerate(before.grads) if g is not None]
         if len({id(before.grads[i]._storage) for i in self.graded}) != len(self.graded):
@@ -351,10 +352,9 @@ class Captured:
 
     def _aliasing(self, tensors) -> tuple:
         """Which tensors share storage, as far as arguments are concerned (the others are known objects)."""
-        n = len(self.guards.arguments.tensors)
-        ids = [id(t._storage) for t in tensors]
-        static = {s: k for k, s in reversed(list(enumerate(ids[n:])))}
-        return tuple((static.get(s, -1), ids.index(s)) for s in ids[:n])
+        ids = [id(t._storage) for t in tensors[: len(self.arguments)]]
+        known = self._static_storages
+        return tuple([(known.get(s, -1), ids.index(s)) for s in ids])
 
     # --- doing it again
 

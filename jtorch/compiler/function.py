@@ -20,13 +20,13 @@ from ..trace.capture import GraphBreak, Log
 from . import config
 from .captured import capture
 from .guards import Arguments, Guards, Unguardable, ambient
-from .state import state, statistics
+from .state import Compiled, state, statistics
 from .watch import Watch
 
 _ATTEMPTS = 3  # learning runs in a row that led nowhere before a function is only recorded
 
 
-class CompiledFunction:
+class CompiledFunction(Compiled):
     """What ``jtorch.compile`` makes of a function. Calling it gives what calling the function gives.
 
     Attributes:

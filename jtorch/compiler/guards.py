@@ -13,6 +13,7 @@ import dis
 import enum
 import functools
 import gc
+import logging
 import operator
 import re
 import sys
@@ -33,6 +34,7 @@ from ..tensor import Tensor
 from ..tensor import dispatch as _dispatch
 from ..tensor import layout as _layout
 from ..tensor.random import Generator
+from .state import Compiled
 from .watch import Watch, origin_of, pure_builtin
 
 _IMMUTABLE = (
@@ -217,6 +219,8 @@ class Guards:
         kind = type(x)
         if isinstance(x, Tensor):
             self._tensor(x, path)
+        elif isinstance(x, Compiled):
+            self._visit(x._fn, path)
         elif isinstance(x, type):
             self._class(x, path)
         elif isinstance(x, types.FunctionType):
@@ -261,6 +265,8 @@ class Guards:
             self._arrays.append((x, x.tobytes(), x.shape, path))
         elif isinstance(x, Generator):
             pass  # draws from it are repeated
+        elif isinstance(x, logging.Logger):
+            pass  # when its methods run, they are seen
         elif getattr(x, "__wrapped__", None) is not None and callable(x) and not hasattr(x, "__dict__"):
             pass  # a decorator written in C (lru_cache)
         elif hasattr(x, "__dict__") and isinstance(x.__dict__, dict) and _is_python_class(kind):
@@ -327,22 +333,24 @@ class Guards:
                         self._visit(y, f"{c.__name__}.{name}")
 
     def _module(self, module, path: str) -> None:
+        """Of a library, the names the program uses are guarded; of its own modules, what they hold as well."""
         if module is None:
             return
-        name = module.__name__.split(".", 1)[0]
-        if name in _PURE_LIBRARIES and not module.__name__.startswith("numpy.random"):
-            names = tuple(sorted(n for n in self._named if n in vars(module)))
-            objects = tuple([vars(module)[n] for n in names])
-            self._keep(_Subset(names), vars(module), objects, f"module {module.__name__}")
-            for n, x in zip(names, objects, strict=True):
-                if isinstance(x, types.ModuleType):
-                    self._visit(x, f"{path}.{n}")
-            return
-        if origin_of(getattr(module, "__file__", None) or "<frozen") == "user":
+        file = getattr(module, "__file__", None)
+        if module.__name__.startswith("numpy.random"):
+            raise Unguardable(f"{path} is numpy.random")
+        if origin_of(file or "<frozen") == "user" and module.__name__.split(".", 1)[0] not in _PURE_LIBRARIES:
             names = tuple(sorted(n for n in vars(module) if n in self.watch.names))
             self._subset(vars(module), names, f"module {module.__name__}")
             return
-        raise Unguardable(f"{path} is the module {module.__name__!r}, whose results are not known beforehand")
+        names = tuple(sorted(n for n in self._named if n in vars(module)))
+        objects = tuple([vars(module)[n] for n in names])
+        self._keep(_Subset(names), vars(module), objects, f"module {module.__name__}")
+        known = module.__name__.split(".", 1)[0] in _PURE_LIBRARIES
+        for name, x in zip(names, objects, strict=True):
+            # classes and functions in Python are watched when they run; those in C must be known to be pure
+            if isinstance(x, types.ModuleType) or not known and not isinstance(x, (type, types.FunctionType)):
+                self._visit(x, f"{path}.{name}")
 
     def _tensor(self, t: Tensor, path: str) -> None:
         if t._grad is not None:
@@ -517,7 +525,17 @@ def _is_python_class(cls) -> bool:
     return all(c in _TRANSPARENT or _file_of(c).endswith(".py") or c.__module__ == "__main__" for c in cls.__mro__)
 
 
-_TRANSPARENT = (object, dict, list, tuple, set, collections.OrderedDict, types.SimpleNamespace, BaseException, Exception)
+_TRANSPARENT = (
+    object,
+    dict,
+    list,
+    tuple,
+    set,
+    collections.OrderedDict,
+    types.SimpleNamespace,
+    BaseException,
+    Exception,
+)
 
 
 def _file_of(cls) -> str:

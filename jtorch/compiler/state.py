@@ -29,6 +29,12 @@ class _State(threading.local):
 state = _State()
 
 
+class Compiled:
+    """Base of compiled functions, for guards: what one keeps for itself is nothing another could read."""
+
+    _fn = None
+
+
 class Statistics:
     """How often compiled functions were replayed, recorded and captured, and why some are only recorded."""
 

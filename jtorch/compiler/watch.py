@@ -14,6 +14,7 @@ import sysconfig
 import types
 
 from ..errors import _OURS
+from ..trace import capture as watching_trace
 
 _STDLIB = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
 _SITE = tuple(os.path.realpath(sysconfig.get_path(k)) + os.sep for k in ("purelib", "platlib") if sysconfig.get_path(k))
@@ -162,6 +163,9 @@ class Watch:
         if self.refusal is None:
             where = "" if frame is None else f", at {frame.f_code.co_filename}:{frame.f_lineno}"
             self.refusal = why + where
+            log = watching_trace.state.log
+            if log is not None and log.refusal is None:
+                log.drop(self.refusal)
 
     def __enter__(self):
         self._before = sys.getprofile()

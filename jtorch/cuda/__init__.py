@@ -10,8 +10,9 @@ from ..errors import OutOfMemoryError
 from ..functions.legacy import TYPES as _cpu_types
 from ..functions.legacy import tensor_type as _tensor_type
 from ..tensor.random import default_generator
+from ..trace.jaxapi import backend_started
 from ..trace.recorder import sync
-from . import amp
+from . import amp, driver
 from .streams import Event, Stream, StreamContext, current_stream, default_stream, set_stream, stream
 
 
@@ -26,12 +27,12 @@ def _gpus() -> list:
 
 def is_available() -> bool:
     """Whether JAX sees an NVIDIA GPU."""
-    return bool(_gpus())
+    return device_count() > 0
 
 
 def device_count() -> int:
-    """How many GPUs JAX sees."""
-    return len(_gpus())
+    """How many GPUs JAX sees, or will see once it starts."""
+    return len(_gpus()) if backend_started() else driver.count()
 
 
 _current = 0
@@ -57,7 +58,7 @@ def set_device(device) -> None:
 
 
 def _require() -> None:
-    if not _gpus():
+    if not is_available():
         raise RuntimeError(
             "No CUDA GPUs are available to JAX; use device='cpu', or install the extra: pip install 'jtorch[cuda13]'"
         )

@@ -61,7 +61,6 @@ def agree(group, name: str, what: str) -> None:
     if job.tcp is None or get_debug_level() is not DebugLevel.DETAIL:
         return
     number = group._sequence + 1
-    group._checked = number
     mine = f"{name}({what})"
     key = f"{group._name}/check"
     job.tcp.set(f"{key}/{number}/{job.rank}", mine)

@@ -84,6 +84,7 @@ class _World:
     group: ProcessGroup | None = None
     names: Counter = Counter()
     subgroups: list[ProcessGroup] = []
+    own_store = False  # made by init_process_group, not given
 
 
 _world = _World()
@@ -142,7 +143,9 @@ def init_process_group(
     limit = default_pg_timeout if timeout is None else timeout
     if not isinstance(limit, timedelta):
         raise TypeError(f"Expected timeout argument to be of type datetime.timedelta, got {timeout!r}")
-    name = Backend("xla" if backend is None else backend)
+    given, name = store, Backend("xla" if backend is None else backend)
+    if name == Backend.NCCL and not _gpus():
+        raise ValueError("ProcessGroupNCCL is only supported with GPUs, no GPUs found! Use backend='gloo' on the CPU.")
     if store is not None:
         if world_size <= 0:
             raise ValueError("world_size must be positive if using store")
@@ -152,12 +155,19 @@ def init_process_group(
     else:
         store, rank, world_size = rendezvous(init_method or "env://", rank, world_size, limit)
         check(rank, world_size)
+    _world.own_store = given is None
     index = None
     if device_id is not None:
         index = device_id if isinstance(device_id, int) else device_id.index
     job = jobs.join(rank, world_size, store, seconds(limit), index)
     _world.group = ProcessGroup(job, tuple(range(world_size)), group_name or "default", name, seconds(limit))
     _world.group.bound_device_id = device_id
+
+
+def _gpus() -> int:
+    from ..cuda import device_count
+
+    return device_count()
 
 
 def destroy_process_group(group: ProcessGroup | None = None) -> None:
@@ -187,6 +197,8 @@ def destroy_process_group(group: ProcessGroup | None = None) -> None:
     _world.names.clear()
     programs.forget()
     jobs.quit_job(job)
+    if _world.own_store:
+        job.store.close()
 
 
 def is_available() -> bool:

@@ -26,7 +26,7 @@ from . import programs
 from .constants import DistBackendError, DistNetworkError, DistStoreError
 from .mailbox import Mailbox
 from .store import Store
-from .tcp_store import TCPStore, connect, listen, receive, send
+from .tcp_store import TCPStore, connect, is_loopback, listen, receive, send
 
 #: Seconds between the death of a process and the end of those that hang in a collective with it.
 GRACE = 5.0
@@ -82,10 +82,13 @@ class Monitor:
             while self.under_way and self.under_way[0][3].is_ready():
                 self.under_way.popleft()
             now = time.monotonic()
-            first = [self.under_way[0][:3]] if self.under_way else []
-            for name, ranks, since in list(self.waiting.values()) + first:
+            waiting = [(*w, GRACE) for w in list(self.waiting.values())]
+            if self.under_way:
+                waiting.append((*self.under_way[0][:3], PATIENCE))
+            for name, ranks, since, patience in waiting:
                 gone = self.gone(ranks)
-                patience = GRACE if any(r in self.lost for r in gone) else PATIENCE
+                if any(r in self.lost for r in gone):
+                    patience = GRACE
                 if gone and now - max(since, *(self.gone_since[r] for r in gone)) > patience:
                     self._end(f"{name} cannot complete: {self.describe(gone)}")
                 if now - since > self.timeout + MARGIN:
@@ -301,7 +304,7 @@ def _join_jax(job: Job, coordinator: str, device_index: int | None) -> None:
         initialization_timeout=max(10, round(job.timeout)),
         heartbeat_timeout_seconds=quick,
         shutdown_timeout_seconds=max(300, round(job.timeout)),
-        coordinator_bind_address=coordinator if coordinator.startswith("127.") else None,
+        coordinator_bind_address=coordinator if is_loopback(coordinator.rpartition(":")[0]) else None,
     )
     with job.during("init_process_group", tuple(range(job.world_size))):
         jax.devices()  # all ranks exchange what devices they have

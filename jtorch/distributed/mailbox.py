@@ -15,7 +15,7 @@ import time
 from collections import defaultdict
 
 from .constants import DistBackendError
-from .tcp_store import connect, listen, receive_exactly
+from .tcp_store import connect, listen, receive_exactly, stop_listening
 
 #: Seconds that a message may still be on its way after its sender's end was noticed.
 LATE = 1.0
@@ -47,7 +47,7 @@ class Mailbox:
         """Send what is still to be sent, and close."""
         for outgoing in self._queues.values():
             outgoing.put(None)
-        self._server.close()
+        stop_listening(self._server)
 
     def _accept(self) -> None:
         while True:

@@ -141,6 +141,9 @@ class Store:
         for k, v in zip(keys, values, strict=True):
             self.set(k, v)
 
+    def close(self) -> None:
+        """Free what the store holds in this process."""
+
     def has_extended_api(self) -> bool:
         """Whether ``append``, ``multi_get`` and ``multi_set`` exist: always."""
         return True
@@ -178,7 +181,8 @@ class FileStore(Store):
         self.path = file_name
         self._world_size = world_size
         self._lock = threading.Lock()  # fcntl's locks do not hold between threads
-        self._users = self.add("\0users", 1)
+        self.add("\0users", 1)
+        self._closed = False
 
     def _update(self, change):
         with self._lock, open(self.path, "a+b") as file:
@@ -197,10 +201,16 @@ class FileStore(Store):
     def num_keys(self) -> int:
         return super().num_keys() - 1
 
-    def __del__(self):
-        try:
+    def close(self) -> None:
+        """This process needs the file no more."""
+        if not self._closed:
+            self._closed = True
             if self.add("\0users", -1) == 0 and self._world_size > 0:
                 os.unlink(self.path)
+
+    def __del__(self):
+        try:
+            self.close()
         except (OSError, ValueError, AttributeError, TypeError):
             pass  # the interpreter is going, or the file is gone
 

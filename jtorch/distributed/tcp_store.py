@@ -7,6 +7,7 @@ connection open for as long as they live, so that the end of one is told to the 
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
@@ -84,6 +85,13 @@ def listen(host: str, port: int, backlog: int = 512) -> socket.socket:
         ) from None
 
 
+def stop_listening(sock: socket.socket) -> None:
+    """Close a listening socket, and wake the thread that waits for connections on it."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+    sock.close()
+
+
 def connect(host: str, port: int, timeout: float) -> socket.socket:
     """A connection to a server that may not have started yet.
 
@@ -123,7 +131,7 @@ class Server:
         threading.Thread(target=self._accept, name="store", daemon=True).start()
 
     def close(self) -> None:
-        self.socket.close()
+        stop_listening(self.socket)
 
     def _accept(self) -> None:
         while True:
@@ -299,7 +307,11 @@ class TCPStore(Store):
         if world_size is not None and world_size > 0:
             joined = self.add("\0joined", 1)
             if is_master and wait_for_workers:
-                self._wait_for(world_size, joined)
+                try:
+                    self._wait_for(world_size, joined)
+                except DistStoreError:
+                    self.close()
+                    raise
 
     def _wait_for(self, world_size: int, joined: int) -> None:
         end = time.monotonic() + self._timeout
@@ -385,5 +397,9 @@ class TCPStore(Store):
             for sock in self._free:
                 sock.close()
             self._free.clear()
-        if self._server is not None:
+        if self._server is not None and _shared.get(self.port) is not self._server:
             self._server.close()
+
+    def __del__(self):
+        if getattr(self, "_lock", None) is not None:
+            self.close()

@@ -8,32 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import threading
 
 from .. import autograd
 from ..nn.utils.stateless import functional_call
 from ..tape import modes
 from ..tensor import Tensor
 from ..utils import _pytree as pytree
-
-
-class _Level(threading.local):
-    """How many of these functions enclose the code that runs; leaves are marked with the one that made them."""
-
-    depth = 0
-
-
-_level = _Level()
+from .forward import functionalize, hessian, jacfwd, jacrev, jvp, linearize
+from .levels import level
+from .vmap import vmap
 
 
 @contextlib.contextmanager
 def _deeper():
-    _level.depth += 1
+    level.depth += 1
     try:
         with modes.enable_grad():
-            yield _level.depth
+            yield level.depth
     finally:
-        _level.depth -= 1
+        level.depth -= 1
 
 
 def _track(tree):
@@ -47,7 +40,7 @@ def _track(tree):
             fresh.append(leaf.view_as(leaf))
         else:
             fresh.append(leaf.detach().requires_grad_())
-            fresh[-1]._func_level = _level.depth
+            fresh[-1]._func_level = level.depth
     return pytree.tree_unflatten(fresh, form), fresh
 
 
@@ -193,4 +186,7 @@ def stack_module_state(models):
     return stacked(lambda m: m.named_parameters()), stacked(lambda m: m.named_buffers())
 
 
-__all__ = ["functional_call", "grad", "grad_and_value", "stack_module_state", "vjp"]
+__all__ = [
+    "functional_call", "functionalize", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize",
+    "stack_module_state", "vjp", "vmap",
+]  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from .. import devices, dtypes
 from ..ops.registry import OPS
 from ..tape import engine, modes
@@ -164,7 +166,12 @@ def pin_memory(self, device=None):
 
 @composite(method=True)
 def share_memory_(self):
-    """Self: tensors are sent between processes by value."""
+    """Self, with a warning: tensors are sent between processes by value, and no process sees what another writes."""
+    warnings.warn(
+        "share_memory_(): tensors are sent to other processes by value; what one process writes later, the others do "
+        "not see. Send results back through a queue, or use torch.distributed",
+        stacklevel=2,
+    )
     return self
 
 

@@ -26,9 +26,7 @@ def _copy_of(name: str, view, method: bool = False) -> None:
         targets, results = (out, result) if isinstance(result, tuple) else ((out,), (result,))
         for target, r in zip(targets, results, strict=True):
             if target.dtype is not r.dtype:
-                raise RuntimeError(
-                    f"Expected out tensor to have dtype {r.dtype}, but got {target.dtype} instead"
-                )
+                raise RuntimeError(f"Expected out tensor to have dtype {r.dtype}, but got {target.dtype} instead")
             target._write_out(r)
         return out
 

@@ -234,7 +234,9 @@ def zero_(self):
 @composite("torch")
 def fill(input, value):
     """``input`` with every element replaced by ``value``."""
-    return filled(input.shape, value.item() if isinstance(value, Tensor) else value, input.dtype, input.device)
+    if isinstance(value, Tensor) or input.requires_grad:  # a gradient goes to the value, zeros to the input
+        return input.masked_fill(filled(input.shape, True, dtypes.bool_, input.device), value)
+    return filled(input.shape, value, input.dtype, input.device)
 
 
 @composite(method=True)

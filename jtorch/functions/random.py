@@ -164,7 +164,7 @@ def bernoulli(input, p=None, *, generator=None, out=None):
     elif input.device is devices.CPU:
         g = generator_for(input.device, generator)
         data = samplers.bernoulli_tensor(g._stream, _probabilities(input))
-        t = wrap(put(np.ascontiguousarray(data), devices.CPU))
+        t = wrap(put(np.ascontiguousarray(data).reshape(tuple(input.shape)), devices.CPU))
     else:
         t = (draw("uniform", input.shape, (0.0, 1.0), input.dtype, input.device, generator) < input).to(input.dtype)
     return _finished(t, out, False, None)

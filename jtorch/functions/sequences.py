@@ -7,7 +7,7 @@ import math
 
 from .. import dtypes
 from ..ops.registry import OPS
-from ..ops.shapes import broadcast_shapes
+from ..ops import shapes
 from ..tensor import Tensor
 from ..tensor.creation import dtype_of, finish, on_device
 from ..tensor.dispatch import call
@@ -45,12 +45,19 @@ def arange(*args, start=None, end=None, step=None, out=None, dtype=None, layout=
         values = dict(zip(names, given, strict=False))
         start, end, step = values.get("start", start), values.get("end", end), values.get("step", step)
     start, end, step = (0 if start is None else _plain(start)), _plain(end), 1 if step is None else _plain(step)
+    if not all(map(math.isfinite, (start, end))):
+        raise RuntimeError(f"unsupported range: {start} -> {end}")
     if step == 0:
         raise RuntimeError("step must be nonzero")
     if (end - start) * step < 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     whole = all(isinstance(v, int) for v in (start, end, step))
     d = dtype_of(dtype, out.dtype if out is not None else dtypes.int64 if whole else dtypes.get_default_dtype())
+    if d is dtypes.int64:
+        start, end, step = (int(v) for v in (start, end, step))  # as PyTorch counts for int64, and for no other
+        whole = True
+        if step == 0:
+            raise RuntimeError("step must be nonzero")
     length = max(0, -((start - end) // step) if whole else math.ceil((end - start) / step))
     return _done(on_device("arange", device, start, step, length=length, dtype=d), out, requires_grad, layout)
 
@@ -272,8 +279,8 @@ def _complex(name: str, what: str, a, b, parts, out):
         )
     if a.dtype is not b.dtype:
         raise RuntimeError(
-            f"Expected object of scalar type {a.dtype.legacy_name} but got scalar type {b.dtype.legacy_name} for second "
-            "argument"
+            f"Expected object of scalar type {a.dtype.legacy_name} but got scalar type {b.dtype.legacy_name} for "
+            "second argument"
         )
     kind = a.dtype.to_complex()
     if out is not None and out.dtype is not kind:
@@ -282,6 +289,6 @@ def _complex(name: str, what: str, a, b, parts, out):
             "argument 'out'"
         )
     real, imag = parts()
-    shape = broadcast_shapes(tuple(real.shape), tuple(imag.shape))
+    shape = shapes.broadcast_shapes(tuple(real.shape), tuple(imag.shape))
     pair = call("stack", (real.expand(shape), imag.expand(shape)), dim=-1)
     return _done(call("view_as_complex", pair), out, False, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..ops.registry import OPS
 from ..ops.shapes import canonical_dim
+from ..tensor import Tensor
 from ..tensor.dispatch import dispatch
 from ..tensor.export import composite
 
@@ -95,10 +96,20 @@ def tensor_split(input, indices_or_sections, dim=0):
     return _pieces(input, dim, bounds)
 
 
-def _along(name, at):
+def _along(name, at, least: int):
     def f(input, indices_or_sections):
-        dim = at(input.dim())
-        if isinstance(indices_or_sections, int) and input.shape[dim] % indices_or_sections:
+        if input.dim() < least:
+            raise RuntimeError(
+                f"torch.{name} requires a tensor with at least {least} dimension, but got a tensor with {input.dim()} "
+                "dimensions!"
+            )
+        dim, number = at(input.dim()), isinstance(indices_or_sections, int)
+        if not number and not (isinstance(indices_or_sections, (tuple, list, Tensor))):
+            raise TypeError(
+                f"{name}() received an invalid combination of arguments - got ({type(input).__name__}, "
+                f"{type(indices_or_sections).__name__}), but expected an int or a tuple of ints"
+            )
+        if number and (indices_or_sections <= 0 or input.shape[dim] % indices_or_sections):
             raise RuntimeError(
                 f"torch.{name} attempted to split along dimension {dim}, but the size of the dimension "
                 f"{input.shape[dim]} is not divisible by the split_size {indices_or_sections}!"
@@ -110,6 +121,6 @@ def _along(name, at):
     composite("torch", method=True)(f)
 
 
-_along("hsplit", lambda n: 0 if n == 1 else 1)
-_along("vsplit", lambda n: 0)
-_along("dsplit", lambda n: 2)
+_along("hsplit", lambda n: 0 if n == 1 else 1, 1)
+_along("vsplit", lambda n: 0, 2)
+_along("dsplit", lambda n: 2, 3)

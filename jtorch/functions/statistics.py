@@ -127,6 +127,7 @@ def gradient(input, *, spacing=1, dim=None, edge_order=1):
     Raises:
         RuntimeError: fewer than ``edge_order + 1`` samples along a dimension.
     """
+    spacing = 1 if spacing is None else spacing
     dims = range(input.dim()) if dim is None else (dim,) if isinstance(dim, int) else tuple(dim)
     dims = [d % input.dim() for d in dims]
     spacings = list(spacing) if isinstance(spacing, (list, tuple)) else [spacing] * len(dims)
@@ -164,7 +165,7 @@ def unravel_index(indices, shape):
     if not isinstance(indices, Tensor) or indices.dtype.category > dtypes.INT:
         raise ValueError("expected 'indices' to be integer dtype")
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    found, rest = [], indices
+    found, rest = [], indices.to(dtypes.int64)
     for n in reversed(shape):
         found.append(rest % n)
         rest = rest // n

@@ -136,11 +136,13 @@ class TypedStorage(metaclass=_TypedStorageType):
         """The bytes of an object as numbers (copied).
 
         Raises:
-            ValueError: numbers of several bytes without a ``byte_order``.
+            RuntimeError: numbers of several bytes without a ``byte_order``.
         """
         kind = cls._dtype or dtype or dtypes.get_default_dtype()
         if byte_order is None and kind.itemsize > 1:
-            raise ValueError("byte_order must be 'native', 'little' or 'big' for numbers of several bytes")
+            raise RuntimeError(
+                "function missing required argument 'byte_order': 'native', 'little' or 'big' for wide numbers"
+            )
         np_type = kind.np.newbyteorder({"little": "<", "big": ">"}.get(byte_order, "="))
         array = np.frombuffer(buffer, np_type, count, offset).astype(kind.np)
         return cls(Tensor._from_numpy(array))

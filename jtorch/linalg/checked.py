@@ -6,6 +6,7 @@ from collections import namedtuple
 
 from ..ops.registry import OPS
 from ..tensor.export import composite, function
+from ..trace.graph import GraphTrace
 
 
 class LinAlgError(RuntimeError):
@@ -31,7 +32,9 @@ def written(result, out, kind=tuple):
 
 
 def _failure(info) -> int:
-    """The first nonzero ``info``; 0 when all went well."""
+    """The first nonzero ``info``; 0 when all went well, and where there is no data to ask: on meta, in an export."""
+    if info.is_meta or isinstance(info._value().trace, GraphTrace):
+        return 0
     found = info.detach()._host("check_errors").reshape(-1)
     bad = found[found != 0]
     return int(bad[0]) if bad.size else 0
@@ -131,3 +134,65 @@ def ldl_factor_ex(A, *, hermitian=False, check_errors=False, out=None):
 def ldl_factor(A, *, hermitian=False, out=None):
     """``(LD, pivots)`` of :func:`ldl_factor_ex`."""
     return written(_LdlFactor(*ldl_factor_ex(A, hermitian=hermitian)[:2]), out, _LdlFactor)
+
+
+@composite("linalg", name="cholesky")
+def linalg_cholesky(A, *, upper=False, out=None):
+    """The lower triangular L with ``L L^H = A`` for a positive-definite ``A`` (``upper``: its adjoint).
+
+    Whether there is one is read on the host; :func:`cholesky_ex` does not read.
+
+    Raises:
+        LinAlgError: ``A``, or a matrix of the batch, is not positive-definite.
+    """
+    result = _CholeskyEx(*function(OPS["_cholesky_ex"])(A, upper=upper))
+    if k := _failure(result.info):
+        raise LinAlgError(
+            "linalg.cholesky: The factorization could not be completed because the input is not positive-definite "
+            f"(the leading minor of order {k} is not positive-definite)."
+        )
+    return written(result.L, out)
+
+
+@composite("torch", method=True)
+def cholesky(input, upper=False, *, out=None):
+    """The same as ``linalg.cholesky``."""
+    return linalg_cholesky(input, upper=upper, out=out)
+
+
+@composite("linalg")
+def inv(A, *, out=None):
+    """The inverse of a square matrix. Whether there is one is read on the host; :func:`inv_ex` does not read.
+
+    Raises:
+        LinAlgError: ``A``, or a matrix of the batch, is singular.
+    """
+    result = _InvEx(*function(OPS["_inv_ex"])(A))
+    if k := _failure(result.info):
+        raise LinAlgError(
+            f"linalg.inv: The diagonal element {k} is zero, the inversion could not be completed because the input "
+            "matrix is singular."
+        )
+    return written(result.inverse, out)
+
+
+@composite("torch", method=True)
+def inverse(input, *, out=None):
+    """The same as :func:`inv`."""
+    return inv(input, out=out)
+
+
+@composite("linalg")
+def solve(A, B, *, left=True, out=None):
+    """The X with ``A X = B`` (``X A = B`` with ``left=False``); ``B`` may be a vector, and batch dims broadcast.
+
+    Whether there is one is read on the host; :func:`solve_ex` does not read.
+
+    Raises:
+        LinAlgError: ``A``, or a matrix of the batch, is singular.
+        RuntimeError: ``A`` is not square, or the sizes or dtypes do not fit.
+    """
+    result = _SolveEx(*function(OPS["_solve_ex"])(A, B, left=left))
+    if _failure(result.info):
+        raise LinAlgError("torch.linalg.solve: The solver failed because the input matrix is singular.")
+    return written(result.result, out)

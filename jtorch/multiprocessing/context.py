@@ -36,8 +36,9 @@ class Pickler(cloudpickle.Pickler):
     """Pickles what belongs to processes (connections, locks) and, by value, what the script defines."""
 
     def __init__(self, file, protocol=None, buffer_callback=None):
-        super().__init__(file, protocol, buffer_callback)
+        # Set first: it is read once, when the pickler is made.
         self.dispatch_table = type(self).dispatch_table.new_child(reduction.ForkingPickler(io.BytesIO()).dispatch_table)
+        super().__init__(file, protocol, buffer_callback)
 
 
 class Popen(popen_forkserver.Popen):
@@ -57,7 +58,7 @@ class Popen(popen_forkserver.Popen):
         finally:
             context.set_spawning_popen(None)
         self.sentinel, w = _server.connect_to_new_process(self._fds)
-        # The child reads its end of this pipe as the sign of its parent's life.
+        # The child's end of this pipe becomes readable when this process is gone.
         parent_end = os.dup(w)
         self.finalizer = util.Finalize(self, util.close_fds, (parent_end, self.sentinel))
         with open(w, "wb", closefd=True) as stream:

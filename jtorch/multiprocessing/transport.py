@@ -16,8 +16,9 @@ from multiprocessing import reduction
 
 import numpy as np
 
-from jtorch import Tensor, devices, dtypes
+from jtorch import devices, dtypes
 from jtorch.multiprocessing.context import Pickler as _Pickler
+from jtorch.tensor import Tensor
 from jtorch.tensor.dispatch import wrap
 from jtorch.trace.value import put
 

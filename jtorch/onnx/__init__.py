@@ -71,7 +71,8 @@ def export(
         kwargs: example keyword arguments.
         input_names, output_names: names of the graph's inputs and outputs, in order (default: those of ``forward``'s
             parameters; ``output``).
-        opset_version: 18 to 23 (default 20; 21 has GroupNormalization, 23 Attention and RMSNormalization).
+        opset_version: 18 to 23 (default 20; 21 has GroupNormalization, 23 Attention and RMSNormalization). Older
+            ones are written as 18 and rewritten by ONNX's converter, which cannot do it for every graph.
         dynamic_axes: ``{input name: {axis: size name}}`` or ``{input name: [axes]}``.
         dynamic_shapes: as for ``torch.export``: per argument ``{axis: name}`` or a tuple; names are strings or
             ``Dim`` objects, whose bounds are kept to. Sizes of one name are equal.

@@ -311,10 +311,9 @@ def softsign(input: Array):
 _tanhshrink = saving_input(lambda x: x - jnp.tanh(x), lambda x, g: g * jnp.square(jnp.tanh(x)))
 
 
-@op(namespaces=("nn.functional",), elementwise=True, grad_name="SubBackward0")
+@op(namespaces=("nn.functional",), promote="float", grad_name="SubBackward0")
 def tanhshrink(input: Array):
     """``x - tanh(x)``."""
-    _require_float("tanhshrink", input)
     return _tanhshrink(input)
 
 

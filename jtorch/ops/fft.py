@@ -26,11 +26,19 @@ def _prepared(name: str, input, norm, *, real: bool = False):
     return input
 
 
+def _has_dims(x, dim) -> None:
+    if not x.ndim and dim != ():
+        raise IndexError(
+            f"Dimension specified as {dim if isinstance(dim, int) else dim[0]} but tensor has no dimensions"
+        )
+
+
 def _one(name: str, transform, *, real: bool = False):
     def body(input: Array, n: int | None = None, dim: int = -1, norm: str | None = None):
         x = _prepared(name, input, norm, real=real)
         if n is not None and n < 1:
             raise RuntimeError(f"Invalid number of data points ({n}) specified")
+        _has_dims(x, dim)
         return transform(x, n, canonical_dim(dim, x.ndim), norm)
 
     body.__name__ = name
@@ -58,6 +66,8 @@ def _many(name: str, transform, *, last_two: bool, real: bool = False):
         norm: str | None = None,
     ):
         x = _prepared(name, input, norm, real=real)
+        if dim is not None:
+            _has_dims(x, dim)
         s, dims = _axes(x, s, dim, last_two)
         return transform(x, s, dims, norm)
 

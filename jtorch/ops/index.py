@@ -107,13 +107,13 @@ def outside(index, size: int, low: int = 0):
 
 def expect_index(name: str, index, what: str = "index") -> None:
     """Raise unless ``index`` is an int32 or int64 tensor."""
-    if index.dtype not in (np.int32, np.int64):
+    if index.dtype not in (np.int32, np.int64) and index.size:
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for {what}, got {type_name(index.dtype)}")
 
 
 def position_type(size: int):
-    """The integer type for positions in ``size`` elements."""
-    return np.int32 if size < 2**31 else np.int64
+    """The integer type for positions in ``size`` elements; a size that is a symbol (``jax.export``) may be large."""
+    return np.int32 if isinstance(size, int) and size < 2**31 else np.int64
 
 
 def wrap(index, size: int):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,7 +52,7 @@ def adjoint(A):
 def det(A: Array):
     """The determinant."""
     _square("det", A)
-    return jnp.linalg.det(A)
+    return jnp.linalg.det(A) if A.size else jnp.sum(A, (-2, -1)) + 1
 
 
 @op(namespaces=BOTH, returns=("sign", "logabsdet"))
@@ -98,7 +100,7 @@ def pinv(A: Array, *, atol: float | None = None, rtol: float | None = None, herm
         raise NotImplementedError("linalg.pinv: atol is not supported; give rtol, relative to the largest value")
     if rtol is None:
         rtol = max(A.shape[-2:]) * float(jnp.finfo(A.dtype).eps)
-    return jnp.linalg.pinv(A, rtol=rtol, hermitian=hermitian)
+    return jnp.linalg.pinv(_hermitian(A, "L") if hermitian else A, rtol=rtol, hermitian=hermitian)
 
 
 @op
@@ -239,7 +241,7 @@ def cholesky(A: Array, upper: bool = False):
     The result is NaN where ``A`` is not positive-definite.
     """
     _square("cholesky", A)
-    L = jnp.linalg.cholesky(A)
+    L = jnp.linalg.cholesky(_hermitian(A, "U" if upper else "L"), symmetrize_input=False)
     return adjoint(L) if upper else L
 
 
@@ -292,22 +294,24 @@ def _uplo(name: str, UPLO: str) -> str:
     return UPLO.upper()
 
 
-@jax.custom_jvp
-def _hermitian(A):
-    """``A``, whose two triangles share the gradient although one of them is not read."""
-    return A
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _hermitian(A, uplo: str):
+    """The Hermitian matrix whose ``uplo`` triangle is ``A``'s. Both triangles of ``A`` share the gradient."""
+    strict = jnp.tril(A, -1) if uplo == "L" else jnp.triu(A, 1)
+    diagonal = jnp.where(jnp.eye(A.shape[-1], dtype=bool), A.real, 0).astype(A.dtype)
+    return strict + adjoint(strict) + diagonal
 
 
 @_hermitian.defjvp
-def _(primals, tangents):
-    return primals[0], (tangents[0] + adjoint(tangents[0])) / 2
+def _hermitian_jvp(uplo, primals, tangents):
+    return _hermitian(primals[0], uplo), (tangents[0] + adjoint(tangents[0])) / 2
 
 
 @op(namespaces=ONLY, returns=("eigenvalues", "eigenvectors"))
 def eigh(A: Array, UPLO: str = "L"):
     """The eigenvalues (ascending) and eigenvectors of a symmetric or Hermitian matrix, read from one triangle."""
     _square("eigh", A)
-    values, vectors = jnp.linalg.eigh(_hermitian(A), UPLO=_uplo("eigh", UPLO), symmetrize_input=False)
+    values, vectors = jnp.linalg.eigh(_hermitian(A, _uplo("eigh", UPLO)), symmetrize_input=False)
     return values, vectors
 
 
@@ -328,14 +332,16 @@ def eig(A: Array):
 def eigvals(A: Array):
     """The (complex) eigenvalues of a square matrix. Runs on the CPU only."""
     _square("eigvals", A)
-    return jnp.linalg.eigvals(A)
+    return linalg_eig.eigvals(A)
 
 
 @op(namespaces=ONLY, differentiable=False)
 def matrix_rank(A: Array, *, atol: float | None = None, rtol: float | None = None, hermitian: bool = False):
     """How many singular values exceed ``max(atol, rtol * largest)``; ``rtol`` defaults to ``max(m, n) * eps``."""
     _matrix("matrix_rank", A)
-    values = jnp.abs(jnp.linalg.eigvalsh(A)) if hermitian else jnp.linalg.svd(A, compute_uv=False)
+    if not min(A.shape[-2:]):
+        return jnp.zeros(A.shape[:-2], np.int64)
+    values = jnp.abs(eigvalsh(A)) if hermitian else jnp.linalg.svd(A, compute_uv=False)
     if rtol is None:
         rtol = 0.0 if atol else max(A.shape[-2:]) * float(jnp.finfo(A.dtype).eps)
     limit = jnp.maximum(jnp.max(values, -1, keepdims=True) * rtol, atol or 0.0)

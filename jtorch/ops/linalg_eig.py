@@ -39,3 +39,17 @@ def _backward(saved, gradients):
 
 
 eig.defvjp(_forward, _backward)
+
+
+@jax.custom_vjp
+def eigvals(A):
+    """The eigenvalues alone; their derivative needs the vectors."""
+    return jnp.linalg.eigvals(A)
+
+
+def _values_forward(A):
+    values, vectors = eig(A)
+    return values, (A, values, vectors)
+
+
+eigvals.defvjp(_values_forward, lambda saved, g: _backward(saved, (g, jnp.zeros_like(saved[2]))))

@@ -131,14 +131,12 @@ def _bad_minor(A):
     return lax.fori_loop(0, n, column, (A, jnp.zeros(A.shape[:-2], np.int32)))[1].astype(np.int32)
 
 
-@op(name="_cholesky_ex", namespaces=())
+@op(name="_cholesky_ex", namespaces=(), grad_name="LinalgCholeskyExBackward0")
 def cholesky_ex(A: Array, *, upper: bool = False):
     """The Cholesky factor, and ``info``: the order of the first leading minor that is not positive-definite, or 0."""
     _square("cholesky_ex", A)
-    A = _hermitian(A)
-    low = jnp.tril(_h(A) if upper else A)
-    whole = low + adjoint(jnp.tril(low, -1))
-    L = jnp.linalg.cholesky(whole)
+    whole = _hermitian(A, "U" if upper else "L")
+    L = jnp.linalg.cholesky(whole, symmetrize_input=False)
     if not A.size:
         return L, jnp.zeros(A.shape[:-2], np.int32)
     failed = jnp.any(jnp.isnan(lax.stop_gradient(L)), (-2, -1))
@@ -147,14 +145,14 @@ def cholesky_ex(A: Array, *, upper: bool = False):
     return adjoint(L) if upper else L, jnp.where(failed, info, 0)
 
 
-@op(name="_inv_ex", namespaces=())
+@op(name="_inv_ex", namespaces=(), grad_name="LinalgInvExBackward0")
 def inv_ex(A: Array):
     """The inverse, and ``info``: the position of the first zero pivot, or 0."""
     _square("inv_ex", A)
     return inv(A), _first_zero(lax.linalg.lu(lax.stop_gradient(A))[0])
 
 
-@op(name="_solve_ex", namespaces=())
+@op(name="_solve_ex", namespaces=(), grad_name="LinalgSolveExBackward0")
 def solve_ex(A: Array, B: Array, *, left: bool = True):
     """The solution, and ``info``: the position of the first zero pivot, or 0."""
     return solve(A, B, left=left), _first_zero(lax.linalg.lu(lax.stop_gradient(A))[0])

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from .. import dtypes
 from .activation import logsigmoid
 from .registry import Array, op
 from .shapes import broadcast_shapes, canonical_dim
@@ -47,6 +48,17 @@ def require_float(name: str, x) -> None:
 def size(x) -> str:
     """A shape as messages print it."""
     return f"torch.Size({list(x.shape)})"
+
+
+def _like(number, x):
+    """A number in ``x``'s dtype, or in the default float dtype where it is a float and ``x`` of integers."""
+    whole = isinstance(number, int) or jnp.issubdtype(x.dtype, jnp.inexact)
+    return jnp.asarray(number, x.dtype if whole else dtypes.get_default_dtype().np)
+
+
+def _floating(x):
+    """``x``, in the default float dtype where it is of integers."""
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(dtypes.get_default_dtype().np)
 
 
 def hinge(x):
@@ -146,7 +158,7 @@ def poisson_nll_loss(
     reduction: str = "mean",
 ):
     """``exp(x) - y x`` (or ``x - y log(x + eps)`` when ``log_input`` is false); ``full`` adds Stirling's term."""
-    require_float("poisson_nll_loss", input)
+    input, target = _floating(input), _floating(target)
     if log_input:
         loss = jnp.exp(input) - target * input
     else:
@@ -289,7 +301,7 @@ def margin_ranking_loss(input1: Array, input2: Array, target: Array, margin: flo
             f"margin_ranking_loss : All input tensors should have same dimension but got sizes: input1: "
             f"{size(input1)}, input2: {size(input2)}, target: {size(target)} "
         )
-    return reduced(hinge(-target * (input1 - input2) + margin), reduction)
+    return reduced(hinge(-target * (input1 - input2) + _like(margin, input1)), reduction)
 
 
 @op(namespaces=F, promote="keep", elementwise=False, grad_name="MeanBackward0")
@@ -306,6 +318,7 @@ def cosine_embedding_loss(input1: Array, input2: Array, target: Array, margin: f
             f"{target.ndim}D target tensor expects {target.ndim + 1}D input tensors, but found inputs with sizes "
             f"{list(input1.shape)} and {list(input2.shape)}."
         )
+    input1, input2 = _floating(input1), _floating(input2)
     tiny = 1e-12  # PyTorch's, added to the squared lengths
     lengths = (jnp.sum(input1 * input1, -1) + tiny) * (jnp.sum(input2 * input2, -1) + tiny)
     cos = jnp.sum(input1 * input2, -1) / jnp.sqrt(lengths)
@@ -337,6 +350,7 @@ def triplet_margin_loss(
             f"The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: "
             f"anchor {anchor.ndim}D, positive {positive.ndim}D, and negative {negative.ndim}D inputs"
         )
+    margin, eps = _like(margin, anchor), _like(eps, anchor)
     far = p_norm(anchor - negative + eps, p)
     if swap:
         far = jnp.minimum(far, p_norm(positive - negative + eps, p))

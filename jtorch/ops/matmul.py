@@ -356,7 +356,11 @@ def tensordot(a: Array, b: Array, dims: int | tuple = 2):
         )
     for i, j in zip(left, right, strict=True):
         m, n = a.shape[canonical_dim(i, a.ndim)], b.shape[canonical_dim(j, b.ndim)]
-        if m != n:
+        if m != n and n == 1:  # the product with one number, repeated
+            a = jnp.sum(a, i, keepdims=True, dtype=a.dtype)
+        elif m != n and m == 1:
+            b = jnp.sum(b, j, keepdims=True, dtype=b.dtype)
+        elif m != n:
             raise RuntimeError(
                 f"contracted dimensions need to match, but first has size {m} in dim {i} and second has size {n} "
                 f"in dim {j}"

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from .. import dtypes
 from .conv_lowering import channels_first, channels_last
 from .elementwise import in_float32, is_integral, refuse, type_name
 from .registry import Array, Scalar, op
@@ -415,6 +416,8 @@ def local_response_norm(input: Array, size: int, alpha: float = 1e-4, beta: floa
 
 @in_float32
 def _responses(x, size: int, alpha: float, beta: float, k: float):
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        x = x.astype(dtypes.get_default_dtype().np)
     low = size // 2
     square = jnp.pad(x * x, ((0, 0), (low, (size - 1) // 2), *((0, 0) for _ in x.shape[2:])))
     total = _added(square[:, i : i + x.shape[1]] for i in range(size))

@@ -112,5 +112,10 @@ def pad(input: Array, pad: tuple[int, ...], mode: str = "constant", value: float
         )
     x = input
     for axis, (low, high) in reversed(pairs):
+        if mode == "replicate" and -min(low, high) >= x.shape[axis] and x.shape[axis] + low + high > 0:
+            # cropped away altogether: what is left are copies of the edge that the other side adds
+            x = _replicate(_cut(x, axis, *((0, 1) if low > 0 else (x.shape[axis] - 1, x.shape[axis]))), axis, 0,
+                           x.shape[axis] + low + high - 1)  # fmt: skip
+            continue
         x = _MODES[mode](_crop(x, axis, low, high), axis, max(low, 0), max(high, 0))
     return x

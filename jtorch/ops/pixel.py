@@ -50,8 +50,9 @@ def unfold(
             f"padding={padding}, calculated shape of the array of sliding blocks as {windows}, but its components must "
             "be at least one."
         )
-    pieces = [t.reshape(t.shape[0], -1, t.shape[-1]) for t in taps(channels_last(x), kernel, geometry)]
-    y = jnp.stack(pieces, 1).transpose(0, 3, 1, 2).reshape(x.shape[0], -1, math.prod(windows))
+    pieces = [t.reshape(t.shape[0], math.prod(windows), t.shape[-1]) for t in taps(channels_last(x), kernel, geometry)]
+    y = jnp.stack(pieces, 1).transpose(0, 3, 1, 2)
+    y = y.reshape(x.shape[0], x.shape[1] * math.prod(kernel), math.prod(windows))
     return y if input.ndim == 4 else y[0]
 
 
@@ -112,7 +113,7 @@ def pixel_shuffle(input: Array, upscale_factor: int):
             "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of upscale_factor, "
             f"but input.size(-3)={c} is not divisible by {r * r}"
         )
-    x = input.reshape(-1, c // (r * r), r, r, h, w).transpose(0, 1, 4, 2, 5, 3)
+    x = input.reshape(math.prod(lead), c // (r * r), r, r, h, w).transpose(0, 1, 4, 2, 5, 3)
     return x.reshape(*lead, c // (r * r), h * r, w * r)
 
 
@@ -137,7 +138,7 @@ def pixel_unshuffle(input: Array, downscale_factor: int):
                 f"pixel_unshuffle expects {name} to be divisible by downscale_factor, but input.size({axis})={n} is "
                 f"not divisible by {r}"
             )
-    x = input.reshape(-1, c, h // r, r, w // r, r).transpose(0, 1, 3, 5, 2, 4)
+    x = input.reshape(math.prod(lead), c, h // r, r, w // r, r).transpose(0, 1, 3, 5, 2, 4)
     return x.reshape(*lead, c * r * r, h // r, w // r)
 
 

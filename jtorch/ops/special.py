@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -80,7 +82,28 @@ def erfcx(input: Array):
 @in_float32
 def lgamma(input: Array):
     """``log |gamma(x)|``."""
-    return lax.lgamma(input)
+    return _lgamma(input)
+
+
+# JAX's own second derivatives go through XLA's polygamma, which is right for positive numbers alone.
+@jax.custom_jvp
+def _lgamma(x):
+    return lax.lgamma(x)
+
+
+@_lgamma.defjvp
+def _lgamma_jvp(primals, tangents):
+    return _lgamma(*primals), _digamma(*primals) * tangents[0]
+
+
+@jax.custom_jvp
+def _digamma(x):
+    return lax.digamma(x)
+
+
+@_digamma.defjvp
+def _digamma_jvp(primals, tangents):
+    return _digamma(*primals), _polygamma(1, primals[0]) * tangents[0]
 
 
 @op(promote="float", namespaces=BOTH)
@@ -89,7 +112,7 @@ def digamma(input: Array):
     """The derivative of ``lgamma``; minus infinity at ``+0``, NaN at the negative integers."""
     zero = input == 0
     at_zero = jnp.where(jnp.signbit(input), jnp.inf, -jnp.inf).astype(input.dtype)
-    return jnp.where(zero, at_zero, lax.digamma(jnp.where(zero, 1, input)))
+    return jnp.where(zero, at_zero, _digamma(jnp.where(zero, 1, input)))
 
 
 @op(promote="float", namespaces=BOTH, inplace=False)
@@ -102,7 +125,27 @@ def polygamma(n: int, input: Array):
     """
     if n < 0:
         raise RuntimeError("polygamma(n, x) does not support negative n.")
-    return digamma(input) if n == 0 else jsp.polygamma(n, input)
+    return digamma(input) if n == 0 else _polygamma(n, input)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _polygamma(n: int, x):
+    """By ``ψₙ(x) = ψₙ(x + 1) - (-1)ⁿ n! / x^(n+1)`` up to positive numbers: XLA's zeta is one of those alone."""
+
+    def step(carry):
+        at, total = carry
+        low = at < 0
+        return jnp.where(low, at + 1, at), total + jnp.where(low, at ** -(n + 1), 0)
+
+    start = jnp.where(jnp.isfinite(x), x, jnp.ones_like(x))
+    at, total = lax.while_loop(lambda carry: jnp.any(carry[0] < 0), step, (start, jnp.zeros_like(x)))
+    below = (-1) ** (n + 1) * math.factorial(n) * total
+    return jsp.polygamma(n, jnp.where(jnp.isfinite(x), at, x)) + below
+
+
+@_polygamma.defjvp
+def _polygamma_jvp(n, primals, tangents):
+    return _polygamma(n, primals[0]), _polygamma(n + 1, primals[0]) * tangents[0]
 
 
 @op(promote="float", namespaces=BOTH)
@@ -143,17 +186,45 @@ def igammac(input: Array, other: Array):
 @in_float32
 def zeta(input: Array, other: Array):
     """The Hurwitz zeta function: the sum of ``(k + other) ** -input`` over k = 0, 1, ..."""
-    return jsp.zeta(*same_shape(input, other))
+    s, q = same_shape(input, other)
+    pole = (q <= 0) & (q == jnp.floor(q)) & (s > 1)  # where XLA has NaN
+    return jnp.where(pole, jnp.inf, jsp.zeta(s, jnp.where(pole, 1, q)))
 
 
 # --- Bessel functions ------------------------------------------------------------------------------------------------
+
+
+# JAX derives these from exp(|x|), whose slope it takes as 1 at 0.
+@jax.custom_jvp
+def bessel_i0(x):
+    """``I0(x)``; its derivative is ``I1(x)``."""
+    return jsp.i0(x)
+
+
+@jax.custom_jvp
+def bessel_i1(x):
+    """``I1(x)``; its derivative is ``I0(x) - I1(x) / x``, a half at 0."""
+    return jsp.i1(x)
+
+
+@bessel_i0.defjvp
+def _bessel_i0_jvp(primals, tangents):
+    return bessel_i0(*primals), bessel_i1(*primals) * tangents[0]
+
+
+@bessel_i1.defjvp
+def _bessel_i1_jvp(primals, tangents):
+    (x,) = primals
+    zero = x == 0
+    slope = jnp.where(zero, 0.5, bessel_i0(x) - bessel_i1(x) / jnp.where(zero, 1, x)).astype(x.dtype)
+    return bessel_i1(x), slope * tangents[0]
 
 
 @op(promote="float", namespaces=BOTH)
 @in_float32
 def i0(input: Array):
     """The modified Bessel function of the first kind, order 0."""
-    return jsp.i0(input)
+    return bessel_i0(input)
 
 
 @op(promote="float", namespaces=ONLY)
@@ -167,7 +238,7 @@ def i0e(input: Array):
 @in_float32
 def i1(input: Array):
     """The modified Bessel function of the first kind, order 1."""
-    return jsp.i1(input)
+    return bessel_i1(input)
 
 
 @op(promote="float", namespaces=ONLY)

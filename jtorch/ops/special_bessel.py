@@ -15,6 +15,7 @@ from jax.scipy import special as jsp
 
 from .elementwise import in_float32
 from .registry import Array, op
+from .special import bessel_i0, bessel_i1
 
 _EULER = 0.5772156649015329
 
@@ -140,14 +141,14 @@ def spherical_bessel_j0(input: Array):
 @in_float32
 def modified_bessel_i0(input: Array):
     """The modified Bessel function of the first kind, order 0."""
-    return jsp.i0(input)
+    return bessel_i0(input)
 
 
 @op(promote="float", namespaces=("special",))
 @in_float32
 def modified_bessel_i1(input: Array):
     """The modified Bessel function of the first kind, order 1."""
-    return jsp.i1(input)
+    return bessel_i1(input)
 
 
 _NEAR = 2.0

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_not_negative, full_like
+from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_not_negative, full_like, zeros_along
 from jtorch.optim.optimizer import is_tensor
-from jtorch.tensor import dispatch
-from jtorch.trace.value import put
 
 
 class Adafactor(FusedOptimizer):
@@ -73,8 +69,10 @@ class Adafactor(FusedOptimizer):
         if p.dim() < 2:
             return {"variance": full_like(p)}
         *batch, rows, columns = p.shape
-        shapes = {"row_var": (*batch, rows, 1), "col_var": (*batch, 1, columns)}
-        return {name: dispatch.wrap(put(np.zeros(shape, p.dtype.np), p.device)) for name, shape in shapes.items()}
+        return {
+            "row_var": zeros_along(p, (*batch, rows, 1)),
+            "col_var": zeros_along(p, (*batch, 1, columns)),
+        }
 
     def _options(self, group: dict, part: Part) -> dict:
         eps1, eps2 = group["eps"]

@@ -128,17 +128,19 @@ class FusedOptimizer(Optimizer):
         counts: dict = {}
         left_behind = set()
         for p in group["params"]:
-            if p.grad is None:
-                left_behind.add(id(self.state.get(p, {}).get("step")))
+            grad, state = p.grad, self.state.get(p)
+            if grad is None:
+                left_behind.add(id((state or {}).get("step")))
                 continue
-            fresh = not self.state.get(p)
-            state = self._start(p, group, counts) if fresh else self.state[p]
+            fresh = not state
+            if fresh:
+                state = self._start(p, group, counts)
             key = (p.device, id(state.get("step")), fresh)
             part = parts.get(key)
             if part is None:
                 part = parts[key] = Part(fresh=fresh)
             part.params.append(p)
-            part.grads.append(p.grad if not p.grad.is_sparse else self._dense(p.grad))
+            part.grads.append(self._dense(grad) if grad.is_sparse else grad)
             part.states.append(state)
         for part in parts.values():
             if self.counts and id(part.step) in left_behind:
@@ -196,6 +198,16 @@ def full_like(p, value=0):
     """A tensor in the shape, dtype and place of ``p`` that exists already, as recorded ones do not."""
     made, layout = put(np.full(tuple(p.shape), value, p.dtype.np), p.device), p._value().sharding
     return dispatch.wrap(made if layout is None else shard(made, layout))
+
+
+def zeros_along(p, shape: tuple[int, ...]):
+    """Zeros that exist already, in the shape of ``p`` but for some sizes of 1, spread over devices as ``p`` is."""
+    made, layout = put(np.zeros(shape, p.dtype.np), p.device), p._value().sharding
+    if layout is None:
+        return dispatch.wrap(made)
+    spec = (*layout.spec, *(None,) * (len(shape) - len(layout.spec)))
+    spec = type(layout.spec)(*(None if n == 1 else axes for n, axes in zip(shape, spec, strict=True)))
+    return dispatch.wrap(shard(made, type(layout)(layout.mesh, spec)))
 
 
 def count(value: float, device):

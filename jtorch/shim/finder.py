@@ -36,6 +36,9 @@ class TorchModule(types.ModuleType):
             __getattr__=functools.partial(getattr, jtorch),
         )
 
+    def __reduce__(self):
+        return importlib.import_module, (NAME,)
+
     def __setattr__(self, name, value):
         super().__setattr__(name, value)
         if not name.startswith("__"):
@@ -58,6 +61,10 @@ class _Loader:
         module = importlib.import_module(_ours(spec.name))
         self.spec = module.__spec__
         return module
+
+    def get_code(self, fullname):
+        """The module's code, for ``python -m torch.x``."""
+        return importlib.util.find_spec(_ours(fullname)).loader.get_code(_ours(fullname))
 
     def exec_module(self, module):
         if not isinstance(module, TorchModule):

@@ -41,6 +41,8 @@ class _Anomaly:
 
 
 anomaly = _Anomaly()
+#: While functions are recorded as programs of their own (vmap): dicts that collect ``id(value) -> edge`` of operands.
+watchers: list[dict] = []
 
 
 class _Running(threading.local):
@@ -100,6 +102,9 @@ def record_linearized(call, operands, edges, mask, name, device, storages):
     ``storages`` (per operand, or None) are watched: backward refuses to run if one whose value was saved has been
     written meanwhile.
     """
+    if watchers:
+        for edges_of in watchers:
+            edges_of.update((id(v), e) for v, e in zip(operands, edges, strict=True) if e is not None)
     lin = call.linearizations.get(mask) or linearize(call, mask)
     outs = record(lin.forward, operands, device)
     if not lin.outputs:

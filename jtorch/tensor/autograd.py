@@ -40,7 +40,7 @@ class AccumulateGrad(Node):
             return []
         grad = tensor_of(grads[0], create_graph)
         log = capture.state.log
-        if log is not None:
+        if log is not None and log.refusal is None:
             log.leaves.append(leaf)
         step = current_step()
         if leaf._backward_step == step:

@@ -34,7 +34,7 @@ def attach_operators(cls: type) -> None:
             return dispatch(op, (self, other, *rest), statics)
 
         def backward(self, other):
-            if not isinstance(other, _OPERANDS):
+            if not isinstance(other, Tensor) and not isinstance(other, _OPERANDS):
                 return NotImplemented
             return dispatch(op, (other, self, *rest), statics)
 

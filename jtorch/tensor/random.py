@@ -121,10 +121,11 @@ def default_generator(device: devices.device = devices.CPU) -> Generator:
             found = _generators.get(device)
             if found is None:
                 found = Generator(device)
-                if _process_seed is None:
-                    found.seed()
-                else:
-                    found.manual_seed(_process_seed)
+                with capture.watching(None):
+                    if _process_seed is None:
+                        found.seed()
+                    else:
+                        found.manual_seed(_process_seed)
                 _generators[device] = found
     return found
 
@@ -230,7 +231,7 @@ def draw(kind: str, shape, parameters, dtype: dtypes.dtype, device, generator=No
             return put(np.ascontiguousarray(data).reshape(shape), device)
 
         value = host()
-        if log is not None:
+        if log is not None and log.refusal is None:
             log.events.append(capture.Draw(host, value))
         return _dispatch.wrap(value)
     if kind == "random":
@@ -247,7 +248,7 @@ def draw(kind: str, shape, parameters, dtype: dtypes.dtype, device, generator=No
     statics = {"kind": kind, "size": shape, "dtype": dtype, "parameters": tuple(parameters)}
     call = intern(entry, tuple(statics[n] for n in entry.static_names), (HyperKey,) * 3, device.platform)
     value = record(call, numbers(), device)[0]
-    if log is not None and value.trace is not None:
+    if log is not None and log.refusal is None and value.trace is not None:
         log.events.append(capture.Draw(numbers, None, len(value.trace.hypers) - 3))
     return _dispatch.wrap(value)
 

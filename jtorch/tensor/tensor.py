@@ -208,7 +208,8 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
         """
         if not dtypes.can_cast(result.dtype, self.dtype):
             raise RuntimeError(
-                f"result type {result.dtype.legacy_name} can't be cast to the desired output type {self.dtype.legacy_name}"
+                f"result type {result.dtype.legacy_name} can't be cast to the desired output type "
+                f"{self.dtype.legacy_name}"
             )
         with modes.no_grad():
             if result.dtype is not self.dtype:

@@ -158,7 +158,14 @@ class Log:
     def refuse(self, why: str) -> None:
         """Note, once, what a replay cannot repeat."""
         if self.refusal is None:
-            self.refusal = f"{why}, at {errors.user_line()}"
+            self.drop(f"{why}, at {errors.user_line()}")
+
+    def drop(self, refusal: str) -> None:
+        """Stop noting: nothing that was noted is needed any more, and must not keep memory."""
+        self.refusal = refusal
+        self.events.clear()
+        self.made.clear()
+        self.leaves.clear()
 
     def breaks(self, why: str) -> None:
         """As :meth:`refuse`, for what would split the function into several programs.

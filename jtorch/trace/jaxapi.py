@@ -62,7 +62,7 @@ COMPILER_OPTIONS = {
 }
 
 
-#: What ``config.quick_compile`` changes: LLVM unoptimised, and loops emitted without MLIR (a fifth of the time together).
+#: What ``config.quick_compile`` changes: LLVM unoptimised, loops emitted without MLIR: together a fifth of the time.
 QUICK_OPTIONS = {
     "cpu": {
         "xla_backend_optimization_level": 0,

@@ -132,7 +132,12 @@ class Fitted:
         with x64(True), backend.using(platform):
             for node, operands, statics in self._steps:
                 with jax.named_scope(f"{node.name}, called at {os.path.basename(node.line)}"):
-                    out = _run(node, {k: value(x) for k, x in operands.items()}, statics)
+                    try:
+                        out = _run(node, {k: value(x) for k, x in operands.items()}, statics)
+                    except jax.errors.InconclusiveDimensionOperation as error:
+                        raise Disagreement(
+                            f"{node.name}, called at {node.line}, must know a size: {str(error).splitlines()[0]}"
+                        ) from error
                 env.update((r.slot, x) for r, x in zip(node.outputs, out, strict=False))
             return [value(r) for r in graph.outputs]
 

@@ -86,8 +86,9 @@ def put(array, device: devices.device) -> Value:
         return Value(aval_of(array), device)
     with x64(True):
         made = Value(aval_of(array), device, jax.device_put(array, devices.jax_device(device)))
-    if capture.state.log is not None:
-        capture.state.log.made.append(made)
+    log = capture.state.log
+    if log is not None and log.refusal is None:
+        log.made.append(made)
     return made
 
 

@@ -49,7 +49,10 @@ def converted(value, seen: dict | None = None):
     """A value of PyTorch's as jtorch's; one tensor in several places stays one."""
     seen = {} if seen is None else seen
     if isinstance(value, torch.Tensor):
-        if id(value) not in seen:
+        if id(value) not in seen and value.is_sparse:
+            parts = (converted(part.detach()) for part in (value._indices(), value._values()))
+            seen[id(value)] = jtorch.sparse_coo_tensor(*parts, tuple(value.shape))
+        elif id(value) not in seen:
             array = value.detach().numpy().copy()
             seen[id(value)] = jtorch.tensor(array, requires_grad=value.requires_grad)
         return seen[id(value)]

@@ -32,8 +32,8 @@ DTYPES = {
     "quick": ("float32", "int64", "float64"),
     "main": ("float32", "float64", "int64", "bool", "complex64", "complex128", "bfloat16"),
 }
-#: Entries without a dtype on the CPU (CUDA's just-in-time kernels) are none of ours.
-ENTRIES = {op.full_name: op for op in op_db if op.supported_dtypes("cpu")}
+#: CUDA's just-in-time kernels are none of ours: their source is CUDA's.
+ENTRIES = {op.full_name: op for op in op_db if not op.name.startswith("jiterator")}
 
 
 def dtypes_of(op, which: str) -> list[torch.dtype]:
@@ -55,6 +55,7 @@ def run(op, dtype: torch.dtype, limit: int) -> dict:
     return {
         "name": op.full_name,
         "dtype": str(dtype).removeprefix("torch."),
+        "limit": limit,
         "seconds": round(time.perf_counter() - start, 2),
         "aspects": {
             name: {

@@ -55,7 +55,7 @@ def _tensor(x):
     if x.device.type == "meta":
         return jtorch.empty(tuple(x.shape), dtype=ours(x.dtype), device="meta", requires_grad=x.requires_grad)
     given, x = x, x.detach().resolve_conj().resolve_neg()
-    if x.is_contiguous():
+    if x.is_contiguous() and x.untyped_storage().size() == x.numel() * x.itemsize:
         made = _dense(x)
     else:  # the same elements in memory, seen through the same strides
         memory = torch.empty(0, dtype=x.dtype).set_(x.untyped_storage(), 0, (x.untyped_storage().size() // x.itemsize,))
@@ -192,9 +192,9 @@ def callable_of(op):
     """jtorch's counterpart of an entry's function, or None when there is none."""
     if isinstance(op.op, types.FunctionType) and op.op.__module__.startswith("torch.testing"):
         return transplanted(op.op)
-    if find(op.name, torch) is not None:
-        return find(op.name, jtorch)
-    return find("Tensor." + op.name, jtorch)
+    if op.op is getattr(torch.Tensor, op.name, None) or find(op.name, torch) is None:
+        return find("Tensor." + op.name, jtorch)
+    return find(op.name, jtorch)
 
 
 def variant_of(function):

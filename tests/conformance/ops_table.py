@@ -47,7 +47,13 @@ def summary(entries, done: dict) -> dict:
                 reason = next((x for a in bad.values() for x in (*a["failed"], *a["missing"])), "")
                 remainder.setdefault(name, {})[aspect] = {"dtypes": sorted(bad), "reason": reason[:200]}
     dtypes = sorted({dtype for _, dtype in done})
-    return {"dtypes": dtypes, "table": len(entries), "aspects": counts, "remainder": remainder}
+    return {
+        "dtypes": dtypes,
+        "samples": max((x.get("limit", 3) for x in done.values()), default=0),
+        "table": len(entries),
+        "aspects": counts,
+        "remainder": remainder,
+    }
 
 
 def write(entries, done: dict) -> None:

@@ -26,7 +26,7 @@ def missing(name: str) -> str | None:
 
 
 def rows(name: str) -> list:
-    """Options with ``foreach`` and ``fused`` on and off; ``differentiable`` is refused and has a test of its own."""
+    """Options with ``foreach`` and ``fused`` on and off; ``differentiable`` is compared apart."""
     return _get_optim_inputs_including_global_cliquey_kwargs("cpu", None, ENTRIES[name], skip=("differentiable",))
 
 
@@ -51,19 +51,21 @@ def train(lib, name: str, options: dict) -> list:
     """In float64, so that only another update rule can move a parameter by 2e-6 of itself.
 
     Muon is the exception: it rounds to bfloat16 inside, which the models' own last places may tip. So its gradients
-    are given. A step of LBFGS is 20 iterations already; over hundreds of them this model's path is chaotic.
+    are given, as are SparseAdam's, which are sparse. A step of LBFGS is 20 iterations already; over hundreds of them this model's path is chaotic.
     """
     rng = np.random.default_rng(0)
     x, y = lib.tensor(rng.normal(size=(16, 4))), lib.tensor(rng.normal(size=(16, 3)))
-    shapes = [(4, 5), (5, 3)] if name == "Muon" else [(4, 5), (5,), (5, 3), (3,), ()]
+    given = name in ("Muon", "SparseAdam")
+    shapes = [(4, 5), (5, 3)] if given else [(4, 5), (5,), (5, 3), (3,), ()]
     params = [lib.tensor(rng.normal(size=shape) * 0.5, requires_grad=True) for shape in shapes]
     optimizer = getattr(lib.optim, name)(params, **options)
 
     def closure():
         optimizer.zero_grad()
-        if name == "Muon":
+        if given:
             for p in params:
-                p.grad = lib.tensor(rng.normal(size=tuple(p.shape)))
+                dense = rng.normal(size=tuple(p.shape)) * (rng.random((len(p), 1)) < 0.6)  # some rows are 0
+                p.grad = lib.tensor(dense) if name == "Muon" else lib.tensor(dense).to_sparse(1)
             return None
         w, b, v, c, scale = params
         loss = ((lib.tanh(x @ w + b) @ v * (1 + scale) + c - y) ** 2).mean()

@@ -243,10 +243,10 @@ def point_to_point():
         got = []
         for _ in range(N - 1):
             t = torch.zeros(1)
-            got.append((dist.recv(t), t.item()))
+            got.append((dist.recv(t, tag=3), t.item()))  # a tag that what follows does not use
         assert sorted(got) == [(r, 10.0 * r) for r in range(1, N)]
     else:
-        dist.send(torch.tensor([10.0 * RANK]), dst=0)
+        dist.send(torch.tensor([10.0 * RANK]), dst=0, tag=3)
     first, second = torch.zeros(1), torch.zeros(1)  # in order, whatever is waited for first
     ops = [
         dist.P2POp(dist.isend, torch.tensor([1.0 + RANK]), right), dist.P2POp(dist.isend, torch.tensor([20.0]), right),

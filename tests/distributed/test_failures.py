@@ -51,7 +51,9 @@ def test_other_ends(how):
     ranks = fail(how, 3)
     code = {"exited": 3, "finished": None, "terminated": -signal.SIGTERM}.get(how, -signal.SIGKILL)
     if how == "finished":
-        assert all(r.code == 1 and "rank 1 has ended" in r.out for i, r in enumerate(ranks) if i != 1), ranks
+        assert ranks[0].code and ranks[2].code  # the end of one of them may have ended the other
+        assert "rank 1 has ended" in ranks[0].out + ranks[2].out, ranks
+        assert max(r.seconds for r in ranks) - ranks[1].seconds < 20
         return
     assert ranks[1].code == code, ranks[1].out
     assert_others_name(ranks, 1, 12)

@@ -54,6 +54,9 @@ def test_arguments():
         dist.init_process_group("gloo", store=dist.HashStore(), rank=0)
     with pytest.raises(ValueError, match="Invalid backend"):
         dist.init_process_group("smoke", store=dist.HashStore(), rank=0, world_size=1)
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="only supported with GPUs"):
+            dist.init_process_group("nccl", store=dist.HashStore(), rank=0, world_size=1)
     with pytest.raises(TypeError, match="timedelta"):
         dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1, timeout=5)
     for ask in (dist.get_rank, dist.get_world_size, dist.barrier, dist.get_backend, dist.destroy_process_group):
@@ -97,9 +100,8 @@ def test_missing_ranks_are_named():
         "import datetime, jtorch.distributed as d; d.init_process_group('gloo', init_method='tcp://127.0.0.1:"
         f"{launch.free_port()}', rank=0, world_size=3, timeout=datetime.timedelta(seconds=2))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=dict(os.environ, JAX_PLATFORMS="cpu")
-    )
+    env = dict(os.environ, JAX_PLATFORMS="cpu")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=env)
     assert done.returncode == 1
     assert "1/3 clients joined; ranks [1, 2] are missing" in done.stderr, done.stderr
 

@@ -261,6 +261,17 @@ def test_size_in_the_middle_of_a_reshape():
     agrees(program, model, torch.randn(5, 7, 4))
 
 
+@pytest.mark.parametrize("opset", [17, 18, 21])
+def test_other_opsets(opset):
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.GELU(),
+                          nn.Linear(36, 5), nn.Softmax(-1)).eval()  # fmt: skip
+    x = torch.randn(2, 3, 8, 8)
+    program = torch.onnx.export(model, (x,), opset_version=opset, dynamic_axes={"input": {0: "b"}})
+    assert program.model_proto.opset_import[0].version == opset
+    agrees(program, model, torch.randn(3, 3, 8, 8))
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 
@@ -280,7 +291,7 @@ def test_refusals():
             dynamic_axes={"x": {0: "b"}})  # fmt: skip
     refused(lambda x: torch.fft.fft(x).real, x, match="complex|no translation")
     refused(nn.Dropout(), x, match="dropout in training mode", training=torch.onnx.TrainingMode.TRAINING)
-    refused(nn.ReLU(), x, match="opset_version 9 is not supported", opset_version=9)
+    refused(nn.ReLU(), x, match="opset_version 99 is not supported", opset_version=99)
     refused(nn.ReLU(), x, match="is not supported", error=NotImplementedError, export_modules_as_functions=True)
     refused(nn.ReLU(), x, match="3 names for 1", input_names=["a", "b", "c"])
 
@@ -350,3 +361,62 @@ def test_importing_jtorch_imports_no_onnx():
 
     code = "import sys, jtorch, jtorch.onnx; sys.exit('onnx' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+
+
+# --- quantized models ------------------------------------------------------------------------------------------------
+
+
+class Small(nn.Module):
+    """Convolution, batch norm, linear, between the stubs that quantization needs."""
+
+    def __init__(self):
+        super().__init__()
+        self.quant, self.dequant = torch.ao.quantization.QuantStub(), torch.ao.quantization.DeQuantStub()
+        self.conv, self.norm, self.relu = nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()
+        self.pool, self.fc = nn.MaxPool2d(2), nn.Linear(8 * 16, 5)
+
+    def forward(self, x):
+        x = self.pool(self.relu(self.norm(self.conv(self.quant(x)))))
+        return self.dequant(self.fc(x.flatten(1)))
+
+
+def test_static_quantization_becomes_integer_kernels(tmp_path):
+    """8-bit weights in the file, within a rounding step of the model, and fused by onnxruntime."""
+    aq = torch.ao.quantization
+    torch.manual_seed(0)
+    fused = aq.fuse_modules(Small().eval(), [["conv", "norm", "relu"]])
+    fused.qconfig = aq.get_default_qconfig("x86")
+    prepared = aq.prepare(fused)
+    with torch.no_grad():
+        prepared(torch.randn(64, 1, 8, 8))
+    model = aq.convert(prepared)
+    program = torch.onnx.export(model, (torch.randn(2, 1, 8, 8),), dynamic_axes={"x": {0: "b"}})
+    assert sum(a.nbytes for a in program.weights.values() if a.dtype == np.int8) >= 8 * 9 + 8 * 16 * 5
+    assert not any(a.dtype == np.float32 and a.size > 64 for a in program.weights.values())
+    x = torch.randn(7, 1, 8, 8)
+    with torch.no_grad():
+        gap = (program(x)[0] - model(x)).abs().max().item()
+    assert gap <= 1.001 * float(model.fc.scale)  # halves are rounded to the other side now and then
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "fused.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(program.model_proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    fused_kinds = {n.op_type for n in onnx.load(tmp_path / "fused.onnx").graph.node}
+    assert "QLinearConv" in fused_kinds and "Conv" not in fused_kinds
+
+
+def test_dynamic_quantization():
+    torch.manual_seed(0)
+    model = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)))
+    program = torch.onnx.export(model, (torch.randn(3, 8),), dynamic_axes={"input": {0: "b"}})
+    assert "MatMulInteger" in kinds(program)
+    x = torch.randn(5, 8)
+    assert (program(x)[0] - model(x)).abs().max() < 0.03 * model(x).abs().max()
+
+
+def test_simulated_quantization():
+    def model(x):
+        return torch.fake_quantize_per_tensor_affine(x, 0.1, 3, 0, 255)
+
+    program = torch.onnx.export(model, (torch.randn(3, 8),))
+    assert kinds(program) == ["QuantizeLinear", "DequantizeLinear"]

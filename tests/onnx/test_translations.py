@@ -26,10 +26,25 @@ ALWAYS = (
     "torch.add", "torch.where", "torch.nn.functional.gelu", "torch.nn.functional.interpolate", "torch.remainder",
     "torch.nn.functional.max_pool2d", "torch.var", "torch.diag_embed", "torch.roll", "torch.nn.functional.unfold",
 )  # fmt: skip
+_NAN = "ONNX says nothing about NaN here, and onnxruntime does not do what PyTorch does"
+KNOWN = {
+    **dict.fromkeys(
+        ("torch.sgn-3", "torch.sign-3", "torch.max-7", "torch.min-7", "torch.argmax-4", "torch.argmin-4",
+         "torch.amax-5", "torch.amin-5", "torch.median-5", "torch.sort-3", "torch.sort-4", "torch.sort-5",
+         "torch.topk-12", "torch.topk-13", "torch.topk-14", "torch.argsort-3", "torch.argsort-4"), _NAN,
+    ),
+    "torch.nn.functional.conv_transpose2d-3": "onnxruntime takes no output_padding as large as the stride",
+    "torch.mv-1": "onnxruntime multiplies no matrices without columns",
+}  # fmt: skip
+
+
+def _marks(path: str, i: int) -> list:
+    reason = KNOWN.get(f"{path}-{i}")
+    return [*([] if path in ALWAYS else [pytest.mark.slow]), *([pytest.mark.xfail(reason=reason)] if reason else [])]
+
+
 ROWS = [
-    pytest.param(path, i, id=f"{path}-{i}", marks=() if path in ALWAYS else pytest.mark.slow)
-    for path in TABLE
-    for i in range(len(TABLE[path]))
+    pytest.param(path, i, id=f"{path}-{i}", marks=_marks(path, i)) for path in TABLE for i in range(len(TABLE[path]))
 ]
 
 

@@ -106,6 +106,10 @@ class Builder:
         self.nodes.append(node)
         return self._made[same]
 
+    def forget(self) -> None:
+        """Make the next nodes anew, even where there is one that computes the same."""
+        self._made.clear()
+
     def __getattr__(self, op_type: str):
         if not op_type[:1].isupper():
             raise AttributeError(op_type)
@@ -276,7 +280,7 @@ class Builder:
 
     def reduce(self, kind: str, x, axes, keepdims: bool) -> str:
         """``Reduce<kind>`` over ``axes`` (all for None); over no axes it is ``x``."""
-        if axes is None:
+        if axes is None or getattr(x, "shape", None) == ():
             return self.node(f"Reduce{kind}", [x], keepdims=int(keepdims))
         axes = self.const(np.array(axes, np.int64))
         return self.node(f"Reduce{kind}", [x, axes], keepdims=int(keepdims), noop_with_empty_axes=1)

@@ -30,9 +30,10 @@ def export(
     export_params=True, keep_initializers_as_inputs=False, do_constant_folding=True, training=None, custom_opsets=None,
 ) -> ONNXProgram:  # fmt: skip
     """See :func:`jtorch.onnx.export`, which has PyTorch's signature."""
-    opset = 20 if opset_version is None else opset_version
-    if opset not in OPSETS:
-        raise OnnxExporterError(f"opset_version {opset} is not supported: {OPSETS[0]} to {OPSETS[-1]} are")
+    wanted = 20 if opset_version is None else opset_version
+    if wanted > OPSETS[-1] or wanted < 7:
+        raise OnnxExporterError(f"opset_version {wanted} is not supported: {OPSETS[0]} to {OPSETS[-1]} are")
+    opset = max(wanted, OPSETS[0])
     if not callable(model):
         raise TypeError(f"model must be a jtorch.nn.Module or another callable, not {type(model).__name__}")
     inputs = Inputs(model, args, kwargs)
@@ -45,6 +46,8 @@ def export(
                            export_params, keep_initializers_as_inputs)  # fmt: skip
         if do_constant_folding:
             program.fold_constants()
+        if wanted < opset:
+            program.downgrade(wanted)
         program.check()
         _verify(program, model, inputs, merged, verify)
     if verbose:
@@ -177,6 +180,7 @@ def _program(
         if value in produced and value not in renamed:
             renamed[value] = name
         else:
+            builder.forget()  # two results that are one tensor need a name each
             builder.results[i] = Value(builder.Identity(value), value.dtype, value.shape)
             renamed[builder.results[i]] = name
     nodes = _needed(builder.nodes, set(builder.results))

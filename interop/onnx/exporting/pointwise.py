@@ -15,9 +15,9 @@ simple({
     "abs": "Abs", "neg": "Neg", "sign": "Sign", "sgn": "Sign", "exp": "Exp", "log": "Log", "sqrt": "Sqrt",
     "reciprocal": "Reciprocal", "sin": "Sin", "cos": "Cos", "tan": "Tan", "asin": "Asin", "acos": "Acos",
     "atan": "Atan", "sinh": "Sinh", "cosh": "Cosh", "tanh": "Tanh", "asinh": "Asinh", "acosh": "Acosh",
-    "atanh": "Atanh", "sigmoid": "Sigmoid", "floor": "Floor", "ceil": "Ceil", "erf": "Erf", "isnan": "IsNaN",
-    "isinf": "IsInf", "relu": "Relu", "softsign": "Softsign", "mish": "Mish", "hardswish": "HardSwish",
-    "true_divide": "Div", "maximum": "Max", "minimum": "Min", "pow": "Pow",
+    "atanh": "Atanh", "sigmoid": "Sigmoid", "erf": "Erf", 
+    "relu": "Relu", "softsign": "Softsign", "mish": "Mish", "hardswish": "HardSwish",
+    "true_divide": "Div", "pow": "Pow",
 })  # fmt: skip
 
 
@@ -50,11 +50,10 @@ for _name, _make in {
     "rad2deg": lambda g, x, c: g.Mul(x, c(180 / math.pi)),
     "erfc": lambda g, x, c: g.Sub(c(1), g.Erf(x)),
     "ndtr": lambda g, x, c: g.Mul(g.Add(g.Erf(g.Mul(x, c(math.sqrt(0.5)))), c(1)), c(0.5)),
-    "trunc": lambda g, x, c: _truncated(g, x),
+    "trunc": lambda g, x, c: x if _is_int(x) else _truncated(g, x),
     "frac": lambda g, x, c: g.Sub(x, _truncated(g, x)),
     "isposinf": lambda g, x, c: g.IsInf(x, detect_negative=0),
     "isneginf": lambda g, x, c: g.IsInf(x, detect_positive=0),
-    "isfinite": lambda g, x, c: g.Not(g.Or(g.IsInf(x), g.IsNaN(x))),
     "relu6": lambda g, x, c: g.Clip(x, c(0), c(6)),
     "silu": lambda g, x, c: g.Mul(x, g.Sigmoid(x)),
     "logsigmoid": lambda g, x, c: g.Neg(g.Softplus(g.Neg(x))),
@@ -145,7 +144,15 @@ def _prelu(g, node, input, weight):
 
 @translates("gelu")
 def _gelu(g, node, input, approximate):
-    return g.Gelu(input, approximate=approximate)
+    if g.opset >= 20:
+        return g.Gelu(input, approximate=approximate)
+    if approximate == "tanh":
+        cube = g.Mul(input, g.Mul(input, input))
+        inner = g.Add(input, g.Mul(g.scalar(0.044715, input), cube))
+        bend = g.Tanh(g.Mul(g.scalar(math.sqrt(2 / math.pi), input), inner))
+    else:
+        bend = g.Erf(g.Mul(input, g.scalar(math.sqrt(0.5), input)))
+    return g.Mul(g.Mul(input, g.scalar(0.5, input)), g.Add(bend, g.scalar(1, input)))
 
 
 @translates("hardtanh")
@@ -296,7 +303,7 @@ def _xlogy(g, node, input, other):
 @translates("atan2")
 def _atan2(g, node, input, other):
     zero, pi = g.scalar(0, input), g.scalar(math.pi, input)
-    up = g.Less(input, zero)
+    up = g.Or(g.Less(input, zero), g.Less(g.Reciprocal(input), zero))  # -0 counts as negative
     turn = g.Where(up, g.Neg(pi), pi)
     angle = g.Atan(g.Div(input, other))
     angle = g.Where(g.Less(other, zero), g.Add(angle, turn), angle)
@@ -450,3 +457,24 @@ def _isin(g, node, elements, test_elements, assume_unique, invert):
     hits = g.reduce("Max", g.Cast(g.Equal(each, among), to=6), [-1], False)
     found = g.cast(Value(hits, jtorch.int32), jtorch.bool)
     return g.Not(found) if invert else found
+
+
+@translates("floor", "ceil")
+def _floor(g, node, input):
+    return input if _is_int(input) else g.node(node.name.capitalize(), [input])
+
+
+@translates("isnan", "isinf", "isfinite")
+def _isnan(g, node, input):
+    if _is_int(input) or _is_bool(input):  # never, or always
+        return g.expand(g.const(node.name == "isfinite", jtorch.bool), input.shape)
+    if node.name == "isfinite":
+        return g.Not(g.Or(g.IsInf(input), g.IsNaN(input)))
+    return g.IsNaN(input) if node.name == "isnan" else g.IsInf(input)
+
+
+@translates("maximum", "minimum")
+def _maximum(g, node, input, other):
+    if _is_bool(input):
+        return g.Or(input, other) if node.name == "maximum" else g.And(input, other)
+    return g.node("Max" if node.name == "maximum" else "Min", [input, other])

@@ -72,7 +72,8 @@ def _linear(g, node, input, weight, bias):
 
 @translates("bilinear")
 def _bilinear(g, node, input1, input2, weight, bias):
-    out = g.node("Einsum", [input1, weight, input2], equation="...i,oij,...j->...o")
+    lead = "abcdefgh"[: input1.ndim - 1]
+    out = g.node("Einsum", [input1, weight, input2], equation=f"{lead}i,oij,{lead}j->{lead}o")
     return out if bias is None else g.Add(out, bias)
 
 
@@ -262,7 +263,8 @@ def _interpolate(g, node, input, size, scale_factor, mode, align_corners, recomp
         sizes = g.ints(shape)
     return g.Resize(
         input, None, scales, sizes, mode=kind, coordinate_transformation_mode=where, nearest_mode=rounding,
-        cubic_coeff_a=(-0.5 if antialias else -0.75) if kind == "cubic" else None, antialias=1 if antialias else None, exclude_outside=1 if antialias else None,
+        cubic_coeff_a=(-0.5 if antialias else -0.75) if kind == "cubic" else None, 
+        antialias=1 if antialias else None, exclude_outside=1 if antialias else None,
     )  # fmt: skip
 
 
@@ -302,7 +304,7 @@ def _unfold(g, node, input, kernel_size, dilation, padding, stride):
 
 @translates("grid_sample")
 def _grid_sample(g, node, input, grid, mode, padding_mode, align_corners):
-    kind = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
+    kind = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode) if g.opset >= 20 else mode
     return g.GridSample(input, grid, mode=kind, padding_mode=padding_mode, align_corners=int(bool(align_corners)))
 
 

@@ -78,7 +78,7 @@ def _extreme_along(g, node, input, dim, keepdim):
 def _truth(g, node, input, dim, keepdim):
     x = g.cast(Value(g.cast(input, jtorch.bool), jtorch.bool, input.shape), jtorch.int32)
     out = g.reduce("Min" if node.name == "all" else "Max", x, _axes(dim, input.ndim), keepdim)
-    return g.cast(Value(out, jtorch.int32), jtorch.bool)
+    return g.cast(Value(out, jtorch.int32), node.outputs[0].dtype)
 
 
 @translates("count_nonzero")
@@ -89,7 +89,7 @@ def _count_nonzero(g, node, input, dim):
 
 @translates("var", "std", "var_mean", "std_mean")
 def _spread(g, node, input, dim, unbiased, keepdim, correction):
-    axes = _axes(dim, input.ndim)
+    axes = _axes(dim, input.ndim) if input.ndim else None
     if correction is None:
         correction = 1 if unbiased is None or unbiased else 0
     mean = g.reduce("Mean", input, axes, True)

@@ -16,7 +16,6 @@ from ...distributed.group import _get_default_group
 from ...tape import engine
 from ...tape.modes import no_grad
 from ...tensor import Tensor
-from ...utils._pytree import tree_leaves, tree_map
 from ..modules.module import Module
 
 
@@ -137,7 +136,9 @@ class DistributedDataParallel(Module, Joinable):
             self._ask_whether_backward_reduces(self.require_backward_grad_sync)
         if self.device_ids is not None:
             target = jtorch.device(self.device.type, self.device_ids[0])
-            inputs, kwargs = tree_map(lambda x: x.to(target) if isinstance(x, Tensor) else x, (inputs, kwargs))
+            inputs, kwargs = jtorch.utils._pytree.tree_map(
+                lambda x: x.to(target) if isinstance(x, Tensor) else x, (inputs, kwargs)
+            )
         outputs = self.module(*inputs, **kwargs)
         self.require_forward_param_sync = jtorch.is_grad_enabled() and self.require_backward_grad_sync
         if self.require_forward_param_sync:
@@ -321,8 +322,12 @@ def _words(parameter) -> str:
 def _leaves_of(outputs) -> set[int]:
     """The ``id`` of every leaf that the outputs depend on."""
     found, seen = set(), set()
-    stack = [t.grad_fn for t in tree_leaves(outputs) if isinstance(t, Tensor) and t.grad_fn is not None]
-    found.update(id(t) for t in tree_leaves(outputs) if isinstance(t, Tensor) and t.grad_fn is None)
+    stack = [
+        t.grad_fn for t in jtorch.utils._pytree.tree_leaves(outputs) if isinstance(t, Tensor) and t.grad_fn is not None
+    ]
+    found.update(
+        id(t) for t in jtorch.utils._pytree.tree_leaves(outputs) if isinstance(t, Tensor) and t.grad_fn is None
+    )
     while stack:
         node = stack.pop()
         if node in seen:

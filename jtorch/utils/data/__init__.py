@@ -1,7 +1,8 @@
 """Data sets, samplers and the loader, drawing the same random orders as PyTorch for the same seed."""
 
+from jtorch.utils.data.bucket import BucketBatchSampler, pad_collate
 from jtorch.utils.data.collate import default_collate, default_convert
-from jtorch.utils.data.dataloader import DataLoader, get_worker_info
+from jtorch.utils.data.dataloader import DataLoader
 from jtorch.utils.data.dataset import (
     ChainDataset,
     ConcatDataset,
@@ -12,6 +13,7 @@ from jtorch.utils.data.dataset import (
     TensorDataset,
     random_split,
 )
+from jtorch.utils.data.distributed import DistributedSampler
 from jtorch.utils.data.sampler import (
     BatchSampler,
     RandomSampler,
@@ -20,13 +22,16 @@ from jtorch.utils.data.sampler import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
+from jtorch.utils.data.worker import get_worker_info
 
 __all__ = [
     "BatchSampler",
+    "BucketBatchSampler",
     "ChainDataset",
     "ConcatDataset",
     "DataLoader",
     "Dataset",
+    "DistributedSampler",
     "IterableDataset",
     "RandomSampler",
     "Sampler",
@@ -39,5 +44,6 @@ __all__ = [
     "default_collate",
     "default_convert",
     "get_worker_info",
+    "pad_collate",
     "random_split",
 ]

@@ -17,6 +17,8 @@ from jtorch.utils.data.sampler import (
     SequentialSampler,
     random_seed,
 )
+from jtorch.utils.data.worker import get_worker_info  # noqa: F401 (PyTorch has it here too)
+from jtorch.utils.data.workers import WorkersIterator
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -24,13 +26,11 @@ T_co = TypeVar("T_co", covariant=True)
 _FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers")
 
 
-def get_worker_info():
-    """What a worker process knows about itself; None here, because loading is in-process."""
-    return None
-
-
 class DataLoader(Generic[T_co]):
-    """Iterates over a data set in batches, in the calling process.
+    """Iterates over a data set in batches, made in the calling process or by worker processes.
+
+    Both give the same batches in the same order. Random numbers that the data set draws in a worker are PyTorch's for
+    the same seed: worker ``i`` seeds ``random``, NumPy and jtorch from the pass's base seed and ``i``.
 
     Args:
         batch_size: samples per batch; None hands out single samples, not collated.
@@ -39,13 +39,23 @@ class DataLoader(Generic[T_co]):
         collate_fn: makes a batch of a list of samples (default: :func:`default_collate`).
         drop_last: leave out a shorter last batch.
         generator: source of the random order and of each pass's base seed; default: the default generator.
-        pin_memory, pin_memory_device, in_order: accepted; there is nothing to do in-process.
-        num_workers, prefetch_factor, persistent_workers, multiprocessing_context, worker_init_fn: must be the defaults
-            (``worker_init_fn`` is kept and not called), until worker processes exist.
+        pin_memory, pin_memory_device: accepted; XLA stages host memory by itself.
+        num_workers: how many processes load; 0 loads in this one.
+        timeout: seconds to wait for a batch of a worker; 0 waits as long as the worker lives.
+        worker_init_fn: called in each worker with its number, after seeding.
+        multiprocessing_context: a start method (``"forkserver"``, which is the default, ``"spawn"`` or ``"fork"``) or a
+            context of :mod:`multiprocessing`. A child is never forked from a process in which XLA runs.
+        prefetch_factor: batches each worker is ahead (default 2).
+        persistent_workers: keep the workers from one pass to the next.
+        in_order: False hands out batches as they come.
+
+    Data set, ``collate_fn`` and ``worker_init_fn`` are sent to workers by value where the script itself defines them:
+    lambdas and local classes are fine, and the script needs no ``if __name__ == "__main__"``.
 
     Raises:
         ValueError: options that exclude each other.
-        NotImplementedError: ``num_workers`` > 0.
+        RuntimeError: while iterating, a worker was killed or was too slow. What the data set raises in a worker is
+            raised here as the same type, with the worker's traceback in its message.
     """
 
     _initialized = False
@@ -72,6 +82,8 @@ class DataLoader(Generic[T_co]):
         in_order: bool = True,
     ):
         _check_worker_options(num_workers, timeout, prefetch_factor, persistent_workers, multiprocessing_context)
+        if num_workers > 0 and prefetch_factor is None:
+            prefetch_factor = 2
         iterable = isinstance(dataset, IterableDataset)
         if iterable:
             if shuffle not in (False, None):
@@ -111,7 +123,10 @@ class DataLoader(Generic[T_co]):
         self.prefetch_factor, self.persistent_workers = prefetch_factor, persistent_workers
         self.multiprocessing_context = multiprocessing_context
         self.pin_memory, self.pin_memory_device, self.in_order = pin_memory, pin_memory_device, in_order
+        self._workers = None  # the iterator whose processes are kept
         self._initialized = True
+        if num_workers > 0:
+            _prepare_workers(multiprocessing_context)
 
     def __setattr__(self, name, value):
         if self._initialized and name in _FIXED:
@@ -124,10 +139,17 @@ class DataLoader(Generic[T_co]):
         return self.batch_sampler is not None
 
     def __iter__(self) -> Iterator:
-        if self.timeout > 0:
+        if self.timeout > 0 and self.num_workers == 0:
             raise AssertionError(f"timeout is for worker processes (num_workers > 0), but got timeout={self.timeout}")
+        if self._workers is not None and self._workers.alive:
+            return self._workers.restart()
         # Drawn at every pass, used or not: shuffles and whatever the program draws next depend on it.
         base_seed = random_seed(self.generator)
+        if self.num_workers > 0:
+            made = WorkersIterator(self, base_seed)
+            if self.persistent_workers:
+                self._workers = made
+            return made
         if isinstance(self.dataset, IterableDataset):
             return _StreamIterator(self, base_seed)
         return _IndexedIterator(self, base_seed)
@@ -149,13 +171,12 @@ class DataLoader(Generic[T_co]):
 def _check_worker_options(num_workers, timeout, prefetch_factor, persistent_workers, multiprocessing_context) -> None:
     if num_workers < 0:
         raise ValueError("num_workers option should be non-negative; use num_workers=0 to disable multiprocessing.")
-    if num_workers > 0:
-        raise NotImplementedError(
-            f"DataLoader worker processes are not implemented yet: got num_workers={num_workers}. "
-            "Use num_workers=0, which loads in the main process, in the same order."
-        )
     if timeout < 0:
         raise ValueError("timeout option should be non-negative")
+    if num_workers > 0:
+        if prefetch_factor is not None and prefetch_factor < 0:
+            raise ValueError("prefetch_factor option should be non-negative")
+        return
     if prefetch_factor is not None:
         raise ValueError(
             "prefetch_factor option could only be specified in multiprocessing."
@@ -168,6 +189,15 @@ def _check_worker_options(num_workers, timeout, prefetch_factor, persistent_work
             "multiprocessing_context can only be used with multi-process loading (num_workers > 0), but got "
             f"num_workers={num_workers}"
         )
+
+
+def _prepare_workers(multiprocessing_context) -> None:
+    """Check the context, and let the fork server import what workers need while the program goes on."""
+    from jtorch import multiprocessing
+
+    context = multiprocessing.context_of(multiprocessing_context)
+    if context is multiprocessing.get_context("forkserver") and not multiprocessing.current_process().daemon:
+        multiprocessing.start_server()
 
 
 class _LoaderIterator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import itertools
 import os
 import queue
@@ -13,10 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: The parent's wish that a worker ends, and the worker's word that its stream has ended.
-FINISH = "finish"
-ENDED = "ended"
-RESUME = "resume"
+
+class Word(enum.Enum):
+    """What the two sides say to each other besides tasks and batches."""
+
+    FINISH = enum.auto()  # the worker may end
+    RESUME = enum.auto()  # another pass begins
+    ENDED = enum.auto()  # the worker's stream has ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +165,9 @@ def _work(connection) -> None:
     tasks: queue.SimpleQueue = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, tasks), daemon=True).start()
     ended = False
-    while (task := tasks.get()) is not FINISH:
+    while (task := tasks.get()) is not Word.FINISH:
         number, index = task
-        if number == RESUME:
+        if number is Word.RESUME:
             ended = False
             try:
                 fetch = fetcher(job)
@@ -179,7 +183,7 @@ def _work(connection) -> None:
                 result = fetch(index)
             except StopIteration as error:
                 ended = job.iterable
-                result = ENDED if ended else Failure(error, where)
+                result = Word.ENDED if ended else Failure(error, where)
             except Exception as error:
                 result = Failure(error, where)
         _answer(connection, number, result, where)
@@ -204,10 +208,9 @@ def _listen(connection, tasks: queue.SimpleQueue) -> None:
     try:
         while True:
             task = connection.recv()
-            if task is None:
-                break
             tasks.put(task)
-        tasks.put(FINISH)
+            if task is Word.FINISH:
+                return
     except (EOFError, OSError):
         # The main process is gone. Whatever is being computed, nobody will want it.
         sys.stderr.flush()

@@ -15,7 +15,7 @@ import warnings
 import weakref
 from multiprocessing import connection as mp_connection
 
-from jtorch.utils.data.worker import ENDED, RESUME, Failure, Job, main
+from jtorch.utils.data.worker import Failure, Job, Word, main
 
 #: Seconds a worker may go on after it was told to finish.
 GRACE = 5.0
@@ -58,7 +58,7 @@ class _Worker:
 def _stop(workers: list[_Worker]) -> None:
     for worker in workers:
         with contextlib.suppress(OSError):
-            worker.connection.send(None)
+            worker.connection.send(Word.FINISH)
     deadline = time.monotonic() + GRACE
     for worker in workers:
         # A worker in the middle of an answer ends only when somebody reads it, or nobody can.
@@ -112,7 +112,7 @@ class WorkersIterator:
         while self._tasks:  # what was fetched ahead of a pass that was broken off
             self._collect(self._wait())
         for worker in self._workers:
-            self._put(worker, (RESUME, None))
+            self._put(worker, (Word.RESUME, None))
         self._begin()
         return self
 
@@ -210,7 +210,7 @@ class WorkersIterator:
             number, batch = transport.receive(worker.connection)
         worker.outstanding -= 1
         del self._tasks[number]
-        if isinstance(batch, str) and batch == ENDED and self._iterable:
+        if batch is Word.ENDED:
             worker.active, worker.outstanding = False, 0
             self._tasks = {n: w for n, w in self._tasks.items() if w is not worker}
             self._ask()

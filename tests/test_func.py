@@ -1,0 +1,123 @@
+"""jtorch.func against torch.func on typical programs, and what it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import jtorch
+from jtorch import nn
+from jtorch.func import functional_call, grad, jvp, stack_module_state, vmap
+
+_random = np.random.RandomState(0)
+X, Y, W = (_random.randn(*s).astype("f") for s in ((5, 3), (5, 3), (3, 3)))
+
+
+def _energy(u):
+    return (u.sin() * u**3).sum()
+
+
+PROGRAMS = {
+    "dot": (lambda t, a, b: t.vmap(t.dot)(a, b), X, Y),
+    "in_dims and out_dims": (lambda t, a, b: t.vmap(lambda u, v: u @ v, in_dims=(None, 1), out_dims=1)(a, b), W, X.T),
+    "nested": (lambda t, a, b: t.func.vmap(lambda u: t.func.vmap(lambda v: (u * v).sum())(b))(a), X, Y),
+    "nested arguments": (lambda t, a, b: t.func.vmap(lambda d, k: {"s": d["u"] * k, "m": d["v"].max()},
+                                                     in_dims=({"u": 0, "v": 1}, None))({"u": a, "v": b}, 2), X, Y.T),
+    "per-sample gradients": (lambda t, a, p: t.func.vmap(t.func.grad(lambda q, s: ((q @ s) ** 2).sum().sin()),
+                                                         in_dims=(None, 0))(p, a), X, W),
+    "promotion of 0-d tensors": (lambda t, a: t.func.vmap(lambda u: u.sum().double() + u.half())(a), X),
+    "in place, arguments too": (lambda t, a, b: (t.func.vmap(lambda u, v: u.add_(v)[0])(a, b), a), X, Y),
+    "writing a view": (lambda t, a: t.func.vmap(lambda u: (c := u.clone(), c[1:].mul_(3))[0])(a), X),
+    "indexing and sorting": (lambda t, a: t.func.vmap(lambda u: u[t.tensor([0, 2])] + u.sort().values[:2])(a), X),
+    "chunks": (lambda t, a: t.func.vmap(lambda u: u.cumsum(0), chunk_size=2)(a), X),
+    "gradient through vmap": (lambda t, a, p: t.func.grad(
+        lambda q: t.func.vmap(lambda s: (q @ s).tanh().sum())(a).sum())(p), X, W),
+    "gradient of a closure": (lambda t, a, p: t.autograd.grad(
+        (lambda q: t.func.vmap(lambda s: (q @ s).tanh().sum())(a).sum())(p.requires_grad_()), p), X, W),
+    "vjp function under vmap": (lambda t, a: t.func.vmap(t.func.vjp(lambda u: u.sin() * 2, a[0])[1])(t.eye(3)), X),
+    "vmap of vjp": (lambda t, a, b: t.func.vmap(lambda u, v: t.func.vjp(t.sin, u)[1](v)[0])(a, b), X, Y),
+    "jvp": (lambda t, a, b: t.func.jvp(lambda u: (u.exp().sum(1), u[0]), (a,), (b,)), X, Y),
+    "gradient of jvp": (lambda t, a, b: t.func.grad(lambda v: t.func.jvp(_energy, (v,), (b,))[1])(a), X, Y),
+    "linearize": (lambda t, a, b: t.func.linearize(lambda u: u.sin(), a)[1](b), X, Y),
+    "jacrev": (lambda t, a: t.func.jacrev(lambda u: (u.sin() @ u, u.sum()))(a), W),
+    "jacfwd by two": (lambda t, a, b: t.func.jacfwd(lambda u, v: u.sin() * v, argnums=(0, 1))(a[0], b[0]), X, Y),
+    "jacrev with aux": (lambda t, a: t.func.jacrev(lambda u: (u.sin(), u * 2), has_aux=True)(a[0]), X),
+    "hessian": (lambda t, a: t.func.hessian(_energy)(a[0]), X),
+    "jacrev of jacrev": (lambda t, a: t.func.jacrev(t.func.jacrev(_energy))(a[0]), X),
+    "gradient of a hessian": (lambda t, a: t.func.grad(lambda v: t.func.hessian(_energy)(v).sum())(a[0]), X),
+    "a batch of hessians": (lambda t, a: t.func.vmap(t.func.hessian(_energy))(a), X),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.filterwarnings("ignore")  # of PyTorch's, about its own derivatives
+def test_as_torch_func(name):
+    torch = pytest.importorskip("torch")
+    program, *arrays = PROGRAMS[name]
+    wanted = torch.utils._pytree.tree_leaves(program(torch, *(torch.from_numpy(np.array(a)) for a in arrays)))
+    found = jtorch.utils._pytree.tree_leaves(program(jtorch, *(jtorch.from_numpy(np.array(a)) for a in arrays)))
+    assert len(found) == len(wanted)
+    for f, w in zip(found, wanted, strict=True):
+        assert tuple(f.shape) == tuple(w.shape) and str(f.dtype) == str(w.dtype)
+        np.testing.assert_allclose(f.detach().numpy(), w.detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_an_ensemble():
+    jtorch.manual_seed(0)
+    models = [nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)) for _ in range(3)]
+    params, buffers = stack_module_state(models)
+    x = jtorch.from_numpy(X)
+    found = vmap(lambda p, b, v: functional_call(models[0], (p, b), (v,)), in_dims=(0, 0, None))(params, buffers, x)
+    for i, model in enumerate(models):
+        np.testing.assert_allclose(found[i].detach().numpy(), model(x).detach().numpy(), rtol=1e-5, atol=1e-6)
+    found.square().sum().backward()
+    models[1](x).square().sum().backward()
+    np.testing.assert_allclose(
+        params["0.weight"].grad[1].numpy(), models[1][0].weight.grad.numpy(), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_the_same_program_compiles_once():
+    def step(shift):
+        return vmap(grad(lambda u: (u * u).sin().sum()))(jtorch.from_numpy(X) + shift).numpy()
+
+    step(0.0), step(1.0)  # the second has a number that varies
+    before = jtorch.debug.counters()["compiles"]
+    step(2.0)
+    assert jtorch.debug.counters()["compiles"] == before
+
+
+def test_randomness():
+    x = jtorch.from_numpy(X)
+    with pytest.raises(RuntimeError, match="randomness error mode"):
+        vmap(lambda u: u * jtorch.rand(3))(x)
+    same = vmap(lambda u: jtorch.rand(3), randomness="same")(x)
+    assert bool((same == same[0]).all())
+    different = vmap(lambda u: jtorch.rand(3), randomness="different")(x)
+    assert different.unique().numel() == 15
+    with pytest.raises(RuntimeError, match="Only allowed values for randomness"):
+        vmap(lambda u: u, randomness="other")
+
+
+def test_refusals():
+    x = jtorch.from_numpy(X)
+    with pytest.raises(RuntimeError, match="data-dependent control flow"):
+        vmap(lambda u: u if u.sum() > 0 else -u)(x)
+    with pytest.raises(RuntimeError, match=r"calling .item\(\)"):
+        vmap(lambda u: u * u.sum().item())(x)
+    with pytest.raises(ValueError, match="non-Tensor"):
+        vmap(lambda u, k: u * k)(x, 2)
+    with pytest.raises(ValueError, match="in_dim=2"):
+        vmap(lambda u: u, in_dims=2)(x)
+    with pytest.raises(ValueError, match="same size in the mapped dimension"):
+        vmap(lambda u, v: u)(x, x[:2])
+    with pytest.raises(ValueError, match="must only return Tensors"):
+        vmap(lambda u: 3)(x)
+    with pytest.raises(RuntimeError, match="Expected primals and tangents to be tuples"):
+        jvp(lambda u: u, x, x)
+    outside = jtorch.zeros(3)
+    with pytest.raises(RuntimeError, match="inplace arithmetic"):
+        vmap(lambda u: outside.add_(u))(x)
+    assert outside.tolist() == [0, 0, 0]
+    with pytest.raises(IndexError):
+        vmap(lambda u, i: u.index_select(0, i))(x, jtorch.full((5, 1), 9)).numpy()

@@ -1,0 +1,85 @@
+"""Storages: what lies under a tensor and its views, as numbers and as bytes."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+
+import jtorch
+
+from .both import Table, check, check_raises
+
+table = Table()
+
+
+@table
+def views_share_a_storage(torch):
+    x = torch.arange(6.0).view(2, 3)
+    s, u = x[1].storage(), x[1].untyped_storage()
+    return [
+        s.tolist(), len(s), s.size(), s.nbytes(), s[4], str(s.dtype), s.element_size(), u.nbytes(), u.size(),
+        u.element_size(), u.tolist()[:8], s.data_ptr() == x.storage().data_ptr(), torch.is_storage(s),
+        torch.is_storage(u), torch.is_storage(x), isinstance(s, torch.FloatStorage), isinstance(s, torch.LongStorage),
+    ]  # fmt: skip
+
+
+@table
+def writing_reaches_the_tensor(torch):
+    x = torch.arange(6.0).view(2, 3)
+    s = x.storage()
+    s[1] = 7.0
+    before = x.clone()
+    s.fill_(2.0)
+    y = torch.zeros(3, dtype=torch.int16)
+    y.untyped_storage().fill_(1)
+    return [before, x, y]
+
+
+@table
+def made_from_data(torch):
+    return [
+        torch.FloatStorage([1, 2]).tolist(), torch.LongStorage(3).size(), torch.UntypedStorage(5).nbytes(),
+        torch.ByteTensor(torch.ByteStorage.from_buffer(b"abc")), torch.FloatStorage([1.5, 2.5]).double().tolist(),
+        torch.IntStorage.from_buffer(b"\x01\0\0\0\x02\0\0\0", "little").tolist(), torch.FloatStorage([3.0]).clone()[0],
+        torch.DoubleStorage([1.0, 2.0]).type(), repr(torch.UntypedStorage([1, 2])),
+    ]  # fmt: skip
+
+
+@table
+def tensors_view_storages(torch):
+    x = torch.arange(6.0)
+    y = torch.empty(0).set_(x.storage(), 1, (2, 2), (2, 1))
+    before = y.clone()
+    y.fill_(9)
+    return [before, x, torch.empty(0).set_(x.untyped_storage()).shape]
+
+
+@pytest.mark.parametrize("name", table)
+def test_program(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check(table[name])
+
+
+def test_errors():
+    check_raises(lambda torch: torch.FloatStorage([1.0])[0:1], RuntimeError, "slices")
+    check_raises(lambda torch: torch.IntStorage.from_buffer(b"abcd"), RuntimeError, "byte_order")
+    with pytest.raises(NotImplementedError, match="resize_"):
+        jtorch.ones(3).untyped_storage().resize_(0)
+    with pytest.raises(NotImplementedError, match="complex32"):
+        jtorch.zeros(2, dtype=jtorch.complex32)
+
+
+def test_control_flow_and_switches():
+    x = jtorch.tensor([4.0])
+    assert jtorch.cond(x.sum() > 3, lambda a: a + 1, lambda a: a - 1, (x,)).item() == 5
+    assert jtorch.while_loop(lambda i: i < 3, lambda i: (i + 1,), (jtorch.tensor(0),))[0].item() == 3
+    assert jtorch.get_deterministic_debug_mode() == 0
+    jtorch.set_deterministic_debug_mode("warn")
+    assert jtorch.get_deterministic_debug_mode() == 1 and jtorch.are_deterministic_algorithms_enabled()
+    jtorch.set_deterministic_debug_mode(0)
+    with pytest.raises(RuntimeError, match="debug_mode"):
+        jtorch.set_deterministic_debug_mode("loud")
+    with pytest.raises(RuntimeError, match="torch.linalg.lstsq"):
+        jtorch.lstsq(x, x)
