@@ -78,7 +78,7 @@ def test_a_jax_function_with_nested_arguments_and_as_a_module():
     params = {"w": np.full((3, 2), 0.2, np.float32), "b": {"c": np.zeros(2, np.float32)}}
     module = JaxModule(lambda p, v: jnp.tanh(v @ p["w"] + p["b"]["c"]), params)
     assert sorted(n for n, _ in module.named_parameters()) == ["b_c", "w"]
-    optimizer = jtorch.optim.SGD(module.parameters(), lr=0.5)
+    optimizer = jtorch.optim.SGD(module.parameters(), lr=0.1)
     losses = []
     for _ in range(10):
         optimizer.zero_grad()

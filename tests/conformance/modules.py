@@ -14,6 +14,11 @@ from .both import Report, close, converted, leaves, module_db
 ENTRIES = {info.module_cls.__name__: info for info in module_db}
 
 
+#: Where PyTorch's float32 is further from float64 than its tolerance: by 1.06e-5 in a sample whose packed projection
+#: has gradients up to 7.3 (jtorch's is 3e-6 off there).
+PARAMETER_GRADIENTS = {"MultiheadAttention": {"atol": 2e-5}}
+
+
 def missing(name: str) -> str | None:
     """Why an entry cannot be compared at all, or None."""
     return None if hasattr(jtorch.nn, name) else f"jtorch.nn has no {name}"
@@ -71,7 +76,7 @@ def check(info, sample, training: bool) -> None:
     for i, x in enumerate(inputs):
         close(f"gradient of input {i}", seen[id(x)].grad, x.grad)
     for (name, p), (_, q) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
-        close(f"gradient of {name}", p.grad, q.grad)
+        close(f"gradient of {name}", p.grad, q.grad, **PARAMETER_GRADIENTS.get(info.module_cls.__name__, {}))
     _same_state("final", ours, theirs)
 
 

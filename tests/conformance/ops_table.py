@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+from collections import Counter
 
 from .ops_checks import ASPECTS
 
@@ -46,7 +47,8 @@ def summary(entries, done: dict) -> dict:
             if bad:
                 reason = next((x for a in bad.values() for x in (*a["failed"], *a["missing"])), "")
                 remainder.setdefault(name, {})[aspect] = {"dtypes": sorted(bad), "reason": reason[:200]}
-    dtypes = sorted({dtype for _, dtype in done})
+    seen = Counter(dtype for _, dtype in done)
+    dtypes = sorted(d for d in seen if 10 * seen[d] > len(entries))  # not those of the few entries that take no other
     return {
         "dtypes": dtypes,
         "samples": max((x.get("limit", 3) for x in done.values()), default=0),
