@@ -579,7 +579,7 @@ def check_sequence(operations):
     for compiled in (False, True):
         torch.manual_seed(0)
         model = Net(0.2)
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
 
         def step(x, y, model=model, optimizer=optimizer):
             loss = nn.functional.mse_loss(model(x), y)
@@ -600,17 +600,17 @@ def check_sequence(operations):
             if operation in ("train", "eval"):
                 model.train(operation == "train")
             elif operation == "scale":
-                model.scale = 1.0 + n
+                model.scale = 1.0 + 0.02 * (n % 7)  # small: a loop that diverges amplifies roundings
             elif operation == "layers":
-                model.layers[n % 2] = 0.5 * n
+                model.layers[n % 2] = 0.5 + 0.05 * (n % 5)
             elif operation == "lr":
-                optimizer.param_groups[0]["lr"] = 0.01 * (n + 1)
+                optimizer.param_groups[0]["lr"] = 0.01 * (1 + n % 3)
             elif operation == "freeze":
                 model.fc1.weight.requires_grad_(not model.fc1.weight.requires_grad)
             elif operation == "swap":
                 optimizer.zero_grad(set_to_none=False)
             elif operation == "buffer":
-                model.bn.running_mean.fill_(float(n))
+                model.bn.running_mean.fill_(0.1 * n)
             elif operation == "data":
                 model.fc2.bias.data = torch.full((3,), 0.1 * n)
             elif operation == "drop":

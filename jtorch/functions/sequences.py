@@ -6,8 +6,8 @@ import builtins
 import math
 
 from .. import dtypes
-from ..ops.registry import OPS
 from ..ops import shapes
+from ..ops.registry import OPS
 from ..tensor import Tensor
 from ..tensor.creation import dtype_of, finish, on_device
 from ..tensor.dispatch import call

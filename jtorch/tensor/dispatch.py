@@ -158,7 +158,7 @@ def dispatch(op: Op, operands: tuple, statics: tuple):
 
 
 def _unread_is_enough(x, operands) -> bool:
-    """Whether a view of the view ``x``, which nobody has read yet, can be made from its shape alone: it carries no gradient."""
+    """Whether a view of ``x``, a view nobody has read yet, can be made from its shape alone: it carries no gradient."""
     if x._root is None or x._edge is not None or x._requires_grad or x._edge_history != x._root._history_count:
         return False
     return not any(isinstance(y, TENSOR) for y in operands[1:])

@@ -19,8 +19,8 @@ class Value:
     """Immutable once resolved. ``array`` is the ``jax.Array``, or None while ``trace`` has not run.
 
     ``(trace, slot)`` says where the value stands in the trace that uses it now: a slot >= 0 is an output of a call, a
-    negative one a leaf. ``error`` is set when the trace that should have made it failed, and is a :class:`~.checks.Check`
-    while its indices are still in doubt. ``sharding`` is the
+    negative one a leaf. ``error`` is set when the trace that should have made it failed, and is a
+    :class:`~.checks.Check` while its indices are still in doubt. ``sharding`` is the
     ``jax.sharding`` of an array that lies on several devices, None on one.
     """
 

@@ -51,7 +51,8 @@ def train(lib, name: str, options: dict) -> list:
     """In float64, so that only another update rule can move a parameter by 2e-6 of itself.
 
     Muon is the exception: it rounds to bfloat16 inside, which the models' own last places may tip. So its gradients
-    are given, as are SparseAdam's, which are sparse. A step of LBFGS is 20 iterations already; over hundreds of them this model's path is chaotic.
+    are given, as are SparseAdam's, which are sparse. A step of LBFGS is 20 iterations already; over hundreds of them
+    this model's path is chaotic.
     """
     rng = np.random.default_rng(0)
     x, y = lib.tensor(rng.normal(size=(16, 4))), lib.tensor(rng.normal(size=(16, 3)))
