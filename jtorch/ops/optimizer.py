@@ -54,6 +54,17 @@ def _apply(transform, hypers, params, grads, *states):
     return tuple(x for column in zip(*new, strict=True) for x in column)
 
 
+def _one_after(grads):
+    """1, known only when every gradient is; XLA cannot see that it is 1.
+
+    New state divided by it is written in the old state's place. Without that XLA saves a copy of every donated array
+    first: parameters may still be read by the backward pass when their update starts, and averages are computed twice,
+    for themselves and within the parameter's update. A division is not computed twice.
+    """
+    seen = sum(g.reshape(-1)[0].real.astype(jnp.float64) for g in grads if g.size)
+    return jnp.where(seen * 0 > 1, 2.0, 1.0)
+
+
 def _ascent(grads, maximize: bool):
     return tuple(-g for g in grads) if maximize else grads
 
@@ -121,7 +132,9 @@ class Moments(NamedTuple):
     largest: object = None
 
 
-def adam(step_size, root, mean_weight, beta2, square_weight, eps, decay, decoupled) -> optax.GradientTransformation:
+def adam(
+    step_size, root, mean_weight, beta2, square_weight, eps, decay, one, decoupled
+) -> optax.GradientTransformation:
     """Adam on one array, with the step's bias corrections given.
 
     Args:
@@ -129,14 +142,15 @@ def adam(step_size, root, mean_weight, beta2, square_weight, eps, decay, decoupl
         root: ``sqrt(1 - beta2^t)``.
         mean_weight, square_weight: ``1 - beta1`` and ``1 - beta2``.
         decay: the weight decay, or, when ``decoupled``, ``lr`` times it.
+        one: see :func:`_one_after`.
     """
 
     def update(g, state, p):
         state = Moments(*state)
         if not decoupled:
             g = g + decay * p
-        mean = _lerp(state.mean, g, mean_weight)
-        square = state.square * beta2 + square_weight * g * g
+        mean = _lerp(state.mean, g, mean_weight) / one
+        square = (state.square * beta2 + square_weight * g * g) / one
         largest = None if state.largest is None else jnp.maximum(state.largest, square)
         denominator = jnp.sqrt(square if largest is None else largest) / root + eps
         updates = -step_size * mean / denominator
@@ -174,7 +188,16 @@ def _adam_step(
     if decoupled_weight_decay:
         kept = 1 - lr * decay
         params = tuple((widened(p) * kept.astype(widened(p).real.dtype)).astype(p.dtype) for p in params)
-    hypers = (lr / (1 - beta1**count), jnp.sqrt(1 - beta2**count), 1 - beta1, beta2, 1 - beta2, eps, decay)
+    hypers = (
+        lr / (1 - beta1**count),
+        jnp.sqrt(1 - beta2**count),
+        1 - beta1,
+        beta2,
+        1 - beta2,
+        eps,
+        decay,
+        _one_after(grads),
+    )
     states = (exp_avg, exp_avg_sq, max_exp_avg_sq if amsgrad else ())
     return (*_apply(lambda *h: adam(*h, decoupled_weight_decay), hypers, params, grads, *states), step + 1)
 

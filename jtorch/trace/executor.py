@@ -40,8 +40,8 @@ class Program:
 
     __slots__ = ("steps", "outputs", "guards", "leaf_avals", "checks", "n_hypers", "scalar_kinds")
 
-    def __init__(self, trace, outputs: tuple[int, ...], guards: tuple[tuple[int, int], ...]):
-        self.outputs, self.guards = outputs, dict(guards)
+    def __init__(self, trace, outputs: tuple[int, ...], rewritten: tuple[tuple[int, int], ...]):
+        self.outputs, self.guards = outputs, dict(rewritten) if trace.checks else {}
         self.checks = tuple(i for i, _ in trace.checks)
         self.leaf_avals = [aval_of(a) for a in trace.leaf_arrays]
         self.steps, self.scalar_kinds = [], []
@@ -158,11 +158,11 @@ class Entry:
         "numbers",
     )
 
-    def __init__(self, trace, outputs, donate, guards, shardings):
+    def __init__(self, trace, outputs, donate, rewritten, shardings):
         self.shardings = shardings
-        self.program = Program(trace, outputs, guards)
+        self.program = Program(trace, outputs, rewritten)
         self.device = trace.device
-        self.donate = _useful_donations(self.program, donate)
+        self.donate = _useful_donations(self.program, donate, dict(rewritten))
         self.fixed: list = list(trace.scalars)
         self.varying: tuple[int, ...] = ()
         self.constant: list[int] = list(range(len(self.fixed)))  # positions compiled in as constants
@@ -237,31 +237,40 @@ class Entry:
 _BANK_DTYPES = (np.float64, np.float64, np.int64, np.complex128)  # Hyper numbers, floats, ints and bools, complexes
 
 
-def _useful_donations(program: Program, donate) -> tuple[int, ...]:
-    """Donations XLA can use: a buffer is reused for an output of the same shape and dtype, once."""
-    free: Counter = Counter()
+def _useful_donations(program: Program, donate, rewritten: dict[int, int]) -> tuple[int, ...]:
+    """Donations XLA can use: a buffer is reused for an output of the same shape and dtype, once.
+
+    A leaf that is rewritten keeps its buffer for its new value, which stands among the outputs in the leaves' order;
+    other leaves come in for what outputs are left, where they cannot take a rewritten one's place.
+    """
     avals = {}
     for call, _, slot in program.steps:
         for j, a in enumerate(call.out_avals):
             avals[slot + j] = a
-    for s in program.outputs:
-        free[avals[s]] += 1
-    chosen = []
+    free = Counter(avals[s] for s in program.outputs)
+    chosen, last = [], {}
+    for slot, leaf in rewritten.items():
+        i = -1 - leaf
+        if donate[i] and avals.get(slot) is program.leaf_avals[i] and free[avals[slot]] > 0:
+            free[avals[slot]] -= 1
+            chosen.append(i)
+            last[avals[slot]] = max(i, last.get(avals[slot], i))
     for i, wanted in enumerate(donate):
         a = program.leaf_avals[i]
-        if wanted and free[a] > 0:
+        if wanted and free[a] > 0 and i > last.get(a, -1):
             free[a] -= 1
             chosen.append(i)
-    return tuple(chosen)
+    return tuple(sorted(chosen))
 
 
-def run(trace, outputs: tuple[int, ...], donate: tuple[bool, ...], guards, shardings, cause: str) -> tuple:
+def run(trace, outputs: tuple[int, ...], donate: tuple[bool, ...], rewritten, shardings, cause: str) -> tuple:
     """Run a trace's program.
 
     Args:
         outputs: the slots to return.
         donate: per leaf, whether nobody holds its buffer any more.
-        guards: ``(output slot, leaf slot)`` pairs that keep the leaf's value should an index check fail.
+        rewritten: ``(output slot, leaf slot)`` pairs: the new values of storages, and where the old ones stand. They
+            keep the old value should an index check fail.
         shardings: None on one device, else those of the leaves, of the outputs (None: XLA's choice) and of the rest.
 
     Returns:
@@ -272,7 +281,7 @@ def run(trace, outputs: tuple[int, ...], donate: tuple[bool, ...], guards, shard
     """
     checks.refuse_worthless(trace.leaf_arrays)
     signature = (
-        trace.device, tuple(trace.program), tuple(trace.leaf_avals), outputs, donate, guards,
+        trace.device, tuple(trace.program), tuple(trace.leaf_avals), outputs, donate, rewritten,
         tuple(trace.negative_zeros), len(trace.hypers), shardings,
     )  # fmt: skip
     counters.flushes += 1
@@ -283,7 +292,7 @@ def run(trace, outputs: tuple[int, ...], donate: tuple[bool, ...], guards, shard
         entry = _entries.get(signature)
         if entry is None:
             explain.miss(signature, trace, _entries)
-            entry = _entries[signature] = Entry(trace, outputs, donate, guards, shardings)
+            entry = _entries[signature] = Entry(trace, outputs, donate, rewritten, shardings)
             while len(_entries) > config.max_executables:
                 _entries.popitem(last=False)
                 counters.evictions += 1

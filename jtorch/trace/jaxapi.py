@@ -55,7 +55,6 @@ def prepare_compilation_cache(folder: str) -> None:
 COMPILER_OPTIONS = {
     "cpu": {
         "xla_cpu_enable_concurrency_optimized_scheduler": True,
-        "xla_cpu_copy_insertion_use_region_analysis": True,  # else every donated argument is copied first
         # YNNPACK is the faster at dots and reductions, but runs a convolution of 64 filters at half speed
         "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE",
     }
@@ -67,8 +66,6 @@ QUICK_OPTIONS = {
     "cpu": {
         "xla_backend_optimization_level": 0,
         "xla_cpu_use_fusion_emitters": False,
-        # without those emitters a scatter is a loop, which the region analysis lets overwrite a buffer still read
-        "xla_cpu_copy_insertion_use_region_analysis": False,
     }
 }
 

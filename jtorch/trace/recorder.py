@@ -134,19 +134,21 @@ class Trace:
                     donate = tuple(
                         r() is None and not pinned(a) for r, a in zip(self.leaf_refs, self.leaf_arrays, strict=True)
                     )
-                    rewritten = self._rewritten() if self.checks or self.mesh is not None else {}
-                    guards = tuple(rewritten.items()) if self.checks else ()
+                    rewritten = self._rewritten()
+                    # JAX gives the first donated buffer of a shape to the first output of that shape: in this order a
+                    # storage's new value takes its old one's place, and XLA need not save the old one first
+                    places = {slot: -1 - leaf for slot, leaf in rewritten.items() if donate[-1 - leaf]}
+                    alive.sort(key=lambda item: (0, places[item[0]]) if item[0] in places else (1, item[0]))
                     shardings = self._spread(rewritten, alive) if self.mesh is not None else None
                     entry, outputs, word = executor.run(
-                        self, tuple([i for i, _ in alive]), donate, guards, shardings, cause
+                        self, tuple([i for i, _ in alive]), donate, tuple(rewritten.items()), shardings, cause
                     )
                     for (_, value), array in zip(alive, outputs, strict=True):
                         value.array, value.trace = array, None
                         if shardings is not None:
                             value.sharding = array.sharding
                     if word is not None:
-                        guarded = {slot for slot, _ in guards}
-                        checks.expect(word, self, entry, [(s, v) for s, v in alive if s not in guarded])
+                        checks.expect(word, self, entry, [(s, v) for s, v in alive if s not in rewritten])
             except Exception as error:
                 self._fail(alive, error)
                 raise
