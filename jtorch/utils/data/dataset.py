@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
 import jtorch
+from jtorch.trace.capture import recorded
+from jtorch.trace.recorder import flush_all
 from jtorch.utils.data.host import rows_of
 
 T_co = TypeVar("T_co", covariant=True)
@@ -174,11 +176,24 @@ def fetch(dataset: Dataset, indices: list[int]) -> list:
         ValueError: ``__getitems__`` returned another number of samples.
     """
     if not callable(getattr(dataset, "__getitems__", None)):
-        return [dataset[i] for i in indices]
+        return [_sample(dataset, i) for i in indices]
     samples = dataset.__getitems__(indices)
     if len(samples) != len(indices):
         raise ValueError(f"Nested dataset's output size mismatch. Expected {len(indices)}, got {len(samples)}")
     return samples
+
+
+def _sample(dataset, index):
+    """``dataset[index]``; operations it records run as a program of their own.
+
+    Samples are made alike, so that is one program, or a few where an augmentation's extent is random. Left to the
+    batch, each combination of extents would be another program to compile.
+    """
+    before = recorded()
+    sample = dataset[index]
+    if recorded() > before:
+        flush_all("a sample was made")
+    return sample
 
 
 def fetch_collated(dataset: Dataset, indices: list[int]):
