@@ -84,8 +84,17 @@ def _attribute(a):
 
 
 def to_numpy(proto: TensorProto) -> np.ndarray:
-    """A stored tensor as an array; strings as an object array of str."""
-    array = numpy_helper.to_array(proto)
+    """A stored tensor as an array; strings as an object array of str.
+
+    Raises:
+        OnnxLoadError: its data do not fit its shape and type.
+    """
+    try:
+        array = numpy_helper.to_array(proto)
+    except (ValueError, TypeError, KeyError) as error:
+        raise OnnxLoadError(
+            f"the stored tensor {proto.name!r} of shape {list(proto.dims)} is damaged: {error}"
+        ) from None
     if proto.data_type == TensorProto.STRING:
         return np.array([s.decode() if isinstance(s, bytes) else str(s) for s in array.reshape(-1)], object).reshape(
             array.shape
