@@ -66,6 +66,7 @@ def small_step(name: str) -> None:
 @pytest.mark.parametrize("name", ["digits_cnn.py", "char_gpt.py", "char_lstm.py", "vae.py"])
 def test_training_program_lowers_for_cuda_and_tpu(name, monkeypatch, capfd):
     """The step each example trains with, lowered for other platforms from here."""
+    pytest.importorskip("tqdm", reason="the examples' progress bar")
     steps = []
     flush = executor.run
 
