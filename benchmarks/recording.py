@@ -1,6 +1,6 @@
 """Microseconds of Python per operation: recording in jtorch, against PyTorch eager and JAX eager dispatch.
 
-    python benchmarks/recording.py [--ops 500] [--repeats 30]
+    python -m benchmarks.recording [--ops 500] [--repeats 30]
 
 Each row runs a chain of the same small operation and divides by its length. For jtorch only recording is timed (the
 flush is outside the clock); PyTorch and JAX compute as they dispatch, on tensors so small that dispatch dominates.
@@ -46,11 +46,11 @@ def chain(kind, x, n, linear=None):
     return x
 
 
-def main() -> None:
+def main(arguments=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ops", type=int, default=500)
     parser.add_argument("--repeats", type=int, default=30)
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     n, repeats = args.ops, args.repeats
     try:
         import torch

@@ -1,99 +1,91 @@
-"""Training steps under jtorch, PyTorch eager, torch.compile and hand-written JAX + optax, in one process, alternating.
+"""Training steps of the same networks: jtorch, PyTorch eager, torch.compile and hand-written JAX + optax.
 
-    python benchmarks/train_step.py [--models mlp,cnn,gpt,lstm,resnet18] [--rounds 7] [--compile]
+    python -m benchmarks.train_step [--models mlp,gpt] [--rounds 7] [--compile]
 
-Each round runs a burst of steps of every contender in turn; a row shows the median over rounds of the ratio of burst
-times in the same round, so that a machine that is busy for a while slows both sides of a ratio alike.
+Forward, backward and Adam. All contenders run in one process and take turns; a ratio is the median over rounds of
+jtorch's time / the other's in the same round, so below 1 jtorch is the faster. "jtorch" is the plain step, recorded
+anew each time; "compiled" is the same step under ``jtorch.compile``. Hand-written JAX exists for some of the networks.
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import time
+import tempfile
 
 import jax
 
 import jtorch
-from benchmarks import jax_models, models
+from benchmarks import common, jax_models, models
+from benchmarks.common import Contender
 from jtorch.debug import counters
 
 
-def stepper(torch, name, compiled=False):
-    """A function that runs one training step in PyTorch's API and returns the loss."""
-    model, batch, loss_of = models.build(name, torch)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    run_model = torch.compile(model) if compiled else model
+def stepper(torch, name, compiled=None, *, tiny=False, batch=None):
+    """A function that runs one training step in PyTorch's API and returns the loss, and the batch it uses.
+
+    ``compiled="step"`` puts the whole step under ``torch.compile``, ``"model"`` the forward pass.
+    """
+    case = models.build(name, torch, device=common.device_of(torch), tiny=tiny, batch=batch)
+    optimizer = torch.optim.Adam(case.model.parameters(), lr=1e-3)
+    run_model = torch.compile(case.model) if compiled == "model" else case.model
 
     def step():
         optimizer.zero_grad()
-        loss = loss_of(run_model, *batch)
+        loss = case.loss(run_model(*case.inputs), *case.targets)
         loss.backward()
         optimizer.step()
         return loss
 
-    return step, batch
+    return torch.compile(step) if compiled == "step" else step, (*case.inputs, *case.targets)
 
 
-def burst(step, wait, n: int) -> float:
-    start = time.perf_counter()
-    for _ in range(n):
-        out = step()
-    wait(out)
-    return (time.perf_counter() - start) / n
+def contenders(name: str, *, with_compile: bool, tiny: bool) -> dict[str, Contender]:
+    def theirs(library, compiled=None):
+        step, _ = stepper(library, name, compiled, tiny=tiny)
+        return Contender(step, lambda out: common.finish(library))
+
+    found = {"jtorch": theirs(jtorch), "compiled": theirs(jtorch, "step")}
+    torch = common.pytorch()
+    if torch is not None:
+        found["torch"] = theirs(torch)
+        if with_compile:
+            found["torch.compile"] = theirs(torch, "model")
+    if name in jax_models.FORMS:
+        case = models.build(name, jtorch, tiny=tiny)
+        batch = [t.numpy() for t in (*case.inputs, *case.targets)]
+        found["jax"] = Contender(jax_models.trainer(name, models.sizes(name, tiny=tiny), batch), jax.block_until_ready)
+    return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", default=",".join(models.NAMES))
-    parser.add_argument("--rounds", type=int, default=7)
+def main(arguments=None) -> common.Table:
+    parser = common.parser(__doc__)
+    parser.add_argument("--models", default=",".join(models.NAMES), help=f"also {', '.join(models.LARGE)}")
     parser.add_argument("--seconds", type=float, default=0.4, help="length of a burst")
     parser.add_argument("--compile", action="store_true", help="include torch.compile (needs a C++ compiler)")
-    args = parser.parse_args()
-    try:
-        import torch
-    except ImportError:
-        torch = None
-        print("PyTorch is not installed: comparing with JAX only")
-    print(f"{'model':<10} {'jtorch ms':>10} {'/ torch':>9} {'/ compile':>10} {'/ jax':>7} {'compiles':>9} "
-          f"{'first step s':>13} {'torch':>6} {'jax':>6}")  # fmt: skip
-    for name in args.models.split(","):
-        contenders, first = {}, {}
-        before = counters()["compiles"]
-        contenders["jtorch"] = (*stepper(jtorch, name), lambda out: jtorch.sync())
-        if torch is not None:
-            contenders["torch"] = (*stepper(torch, name), lambda out: None)
-            if args.compile:
-                contenders["compile"] = (*stepper(torch, name, True), lambda out: None)
-        batch = [b.numpy() for b in contenders["jtorch"][1]]
-        start = time.perf_counter()
-        contenders["jax"] = (jax_models.build(name, batch), None, jax.block_until_ready)
-        setup = time.perf_counter() - start
-        for key, (step, _, wait) in contenders.items():
-            start = time.perf_counter()
-            wait(step())
-            first[key] = time.perf_counter() - start + (setup if key == "jax" else 0)
-            for _ in range(3):
-                wait(step())
-        compiles = counters()["compiles"] - before
-        counts = {
-            key: max(1, min(200, round(args.seconds / max(burst(step, wait, 2), 1e-5))))
-            for key, (step, _, wait) in contenders.items()
-        }
-        rounds = [
-            {key: burst(step, wait, counts[key]) for key, (step, _, wait) in contenders.items()}
-            for _ in range(args.rounds)
-        ]
-
-        def ratio(key, rounds=rounds):
-            if key not in rounds[0]:
-                return float("nan")
-            return statistics.median(r["jtorch"] / r[key] for r in rounds)
-
-        mine = statistics.median(r["jtorch"] for r in rounds) * 1e3
-        print(f"{name:<10} {mine:>10.2f} {ratio('torch'):>9.2f} {ratio('compile'):>10.2f} {ratio('jax'):>7.2f} "
-              f"{compiles:>9} {first['jtorch']:>13.2f} {first.get('torch', float('nan')):>6.2f} {first['jax']:>6.2f}",
-              flush=True)  # fmt: skip
+    args = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as cache:  # first steps are cold ones
+        jax.config.update("jax_compilation_cache_dir", cache)
+        why_not = common.no_torch_compile(common.pytorch()) if args.compile else "not asked for (--compile)"
+        table = common.Table(
+            "model", "jtorch ms", "/ torch", "/ torch.compile", "/ jax", "compiled ms", "compiled / torch",
+            "compiled / jax", "compiles", "first step s: jtorch", "torch", "jax",
+        )  # fmt: skip
+        for name in args.models.split(","):
+            each = contenders(name, with_compile=why_not is None, tiny=args.tiny)
+            jtorch.sync()  # the initial weights are no part of the first step
+            before = counters()["compiles"]
+            first = common.first_steps({"jtorch": each["jtorch"]})
+            compiles = counters()["compiles"] - before
+            first |= common.first_steps({k: c for k, c in each.items() if k != "jtorch"})
+            times = common.alternate(each, args.rounds, args.seconds)
+            table.row(
+                name, common.median(times, "jtorch"), common.ratio(times, "jtorch", "torch"),
+                common.ratio(times, "jtorch", "torch.compile"), common.ratio(times, "jtorch", "jax"),
+                common.median(times, "compiled"), common.ratio(times, "compiled", "torch"),
+                common.ratio(times, "compiled", "jax"), compiles, first["jtorch"], first.get("torch"), first.get("jax"),
+            )  # fmt: skip
+    if why_not:
+        print(f"\ntorch.compile: {why_not}")
+    return table
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from .tensor.layout import (
     channels_last,
     channels_last_3d,
     contiguous_format,
+    jagged,
     layout,
     memory_format,
     preserve_format,
@@ -110,6 +111,7 @@ from .functions.legacy import TYPES as _types
 from .functions.storages import EXPORTS as _storages
 from .limits import finfo, iinfo
 from .serialization import load, save
+from .symbolic import SymBool, SymFloat, SymInt
 from .switches import (
     are_deterministic_algorithms_enabled,
     get_deterministic_debug_mode,
@@ -128,6 +130,7 @@ from .tensor.printing import get_printoptions, set_printoptions
 from ._ops import ops  # PyTorch's name for operations by namespace; the package stays importable as jtorch.ops
 
 newaxis = None
+legacy_contiguous_format = contiguous_format
 
 globals().update(_types)
 globals().update(_storages)
@@ -135,10 +138,31 @@ for _name, _function in nn.torch_names.FUNCTIONS.items():
     globals().setdefault(_name, _function)
 
 
+def get_device_module(device=None):
+    """The package of a kind of device (``torch.cuda`` of ``"cuda:1"``): by default that of the accelerator, or the CPU.
+
+    Raises:
+        RuntimeError: there is no such package.
+    """
+    from .devices import device as kind
+
+    if device is None:
+        device = "cuda" if cuda.is_available() else "cpu"
+    name = kind(device).type if not isinstance(device, kind) else device.type
+    if name not in ("cpu", "cuda", "mps", "xpu"):
+        raise RuntimeError(f"Invalid device_module of {name!r}; device types are 'cpu', 'cuda', 'mps' and 'xpu'")
+    return _import_module(f"jtorch.{name}")
+
+
+def _disable_dynamo(fn=None, recursive=True):
+    """:func:`jtorch.compiler.disable`."""
+    return _import_module("jtorch.compiler").disable(fn, recursive)
+
+
 _LOADED_ON_USE = (
-    "__config__", "_dynamo", "_utils", "accelerator", "compiler", "cpu", "distributions", "export", "func",
-    "futures", "hub", "jit", "library", "masked", "mps", "multiprocessing", "onnx", "overrides", "profiler",
-    "signal", "testing", "types", "xpu",
+    "_C", "__config__", "_dynamo", "_inductor", "_utils", "accelerator", "compiler", "cpu", "distributions", "export",
+    "func", "futures", "hub", "jit", "library", "masked", "mps", "multiprocessing", "nested", "onnx", "overrides",
+    "profiler", "quasirandom", "signal", "storage", "testing", "types", "xpu",
 )  # fmt: skip
 
 
@@ -155,4 +179,6 @@ def __getattr__(name):
         from .tensor.random import default_generator as default
 
         return default()
+    if name == "TensorType":
+        return _import_module("jtorch._C").TensorType
     raise AttributeError(f"module 'jtorch' has no attribute {name!r}")

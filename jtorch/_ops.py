@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import jtorch
 
+from .tensor.dispatch import call
+
 _registered: dict[str, dict[str, OpOverloadPacket]] = {}
 
 
@@ -55,6 +57,9 @@ class OpOverloadPacket:
             raise AttributeError(overload)
         return OpOverload(self, overload)
 
+    def __str__(self) -> str:
+        return f"{self._namespace}.{self.__name__}"
+
     def __repr__(self) -> str:
         return f"<OpOverloadPacket(op='{self._namespace}.{self.__name__}')>"
 
@@ -70,6 +75,70 @@ def _convolution(x, w, b, stride, padding, dilation, transposed, output_padding,
     return getattr(F, f"conv{n}d")(x, w, b, stride, padding, dilation, groups)
 
 
+def _slice(x, dim=0, start=None, end=None, step=1):
+    if not -x.dim() <= dim < x.dim():
+        raise IndexError(
+            f"Dimension out of range (expected to be in range of [{-x.dim()}, {x.dim() - 1}], but got {dim})"
+        )
+    return x[(slice(None),) * (dim % x.dim()) + (slice(start, end, step),)]
+
+
+def _assert_scalar(condition, message):
+    """Raise RuntimeError unless the number is true."""
+    if not condition:
+        raise RuntimeError(message)
+
+
+def _logsumexp(query, key, bias, is_causal, scale):
+    factor = query.shape[-1] ** -0.5 if scale is None else scale
+    scores = query @ key.transpose(-2, -1) * factor
+    if bias is not None:
+        scores = scores + bias
+    if is_causal:
+        scores = scores.masked_fill(jtorch.ones(scores.shape[-2:], dtype=jtorch.bool).triu(1), float("-inf"))
+    return scores.float().logsumexp(-1)
+
+
+def _attention(query, key, value, dropout_p=0.0, is_causal=False, return_debug_mask=False, *, scale=None):
+    """``(output, logsumexp, None, None, L, S, None, None, None)``: the others belong to CUDA kernels."""
+    out = jtorch.nn.functional.scaled_dot_product_attention(query, key, value, None, dropout_p, is_causal, scale=scale)
+    lse = _logsumexp(query, key, None, is_causal, scale)
+    return out, lse, None, None, query.shape[-2], key.shape[-2], None, None, None
+
+
+def _efficient_attention(
+    query, key, value, attn_bias, compute_log_sumexp, dropout_p=0.0, is_causal=False, *_, scale=None
+):
+    """``(output, logsumexp, None, None)``: the others belong to CUDA kernels."""
+    out = jtorch.nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_bias, dropout_p, is_causal, scale=scale
+    )
+    return out, _logsumexp(query, key, attn_bias, is_causal, scale) if compute_log_sumexp else None, None, None
+
+
+def _upsample_aa(mode: str) -> Callable:
+    def upsample(input, output_size, align_corners, scale_factors=None, scales_w=None, *, scales_h=None):
+        if output_size is None or not input.dtype.is_floating_point:
+            factors = None if output_size is not None else tuple(scale_factors)
+            return jtorch.nn.functional.interpolate(
+                input, output_size, factors, mode=mode, align_corners=align_corners, antialias=True
+            )
+        scales = (scale_factors if scales_h is None else scales_h, scales_w)  # the fourth argument is either's
+        return call(
+            "_upsample_aa", input, size=tuple(output_size), scales=scales, mode=mode, align_corners=align_corners
+        )
+
+    return upsample
+
+
+def _max_pool_backward(grad_output, self, kernel_size, stride, padding, dilation, ceil_mode, indices):
+    at, g = indices.flatten(-2), grad_output.flatten(-2)
+    zeros = self.masked_fill(
+        jtorch.ones((), dtype=jtorch.bool, device=self.device), 0
+    )  # carries a gradient if self does
+    return zeros.flatten(-2).scatter_add(-1, at, g).reshape(self.shape)
+
+
 #: ATen names that differ from those of the public functions
 _ATEN = {
     "_to_copy": _to_copy,
@@ -82,6 +151,17 @@ _ATEN = {
     "sym_stride": lambda x, dim=None: x.stride() if dim is None else x.stride(dim),
     "sym_numel": lambda x: x.numel(),
     "convolution": _convolution,
+    "slice": _slice,
+    "alias": lambda x: x.view(x.shape),
+    "index": lambda x, indices: x[tuple(slice(None) if i is None else i for i in indices)],
+    "_pin_memory": lambda x, device=None: x.pin_memory(),
+    "_assert_scalar": _assert_scalar,
+    "_scaled_dot_product_flash_attention": _attention,
+    "_scaled_dot_product_efficient_attention": _efficient_attention,
+    "_scaled_dot_product_cudnn_attention": _efficient_attention,
+    "_upsample_bilinear2d_aa": _upsample_aa("bilinear"),
+    "_upsample_bicubic2d_aa": _upsample_aa("bicubic"),
+    "max_pool2d_with_indices_backward": _max_pool_backward,
 }  # fmt: skip
 
 

@@ -17,15 +17,20 @@ import urllib.parse
 import urllib.request
 
 _dir: str | None = None
-_HASH = re.compile(r"-([a-f0-9]{8,})\.[^.]+$")
+HASH_REGEX = _HASH = re.compile(r"-([a-f0-9]{8,})\.[^.]+$")
 
 
 def get_dir() -> str:
     """Where downloads are kept: what :func:`set_dir` said, else ``$TORCH_HOME/hub``, else ``~/.cache/torch/hub``."""
     if _dir is not None:
         return _dir
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(os.path.expanduser(os.environ.get("TORCH_HOME") or os.path.join(cache, "torch")), "hub")
+    return os.path.join(_get_torch_home(), "hub")
+
+
+def _get_torch_home() -> str:
+    """``$TORCH_HOME``, else ``torch`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
+    return os.path.expanduser(os.environ.get("TORCH_HOME") or os.path.join(cache, "torch"))
 
 
 def set_dir(d) -> None:

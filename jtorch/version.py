@@ -3,5 +3,6 @@
 torch_api = "2.13.0"
 cuda = None
 hip = None
+xpu = None
 git_version = "unknown"
 debug = False

@@ -892,3 +892,21 @@ def test_backward_seeds_and_reads_nothing():
     assert jtorch.debug.counters()["flushes"] == before
     np.testing.assert_allclose(loss.item(), 6 * np.e, rtol=1e-6)
     assert jtorch.debug.counters()["flushes"] == before + 1
+
+
+def test_samples_and_neighbours_carry_gradients_as_in_pytorch():
+    """A sample has gradients of zeros where its parameters have any; singular values beside a solution have none."""
+
+    def program(t):
+        x = t.tensor([0.25, 0.5, 1.0], requires_grad=True)
+        samples = [t.normal(x, 1.0), t.normal(0.0, x), t.bernoulli(x), t.poisson(x)]
+        y = t.tensor([1.0, 0.5, 0.0])
+        t.autograd.backward([*(s.sum() for s in samples), t.nextafter(x, y).sum()])
+        with t.no_grad():
+            silent = t.bernoulli(x)
+        flags = [s.requires_grad for s in (*samples, silent)]
+        a = t.eye(4, 3).requires_grad_()
+        flags += [r.requires_grad for r in t.linalg.lstsq(a, t.ones(4, 2), driver="gelsd")]
+        return flags, x.grad
+
+    check(program)

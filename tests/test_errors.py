@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import pytest
 
 import jtorch
+from jtorch.ops.registry import OPS
 
-from .both import check_raises
+from .both import check, check_raises
 
 
 def z(torch, *shape, **options):
@@ -54,7 +56,25 @@ ERRORS = {
     "repeat": (lambda t: z(t, 2, 2).repeat(2), RuntimeError, "repeat"),
     "broadcast_to": (lambda t: t.broadcast_to(z(t, 3), (2,)), RuntimeError, "3", "2"),
     "out shape": (lambda t: z(t, 1, 3).mul_(z(t, 2, 3)), RuntimeError, "[1, 3]", "[2, 3]"),
+    "max_pool2d stride": (
+        lambda t: t.nn.functional.max_pool2d(z(t, 1, 3, 3), 2, stride=0), RuntimeError, "stride", "zero"),
+    "max_pool2d padding": (
+        lambda t: t.nn.functional.max_pool2d(z(t, 0, 1, 9), 2, padding=-1), RuntimeError, "non-negative", "-1"),
+    "adaptive_avg_pool2d": (
+        lambda t: t.nn.functional.adaptive_avg_pool2d(z(t, 2, 2), (2, 2)), ValueError, "at least 3"),
+    "adaptive_max_pool1d": (
+        lambda t: t.nn.functional.adaptive_max_pool1d(z(t, 1, 2, 3), ()), RuntimeError, "one int"),
+    "soft_margin_loss": (
+        lambda t: t.nn.functional.soft_margin_loss(z(t, 5, 4), z(t, 5)), RuntimeError, "tensor a (4)", "tensor b (5)"),
+    "multi_margin_loss target": (
+        lambda t: t.nn.functional.multi_margin_loss(z(t, 5, 4), z(t, 5)), RuntimeError, "Long", "Float"),
+    "sum_to_size": (lambda t: z(t, 4, 5).sum_to_size(4, 2), RuntimeError, "not expandable"),
+    "narrow start": (lambda t: z(t, 5).narrow(0, t.tensor([1, 2]), 2), RuntimeError, "0-dim integral"),
+    "_int_mm": (lambda t: t._int_mm(z(t, 2, 2), z(t, 2, 2)), RuntimeError, "int8", "float"),
     # dims
+    "unbind of 0-d": (lambda t: z(t).unbind(), IndexError, "no dimensions"),
+    "roll without shifts": (lambda t: z(t, 2).roll(()), RuntimeError, "shifts"),
+    "roll of 0-d": (lambda t: z(t).roll(1, 0), IndexError, "no dimensions"),
     "sum": (lambda t: z(t, 2, 3).sum(2), IndexError, "Dimension out of range", "[-2, 1]", "2"),
     "sum twice": (lambda t: z(t, 2, 3).sum((0, 0)), RuntimeError, "multiple times"),
     "softmax": (lambda t: z(t, 2).softmax(1), IndexError, "[-1, 0]", "1"),
@@ -86,6 +106,21 @@ ERRORS = {
     "mean of ints": (lambda t: z(t, 2, dtype=t.int64).mean(), RuntimeError, "Long"),
     "cross entropy target": (
         lambda t: t.nn.functional.cross_entropy(z(t, 2, 3), z(t, 2)), (RuntimeError, ValueError)),
+    "gather out": (
+        lambda t: t.gather(z(t, 2), 0, z(t, 2, dtype=t.int64), out=z(t, 2, dtype=t.float64)), RuntimeError, "double"),
+    "mm out": (lambda t: t.mm(z(t, 2, 2), z(t, 2, 2), out=z(t, 2, 2, dtype=t.float64)), RuntimeError, "double"),
+    "cat out": (lambda t: t.cat([z(t, 2)], out=z(t, 2, dtype=t.int64)), TypeError, "Long"),
+    "stack out": (lambda t: t.stack([z(t, 2)], out=z(t, 1, 2, dtype=t.int64)), TypeError, "Long"),
+    "cat into an operand": (lambda t: (lambda x: t.cat([x[:1], x[1:]], out=x))(z(t, 4)), RuntimeError, "memory"),
+    "scatter into the source": (
+        lambda t: (lambda x: t.scatter(z(t, 2), 0, z(t, 2, dtype=t.int64), x, out=x))(z(t, 2)), RuntimeError, "memory"),
+    "out resized under expansion": (
+        lambda t: t.index_select(z(t, 2, 2), 0, t.tensor([0]), out=z(t, 1, 2).expand(3, 2)), RuntimeError, "clone()"),
+    "amax out": (lambda t: t.amax(z(t, 2), out=z(t, dtype=t.int64)), RuntimeError, "Float for input", "Long for out"),
+    "nansum out": (lambda t: t.nansum(z(t, 2), out=z(t, dtype=t.int64)), NotImplementedError, "nansum_cpu", "Long"),
+    "normal out": (
+        lambda t: t.normal(z(t, 2), 1.0, out=z(t, 2, dtype=t.int64)), NotImplementedError, "Long"),
+    "multinomial out": (lambda t: t.multinomial(z(t, 2) + 1, 1, out=z(t, 1)), RuntimeError, "Long", "Float"),
     "out dtype": (lambda t: t.add(z(t, 2), 1.5, out=z(t, 2, dtype=t.int64)), RuntimeError, "Float", "Long"),
     # values
     "item": (lambda t: z(t, 2).item(), RuntimeError, "2 elements"),
@@ -99,6 +134,15 @@ ERRORS = {
     "normal": (lambda t: t.normal(0.0, -1.0, (2,)), RuntimeError, "std", "-1"),
     "randint": (lambda t: t.randint(3, 3, (2,)), RuntimeError, "from=3"),
     "linspace": (lambda t: t.linspace(0, 1, -1), RuntimeError, "steps"),
+    "arange": (lambda t: t.arange(0, 3, 0), RuntimeError, "step must be nonzero"),
+    "arange of a step that is no integer": (
+        lambda t: t.arange(0, 3, 0.5, dtype=t.int64), ValueError, "step must be nonzero"),
+    "renorm of a vector": (lambda t: z(t, 2).renorm(2, 0, 1.0), RuntimeError, "at least 2 dimensions, got 1"),
+    "gradient spacing": (
+        lambda t: t.gradient(z(t, 3, 3), spacing=[0.1], dim=(0, 1)), RuntimeError, "length 1", "length 2"),
+    "gradient order": (lambda t: t.gradient(z(t, 3), edge_order=3), RuntimeError, "edge_order=1 and edge_order=2"),
+    "aminmax of nothing": (lambda t: z(t, 0).aminmax(), RuntimeError, "no identity"),
+    "infinity norm of nothing": (lambda t: t.linalg.norm(z(t, 0), float("inf")), RuntimeError, "identity"),
     "full of a negative size": (lambda t: t.full((-2,), 1), RuntimeError, "negative dimension"),
     "cholesky": (lambda t: t.linalg.cholesky(-t.eye(2)).tolist() and 1 / 0, (RuntimeError, ZeroDivisionError)),
     "inverse of non-square": (lambda t: z(t, 2, 3).inverse(), RuntimeError, "square"),
@@ -107,6 +151,16 @@ ERRORS = {
     "sum of a list": (lambda t: t.sum([1, 2]), TypeError, "sum()", "list"),
     "relu of a number": (lambda t: t.relu(1.0), TypeError, "Tensor", "float"),
     "matmul with a number": (lambda t: z(t, 2) @ 3, TypeError),
+    "eq of a number": (lambda t: t.eq(1, z(t, 2)), TypeError, "eq()", "int", "must be Tensor"),
+    "pow of numbers": (lambda t: t.pow(2, 3), TypeError, "pow()", "(int, int)", "Tensor"),
+    "maximum with a number": (
+        lambda t: t.maximum(z(t, 2), 1), TypeError, "maximum(): argument 'other' (position 2) must be Tensor, not int"),
+    "isclose to a number": (lambda t: z(t, 2).isclose(0.0), TypeError, "isclose()", "float"),
+    "sin of a number": (lambda t: t.sin(1.0), TypeError, "sin(): argument 'input' (position 1)", "float"),
+    "where of a truth": (lambda t: t.where(True, z(t, 2), 1), TypeError, "where()", "condition", "bool"),
+    "cat of a number": (lambda t: t.cat([z(t, 2), 1]), TypeError, "element 1", "int"),
+    "a reflected operator on a number": (lambda t: t.Tensor.__radd__(1, z(t, 2)), TypeError, "int"),
+    "linspace steps": (lambda t: t.linspace(0, 1, 2.0), TypeError, "linspace()", "(int, int, float)"),
     "no argument": (lambda t: t.matmul(z(t, 2)), TypeError),
     "too many": (lambda t: z(t, 2).relu(1, 2, 3), TypeError),
     "wrong keyword": (lambda t: z(t, 2).sum(dims=0), TypeError, "dims"),
@@ -121,6 +175,52 @@ ERRORS = {
 def test_errors(name):
     program, error, *words = ERRORS[name]
     check_raises(program, error, *words)
+
+
+#: Operations of two tensors, each of which may or may not be a number as well.
+BINARY = [
+    (namespace, op.name)
+    for op in OPS.values() for namespace in op.namespaces
+    if namespace in ("torch", "special") and [p.kind for p in op.parameters if p.required] == ["array", "array"]
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("namespace", ["torch", "special"])
+def test_numbers_are_accepted_where_pytorch_accepts_them(namespace):
+    torch = pytest.importorskip("torch")
+    names = [name for n, name in BINARY if n == namespace and "." not in name]
+    assert len(names) > 15
+    differ = {}
+    for name in names:
+        for first, second in ((0, 1), (1, 0), (1, 1)):  # 1: a number
+            refused = []
+            for t in (torch, jtorch):
+                operands = [1.5 if number else t.ones(2, dtype=t.float64) for number in (first, second)]
+                try:
+                    getattr(t if namespace == "torch" else t.special, name)(*operands)
+                    refused.append(False)
+                except Exception as error:  # noqa: BLE001 (shapes and dtypes need not suit)
+                    refused.append(isinstance(error, (TypeError, AttributeError)))
+            if refused[0] != refused[1]:
+                differ[name, first, second] = f"PyTorch {'refuses' if refused[0] else 'accepts'} this"
+    assert not differ
+
+
+@pytest.mark.parametrize("number", [True, 2, 1.5, np.float32(1.5), np.int64(2), np.bool_(True)])
+def test_every_kind_of_number_will_do(number):
+    def program(t):
+        x = t.tensor([1.0, 2.0])
+        return [
+            t.eq(x, number), x > number, number / x, t.add(number, x), t.mul(x, number), t.where(x > 1, number, x),
+            t.pow(number, x), t.remainder(number, x), t.xlogy(number, x), x.clamp(max=number), t.div(x, number),
+            t.masked_fill(x, x > 1, number), t.special.zeta(2.0 + x, number), t.fmod(x, number),
+        ]  # fmt: skip
+
+    check(program)
+
+
+def test_sums_and_products_of_numbers():
+    check(lambda t: [t.add(1, 2), t.sub(1, 2.0), t.mul(2, 3), t.div(1, 2), t.floor_divide(7, 2), t.div(True, 2)])
 
 
 def test_an_error_surfaces_at_the_users_line():

@@ -177,8 +177,8 @@ def test_errors():
     checkpoint = part(jtorch, "utils.checkpoint").checkpoint
     with pytest.warns(UserWarning, match="use_reentrant"):
         checkpoint(jtorch.sin, x)
-    with pytest.raises(NotImplementedError, match="context_fn"):
-        checkpoint(jtorch.sin, x, use_reentrant=False, context_fn=lambda: ())
+    with pytest.raises(NotImplementedError, match="debug"):
+        checkpoint(jtorch.sin, x, use_reentrant=False, debug=True)
     accelerator = part(jtorch, "accelerator")
     if not accelerator.is_available():
         with pytest.raises(RuntimeError, match="none is available"):

@@ -395,7 +395,8 @@ def test_embedding_options():
         )
     )  # fmt: skip
     with pytest.raises(RuntimeError, match="sparse"):
-        jtorch.nn.functional.embedding(jtorch.tensor([0]), jtorch.zeros(2, 2), scale_grad_by_freq=True, sparse=True)
+        weight = jtorch.zeros(2, 2, requires_grad=True)
+        jtorch.nn.functional.embedding(jtorch.tensor([0]), weight, scale_grad_by_freq=True, sparse=True)
     raises_same(lambda lib, F: F.embedding(lib.tensor([7]), lib.zeros(2, 2)).sum().item())
     same(lambda lib, F: lib.nn.Embedding.from_pretrained(lib.tensor(X(4, 3)), padding_idx=1)(lib.tensor([1, 2])))
 

@@ -47,6 +47,8 @@ VIEWS = {
     "diag_embed back": ((3, 3), lambda x: x.diagonal()),
     "expand same": ((2, 3), lambda x: x.expand(2, 3)),
     "unfold": ((6,), lambda x: x.unfold(0, 2, 2)),
+    "as_strided of a transpose": ((3, 4), lambda x: x.t().as_strided((2, 2), (4, 2), 1)),
+    "as_strided beyond a part": ((3, 4), lambda x: x[1:2, 1:].as_strided((2, 2), (5, 2), 0)),
     "as_strided": ((3, 4), lambda x: x.as_strided((2, 2), (4, 2), 1)),
     "detach": ((3,), lambda x: x.detach()),
     "data": ((3,), lambda x: x.data),

@@ -18,10 +18,18 @@ from ..compiler.api import (
 )
 from . import eval_frame, exc, utils
 
-maybe_mark_dynamic = mark_dynamic
+maybe_mark_dynamic = mark_unbacked = mark_dynamic
+reset_code_caches = reset
+
+
+def is_dynamo_supported() -> bool:
+    """Whether functions can be compiled: everywhere."""
+    return True
+
 
 __all__ = [
-    "OptimizedModule", "allow_in_graph", "assume_constant_result", "config", "disable", "eval_frame", "exc", "explain",
-    "graph_break", "is_compiling", "list_backends", "mark_dynamic", "mark_static", "mark_static_address",
-    "maybe_mark_dynamic", "optimize", "reset", "utils",
+    "OptimizedModule", "allow_in_graph", "assume_constant_result", "config", "disable",
+    "eval_frame", "exc", "explain", "graph_break", "is_compiling", "is_dynamo_supported", "list_backends",
+    "mark_dynamic", "mark_static", "mark_static_address", "mark_unbacked", "maybe_mark_dynamic", "optimize", "reset",
+    "reset_code_caches", "utils",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from ..tape import modes
+from ..tape import engine, modes
 from ..tape.node import Node
 from ..tensor import Tensor
 from ..tensor.autograd import gradient_of, tensor_of
@@ -37,14 +37,14 @@ class FunctionCtx:
                 "Trying to backward through the graph a second time (or directly access saved tensors after they have "
                 "already been freed). Specify retain_graph=True to backward through the graph a second time."
             )
-        for t, v in zip(self._saved, self._versions, strict=True):
+        for t, v in zip(() if isinstance(self._saved, _PackedTensors) else self._saved, self._versions, strict=False):
             if t is not None and t._version != v:
                 raise RuntimeError(
                     "one of the variables needed for gradient computation has been modified by an inplace operation: "
                     f"[torch.{t.dtype.legacy_name}Tensor {list(t.shape)}] is at version {t._version}; expected version "
                     f"{v} instead."
                 )
-        return self._saved
+        return tuple(self._saved.tensors()) if isinstance(self._saved, _PackedTensors) else self._saved
 
     saved_variables = saved_tensors
 
@@ -145,7 +145,20 @@ class Function:
         node = _FunctionNode(cls, ctx, edges, positions, len(args), avals, device)
         made = tuple(_output(o, ctx, node, i, args) if isinstance(o, Tensor) else o for i, o in enumerate(listed))
         ctx._saved = _own_outputs(ctx._saved, listed, made)
+        if engine.saving.hooks:
+            ctx._saved = _PackedTensors(ctx._saved, engine.saving.hooks[-1])
         return made if isinstance(outputs, tuple) else made[0]
+
+
+class _PackedTensors:
+    """Saved tensors, packed by hooks."""
+
+    def __init__(self, tensors, hooks):
+        self.unpack = hooks.unpack_hook
+        self.items = [None if t is None else (hooks.pack_hook(t.detach()),) for t in tensors]
+
+    def tensors(self) -> list:
+        return [None if x is None else self.unpack(x[0]) for x in self.items]
 
 
 def _own_outputs(saved, before, after):
@@ -170,6 +183,10 @@ def _output(t: Tensor, ctx, node, i, inputs):
         t = wrap(t._value())
     t._edge = (node, i)
     return t
+
+
+#: PyTorch's name for the plain kind of Function.
+_SingleLevelFunction = Function
 
 
 def once_differentiable(fn):

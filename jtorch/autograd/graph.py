@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import namedtuple
 
 from ..tape.node import Node
+from .saved import disable_saved_tensors_hooks, register_multi_grad_hook, save_on_cpu, saved_tensors_hooks
 
 GradientEdge = namedtuple("GradientEdge", ["node", "output_nr"])
 
@@ -21,4 +22,13 @@ def get_gradient_edge(tensor) -> GradientEdge:
     return GradientEdge(*edge)
 
 
-__all__ = ["GradientEdge", "Node", "get_gradient_edge"]
+def increment_version(tensor) -> None:
+    """Count a write to ``tensor`` (or to each of several) that autograd has not seen."""
+    for t in (tensor,) if hasattr(tensor, "_storage") else tensor:
+        t._storage.version += 1
+
+
+__all__ = [
+    "GradientEdge", "Node", "disable_saved_tensors_hooks", "get_gradient_edge", "increment_version",
+    "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks",
+]  # fmt: skip

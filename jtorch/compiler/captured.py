@@ -7,8 +7,11 @@ sets gradients, gives results their history.
 
 from __future__ import annotations
 
+import weakref
+
 from ..tape.node import CallNode
 from ..tensor import Tensor
+from ..tensor.conversion import scalar
 from ..tensor.storage import Storage
 from ..trace import capture as watching_trace
 from ..trace import recorder
@@ -64,6 +67,12 @@ class _Before:
         self.values.append(value)
         self.known.setdefault(id(value), []).append(source)
 
+    def let_go(self) -> None:
+        """Hold no Values from now on, so that a program may take over the buffers of those nobody else holds."""
+        refs = [(id(v), weakref.ref(v)) for v in self.values]
+        self.values = []
+        self.known = {key: self.known[key] for key, ref in refs if ref() is not None}
+
     def attributes_changed(self) -> bool:
         for t, before in zip(self.tensors, self.attributes, strict=True):
             now = t.__dict__
@@ -83,9 +92,18 @@ def capture(fn, args, kwargs, guards: Guards, leaves: list, log: Log, watch: Wat
     before = _Before(tensors)
     marks = {device: (trace, Mark.of(trace)) for device, trace in recorder.open_traces().items()}
     steps_before = [t._backward_step for t in tensors]
+    captured = Captured(guards, before, log)
+
+    def at_end():
+        try:
+            captured.settle(marks)
+        except NotReplayable as refusal:
+            log.drop(str(refusal))
+
+    log.at_end = at_end
     with watching_trace.watching(log), watch:
         result = fn(*args, **kwargs)
-    captured, why = None, log.refusal or watch.refusal
+    why = log.refusal or watch.refusal
     if why is None and log.used & guards.excused:
         why = "it depends on a hyper-parameter that it did not depend on the time before"
     if why is None and not guards.arguments.same(leaves, args, kwargs):
@@ -96,16 +114,21 @@ def capture(fn, args, kwargs, guards: Guards, leaves: list, log: Log, watch: Wat
             why = f"it changes {changed}"
     if why is None:
         try:
-            captured = Captured(guards, before, marks, log, result, steps_before)
+            captured.complete(result, marks, steps_before)
         except NotReplayable as refusal:
             why = str(refusal)
     for event in log.events:
         if isinstance(event, Draw):
             event.value = None
     log.made.clear()
-    del before, marks
+    log.at_end = None
+    if log.reads:
+        result = _pytree.tree_map(plain, result)
+        log.reads.clear()
+    captured.release()
+    del before
     end_of_run(log.steps, log.accumulates)
-    return result, captured, why
+    return result, None if why is not None else captured, why
 
 
 def end_of_run(steps: int, accumulates: bool) -> None:
@@ -123,19 +146,53 @@ class Captured:
     held before, or ``("constant", value)``.
     """
 
-    def __init__(self, guards: Guards, before: _Before, marks, log: Log, result, steps_before):
-        self.guards, self.log = guards, log
-        self._before = before
+    def __init__(self, guards: Guards, before: _Before, log: Log):
+        self.guards, self.log, self._before = guards, log, before
+        self.wanted: dict[int, int] = {}
+        self._settled: dict[int, int] | None = None  # id of a Value -> its number, once the stretch has been run
+        self._pending: list = []
+
+    def settle(self, marks) -> None:
+        """All is recorded, and about to be run because a number is read: what is pending is what a replay returns."""
+        self._stretch(marks)
+        self._settled = {}
+        if self._trace is not None:
+            self._pending = [v for r in self._trace.refs if (v := r()) is not None]
+            for v in self._pending:
+                k = self.stretch.inside(v, self._trace)
+                if k is not None:
+                    self._settled[id(v)] = k
+                    self.wanted[k] = len(self.wanted)
+        self._before.let_go()
+        self._counts = len(self.log.events), len(self.log.made)
+
+    def _stretch(self, marks) -> None:
+        log = self.log
+        self._find_trace(marks)
+        self.made = {id(v): v for v in log.made}
+        self.draws = {id(e.value): j for j, e in enumerate(_drawn(log))}
+        self._operands()
+        self._numbers()
+
+    def complete(self, result, marks, steps_before) -> None:
+        """The run is over.
+
+        Raises:
+            NotReplayable: it did something that a replay would not repeat.
+        """
+        guards, log, before = self.guards, self.log, self._before
         flat, self.form = _pytree.tree_flatten(result)
+        if log.reads and _is_key(result, [number for _, number in log.reads]):
+            raise NotReplayable("a key of the dictionary it returns was read from a tensor")
         if _shares_container(result, guards):
             raise NotReplayable("it returns a container that others hold as well")
         for t in flat:
             if isinstance(t, Tensor):
                 t._value()  # views are read now, so that reading them is part of the stretch
-        self._find_trace(marks)
-        self.made = {id(v): v for v in log.made}
-        self.draws = {id(e.value): j for j, e in enumerate(_drawn(log))}
-        self.wanted: dict[int, int] = {}
+        if self._settled is None:
+            self._stretch(marks)
+        elif any(t.calls for t in recorder.open_traces().values()) or self._counts != (len(log.events), len(log.made)):
+            raise NotReplayable("it goes on computing after a number was read")
         self.nodes: list[tuple] = []
         self._node_numbers: dict[int, int] = {}
         if log.walks and any(t._edge is not None for t in before.tensors):
@@ -146,11 +203,10 @@ class Captured:
         log.leaves.clear()
         if before.attributes_changed():
             raise NotReplayable("it changes requires_grad, .data, hooks or history of a tensor from outside")
-        self._operands()
         self._effects(steps_before)
+        self.reads: list[tuple] = []
         self.results = [self._result(x) for x in flat]
         self._share_no_storage(flat)
-        self._numbers()
         self.arguments = guards.arguments.tensors
         self.statics = [s.tensor for s in guards.statics]
         self._static_storages = {id(s.storage): k for k, s in reversed(list(enumerate(guards.statics)))}
@@ -159,7 +215,11 @@ class Captured:
         if len({id(before.grads[i]._storage) for i in self.graded}) != len(self.graded):
             raise NotReplayable("two tensors share one gradient")
         self.slots = tuple(self.wanted)
-        del self._before, self._trace, self.made, self.draws, self._node_numbers
+
+    def release(self) -> None:
+        """Forget what was needed to understand the run."""
+        for name in ("_before", "_trace", "made", "draws", "_node_numbers", "_pending", "_settled"):
+            self.__dict__.pop(name, None)
 
     # --- reading the run
 
@@ -179,10 +239,12 @@ class Captured:
         self.stretch = Stretch(*used[0]) if used else None
 
     def _place(self, value) -> tuple:
-        if self._trace is not None:
-            k = self.stretch.inside(value, self._trace)
-            if k is not None:
-                return "in", self.wanted.setdefault(k, len(self.wanted))
+        if self._settled is not None:
+            k = self._settled.get(id(value))
+        else:
+            k = None if self._trace is None else self.stretch.inside(value, self._trace)
+        if k is not None:
+            return "in", self.wanted.setdefault(k, len(self.wanted))
         found = self._before.known.get(id(value))
         if found:
             return found[0]
@@ -247,6 +309,11 @@ class Captured:
 
     def _result(self, x):
         if not isinstance(x, Tensor):
+            for value, number in self.log.reads:
+                if number is x:
+                    kind = int if isinstance(number, int) else type(number)
+                    self.reads.append((self._place(value), kind))
+                    return "read", len(self.reads) - 1
             if isinstance(x, (type(None), bool, int, float, complex, str, bytes)) or _is_constant(x):
                 return "value", x
             raise NotReplayable(f"it returns a {type(x).__name__}")
@@ -384,16 +451,21 @@ class Captured:
 
     def replay(self, tensors: list):
         """Repeat the run on these tensors."""
-        result = self._replay(tensors)
+        results, values, made = self._replay(tensors)  # what is made stays until it has run: the program returns it
         log = self.log
         if log.steps:
             recorder._state.step += log.steps
             recorder.flush_all("optimizer.step()")
         elif log.backwards and any(tensors[i]._accumulates for i in self.stepped):
             recorder.backward_boundary(True)
-        return result
+        del made
+        if self.reads:
+            numbers = [kind(scalar(value)) for value, (_, kind) in zip(values, self.reads, strict=True)]
+            results = [numbers[r[1]] if r.__class__ is tuple and r[0] == "read" else r for r in results]
+        return _pytree.tree_unflatten(results, self.form) if self.form.type is not None else results[0]
 
-    def _replay(self, tensors: list):
+    def _replay(self, tensors: list) -> tuple:
+        """``(results, of which read numbers are still ("read", i); the values to read; what the stretch made)``."""
         find = self._find
         drawn, numbers = self.drawn.copy(), self.numbers.copy()
         for kind, make, where in self.events:
@@ -418,6 +490,7 @@ class Captured:
             return made[i] if kind == "in" else drawn[i] if kind == "draw" else find(place, tensors)
 
         nodes = self._make_nodes(tensors, value) if self.nodes else ()
+        read = [value(place) for place, _ in self.reads]
         written = [value(w[2]) for w in self.writes]
         fresh = [None if g is None else value(g[0]) for _, g in self.new_grads]
         results = []
@@ -429,6 +502,8 @@ class Captured:
                 results.append(r[1])
             elif kind == "again":
                 results.append(results[r[1]])
+            elif kind == "read":
+                results.append(r)
             else:
                 results.append(("later", kind, r[1]))
         for (kind, i, _, writes, version), new in zip(self.writes, written, strict=True):
@@ -459,7 +534,7 @@ class Captured:
             else r
             for r in results
         ]  # fmt: skip
-        return _pytree.tree_unflatten(results, self.form) if self.form.type is not None else results[0]
+        return results, read, made
 
     def _tensor(self, value, spec, tensors, nodes) -> Tensor:
         _, _, strides, edge, requires, inference = spec
@@ -500,6 +575,17 @@ def _shares_container(x, guards: Guards) -> bool:
         return id(x) in guards._seen or any(_shares_container(y, guards) for y in (x.values() if isinstance(x, dict)
                                                                                  else x))  # fmt: skip
     return isinstance(x, tuple) and any(_shares_container(y, guards) for y in x)
+
+
+def _is_key(x, numbers: list) -> bool:
+    """Whether one of the numbers is a key of a dictionary in ``x``."""
+    if isinstance(x, dict):
+        return any(key is n for key in x for n in numbers) or any(_is_key(y, numbers) for y in x.values())
+    return isinstance(x, (list, tuple)) and any(_is_key(y, numbers) for y in x)
+
+
+def plain(x):
+    return int(x) if isinstance(x, watching_trace.ReadNumber) else x
 
 
 def _drawn(log: Log) -> list[Draw]:

@@ -14,11 +14,13 @@ import sys
 import threading
 
 from .. import config as settings
+from ..nn.modules.module import Module
 from ..trace import capture as watching_trace
 from ..trace import recorder
-from ..trace.capture import GraphBreak, Log
+from ..trace.capture import Frames, GraphBreak, Log
+from ..utils import _pytree
 from . import config
-from .captured import capture
+from .captured import capture, plain
 from .guards import Arguments, Guards, Unguardable, ambient
 from .state import Compiled, state, statistics
 from .watch import Watch
@@ -92,12 +94,18 @@ class CompiledFunction(Compiled):
             finally:
                 self._lock.release()
 
+    def _frames(self, frames: Frames) -> Frames | None:
+        """Where reading a number may end the function."""
+        return frames if not self._fullgraph or config.capture_scalar_outputs else None
+
     def _record(self, args, kwargs):
         statistics.records += 1
         if not self._fullgraph:
             return self._fn(*args, **kwargs)
-        with watching_trace.watching(Log(True, hold=False)):
-            return self._fn(*args, **kwargs)
+        log = Log(True, hold=False, frames=self._frames(_AROUND_RECORDING))
+        with watching_trace.watching(log):
+            result = self._fn(*args, **kwargs)
+        return _pytree.tree_map(plain, result) if log.reads else result
 
     def _learn(self, args, kwargs):
         if len(self._entries) >= config.recompile_limit:
@@ -111,7 +119,8 @@ class CompiledFunction(Compiled):
             if leaves is not None:
                 self._candidates.remove(guards)
                 watch = Watch()
-                result, captured, why = capture(self._fn, args, kwargs, guards, leaves, Log(self._fullgraph), watch)
+                log = Log(self._fullgraph, frames=self._frames(_AROUND_CAPTURE))
+                result, captured, why = capture(self._fn, args, kwargs, guards, leaves, log, watch)
                 if captured is not None and watch.codes.keys() - guards.watch.codes.keys():
                     captured, why = None, "other code ran than the time before"
                 if captured is None:
@@ -121,11 +130,14 @@ class CompiledFunction(Compiled):
                     statistics.captures += 1
                     self._entries.insert(0, (guards, captured))
                 return result
-        log, watch = Log(self._fullgraph, hold=False), Watch()
+        log, watch = Log(self._fullgraph, hold=False, frames=self._frames(_AROUND_LEARNING)), Watch()
         arguments = Arguments(args, kwargs)
         with watching_trace.watching(log), watch:
             result = self._fn(*args, **kwargs)
         log.made.clear()
+        if log.reads:
+            result = _pytree.tree_map(plain, result)
+            log.reads.clear()
         why = log.refusal or watch.refusal
         if why is None:
             excused = set() if _reads_hyper_parameters(watch) else log.offered - log.used
@@ -174,5 +186,12 @@ def _reads_hyper_parameters(watch: Watch) -> bool:
 def _is_text(x) -> bool:
     return isinstance(x, str)
 
+
+_BETWEEN = frozenset(
+    f.__code__ for f in (Module.__call__, Module._call_impl, Module._call_with_hooks)
+)  # fmt: skip
+_AROUND_CAPTURE = Frames(capture.__code__, _BETWEEN)
+_AROUND_RECORDING = Frames(CompiledFunction._record.__code__, _BETWEEN)
+_AROUND_LEARNING = Frames(CompiledFunction._learn.__code__, _BETWEEN)
 
 __all__ = ["CompiledFunction", "GraphBreak"]

@@ -30,7 +30,7 @@ from ..nn.utils import parametrize
 from ..optim import optimizer as optimizers
 from ..size import Size
 from ..tape import engine, modes
-from ..tensor import Tensor
+from ..tensor import Tensor, overriding
 from ..tensor import dispatch as _dispatch
 from ..tensor import layout as _layout
 from ..tensor.random import Generator
@@ -61,7 +61,9 @@ class Unguardable(Exception):
 def ambient() -> tuple | None:
     """Everything about the library's own state that what is recorded depends on; None while it cannot be told."""
     for interceptor in _dispatch.interceptors:
-        if interceptor is not autocast_mode._cast_operands:
+        if interceptor is not autocast_mode._cast_operands and not (
+            interceptor is overriding.intercept and overriding.idle()
+        ):
             return None
     if parametrize._cache_depth:
         return None

@@ -19,7 +19,8 @@ from ..trace import capture as watching_trace
 _STDLIB = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
 _SITE = tuple(os.path.realpath(sysconfig.get_path(k)) + os.sep for k in ("purelib", "platlib") if sysconfig.get_path(k))
 #: installed packages whose functions depend on their arguments only
-_TRUSTED = ("jax", "jaxlib", "numpy", "optax", "ml_dtypes", "scipy", "typing_extensions", "absl", "opt_einsum", "chex")
+_TRUSTED = ("jax", "jaxlib", "numpy", "optax", "ml_dtypes", "scipy", "typing_extensions", "absl", "opt_einsum", "chex",
+            "_distutils_hack")  # fmt: skip
 #: parts of the standard library whose functions depend on their arguments only
 _PURE_STDLIB = frozenset(
     """abc bisect cmath collections contextlib copy copyreg dataclasses enum fractions functools heapq inspect itertools
@@ -75,6 +76,8 @@ def origin(filename: str) -> str:
     for root in _SITE:
         if filename.startswith(root):
             package = filename[len(root) :].split(os.sep, 1)[0].removesuffix(".py")
+            if package.startswith("__editable__"):  # setuptools' finder of packages installed in place
+                return "trusted"
             return "trusted" if package in _TRUSTED else "user"
     return "stdlib" if filename.startswith(_STDLIB) else "user"
 
@@ -128,6 +131,8 @@ class Watch:
         if event == "call":
             code = frame.f_code
             if code in self._seen:
+                if code in self.codes:
+                    self._after_reading(code, frame)
                 return
             whose = origin_of(code.co_filename)
             if whose == "user" and code.co_filename.startswith("<"):  # generated code is its module's
@@ -142,6 +147,7 @@ class Watch:
                 return
             self._seen.add(code)
             if whose == "user":
+                self._after_reading(code, frame)
                 self.codes[code] = frame.f_globals
                 self._learn(code)
             elif whose == "jtorch":
@@ -154,6 +160,11 @@ class Watch:
             elif not pure_builtin(arg):
                 name = getattr(arg, "__qualname__", repr(arg))
                 self._refuse(f"{name}() is called, whose effect or result cannot be known beforehand", frame)
+
+    def _after_reading(self, code, frame) -> None:
+        log = watching_trace.state.log
+        if log is not None and log.ended:
+            self._refuse(f"{code.co_qualname}() runs after a number was read", frame.f_back)
 
     def _learn(self, code) -> None:
         self.names.update(code.co_names)

@@ -10,7 +10,7 @@ import enum
 import os
 from datetime import timedelta
 
-from .constants import DistBackendError, DistStoreError
+from .constants import DistBackendError, DistNetworkError, DistStoreError
 
 
 class DebugLevel(enum.Enum):
@@ -63,17 +63,22 @@ def agree(group, name: str, what: str) -> None:
     number = group._sequence + 1
     mine = f"{name}({what})"
     key = f"{group._name}/check"
-    job.tcp.set(f"{key}/{number}/{job.rank}", mine)
     for r in group._ranks:
-        if r == job.rank:
-            continue
         try:
+            if r == job.rank:
+                job.tcp.set(f"{key}/{number}/{r}", mine)
+                continue
             with job.during(name, group._ranks):
                 theirs = job.tcp.get(f"{key}/{number}/{r}", timedelta(seconds=group._timeout)).decode()
         except DistStoreError:
             raise DistBackendError(
                 f"[rank {job.rank}] {mine} is collective number {number} of group {group._name!r} here; rank {r} has "
                 f"not come to its own within {group._timeout:.0f} s"
+            ) from None
+        except DistNetworkError:
+            raise DistBackendError(
+                f"[rank {job.rank}] {mine} is collective number {number} of group {group._name!r} here; rank 0 died, "
+                "or ended, before this could be compared: it serves what the ranks compare. Its own output says why"
             ) from None
         if theirs != mine:
             raise RuntimeError(

@@ -183,9 +183,9 @@ def _derived(program: Program, transformed, checked) -> Op:
 
     return Op(
         name=program.name, fn=lambda operands: tuple(transformed(*operands)),
-        parameters=(Parameter("operands", "arrays", False, inspect.Parameter.empty, False),), promote=None, promoted=(),
-        namespaces=(), aliases=(), method=False, inplace=False, out=False, returns=None, put=None, check=check,
-        grad_name=f"{program.name.capitalize()}Backward0", differentiable=True, elementwise=False, doc="",
+        parameters=(Parameter("operands", "arrays", False, inspect.Parameter.empty, False, number=True),), promote=None,
+        promoted=(), namespaces=(), aliases=(), method=False, inplace=False, out=False, returns=None, put=None,
+        check=check, grad_name=f"{program.name.capitalize()}Backward0", differentiable=True, elementwise=False, doc="",
         operand_names=("operands",),
     )  # fmt: skip
 

@@ -101,6 +101,7 @@ def _caster(name: str, d: dtypes.dtype):
 
 for _name, _dtype in {
     **dtypes.ALIASES, "bool": dtypes.bool_, "byte": dtypes.uint8, "char": dtypes.int8, "bfloat16": dtypes.bfloat16,
+    "chalf": dtypes.NAMED["complex32"],  # which says that there is no such tensor
 }.items():  # fmt: skip
     _caster(_name, _dtype)
 

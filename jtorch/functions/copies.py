@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ..ops.registry import OPS
+from ..ops.shapes import canonical_dim
 from ..tensor import Tensor
 from ..tensor.dispatch import call, dispatch
 from ..tensor.export import composite, function
-from . import forms, split
+from . import forms, split, strided
 
 _identity = OPS["_identity"]
 
@@ -46,7 +47,7 @@ def _slice(input, dim=0, start=None, end=None, step=1):
 
 
 _VIEWS = {
-    "alias": function(OPS["alias"]), "as_strided": function(OPS["as_strided"]), "detach": Tensor.detach,
+    "alias": function(OPS["alias"]), "as_strided": strided.as_strided, "detach": Tensor.detach,
     "diagonal": function(OPS["diagonal"]), "expand": _expand, "permute": function(OPS["permute"]),
     "select": forms.select, "slice": _slice, "split": split.split, "split_with_sizes": split.split_with_sizes,
     "squeeze": function(OPS["squeeze"]), "t": function(OPS["t"]), "transpose": function(OPS["transpose"]),
@@ -55,7 +56,22 @@ _VIEWS = {
 }  # fmt: skip
 for _name, _view in _VIEWS.items():
     _copy_of(f"{_name}_copy", _view)
-_copy_of("narrow_copy", forms.narrow, method=True)
+
+
+def _narrowed(input, dim, start, length):
+    if dim >= input.dim() > 0:
+        raise RuntimeError(
+            f"narrow_copy(): Expected dim < static_cast<int64_t>(self_sizes.size()) to be true, but got false: "
+            f"dim={dim} of a tensor with {input.dim()} dimensions"
+        )
+    if length < 0:
+        size = input.shape[dim]
+        raise RuntimeError(f"narrow_copy(): start ({start}) + length ({length}) exceeds dimension size ({size}).")
+    return forms.narrow(input, dim, start, length)
+
+
+_narrowed.__doc__ = forms.narrow.__doc__
+_copy_of("narrow_copy", _narrowed, method=True)
 
 composite("torch", name="unsafe_chunk", method=True)(split.chunk)
 composite("torch", name="unsafe_split", method=True)(split.split)
@@ -64,8 +80,25 @@ composite("torch", name="unsafe_split_with_sizes", method=True)(split.split_with
 
 @composite("torch")
 def _chunk_cat(tensors, dim, num_chunks, *, out=None):
-    """Each tensor padded along ``dim`` to ``num_chunks`` equal parts, the parts side by side: ``(..., chunks, n)``."""
-    dim = dim % tensors[0].dim()
+    """Each tensor padded along ``dim`` to ``num_chunks`` equal parts, the parts side by side: ``(..., chunks, n)``.
+
+    Raises:
+        RuntimeError: no tensors, an empty one, no chunks, or shapes that differ before ``dim``.
+    """
+    if num_chunks < 1:
+        raise RuntimeError(f"_chunk_cat expects positive num_chunks, got {num_chunks}")
+    if not tensors:
+        raise RuntimeError("_chunk_cat expects a non-empty input tensor list")
+    if any(not t.numel() for t in tensors):
+        raise RuntimeError("_chunk_cat expects non-empty tensor")
+    if dim < 0:
+        if len({t.dim() for t in tensors}) > 1:
+            raise RuntimeError("_chunk_cat expects non-negative dim when input tensors have different ndims")
+        dim = canonical_dim(dim, tensors[0].dim())
+    if any(dim >= t.dim() for t in tensors):
+        raise RuntimeError(f"_chunk_cat expects dim < ndim for all input tensors, got dim={dim}")
+    if len({tuple(t.shape[:dim]) for t in tensors}) > 1:
+        raise RuntimeError("_chunk_cat expects same sizes of 0,...,dim-1 dimensions for all tensors")
     rows = []
     for t in tensors:
         short = -t.shape[dim] % num_chunks
@@ -73,11 +106,7 @@ def _chunk_cat(tensors, dim, num_chunks, *, out=None):
             padding = t.new_zeros((*t.shape[:dim], short, *t.shape[dim + 1 :]))
             t = call("cat", (t, padding), dim=dim)
         rows.append(t.reshape((*t.shape[:dim], num_chunks, -1)))
-    result = call("cat", tuple(rows), dim=dim + 1)
-    if out is not None:
-        out._write_out(result)
-        return out
-    return result
+    return function(OPS["cat"])(tuple(rows), dim + 1, out=out)
 
 
 def _torch_inplace(name: str) -> None:
@@ -98,12 +127,6 @@ for _name in (
     _torch_inplace(_name)
 
 
-@composite(method=True)
-def as_strided_(self, size, stride, storage_offset=None):
-    """Change this tensor's own shape and strides over its storage; elements are copied, as XLA has no strides."""
-    return self.set_(copied(function(OPS["as_strided"])(self.detach(), size, stride, storage_offset)))
-
-
 @composite("torch")
 def empty_permuted(
     size, physical_layout, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False
@@ -115,9 +138,19 @@ def empty_permuted(
     """
     from ..tensor.creation import empty_strided
 
-    order = tuple(d % max(len(size), 1) for d in physical_layout)
-    if sorted(order) != list(range(len(size))):
-        raise RuntimeError(f"empty_permuted: {list(physical_layout)} is not a permutation of {len(size)} dims")
+    order = tuple(physical_layout)
+    if len(order) != len(size):
+        raise RuntimeError(
+            "Number of dimensions in size does not match the length of the physical_layout; i.e. len(size) = "
+            f"{len(size)} is not equal to len(physical_layout) = {len(order)}"
+        )
+    for i, d in enumerate(order):
+        if not 0 <= d < len(size):
+            raise RuntimeError(
+                f"Dimension out of range (expected to be between 0 and {len(size) - 1}, but got {d} at index {i})"
+            )
+    if len(set(order)) != len(order):
+        raise RuntimeError(f"Duplicate dim not allowed in physical_layout={list(order)}")
     strides, step = [0] * len(size), 1
     for d in reversed(order):
         strides[d] = step

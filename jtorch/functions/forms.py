@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .. import dtypes
@@ -143,7 +145,8 @@ def flatten(input, start_dim=0, end_dim=-1):
     first, last = canonical_dim(start_dim, n), canonical_dim(end_dim, n)
     if first == last and n:
         return input
-    if first < last and not _can_view(input, (*input.shape[:first], -1, *input.shape[last + 1 :])):
+    merged = math.prod(input.shape[first : last + 1])
+    if first < last and not _can_view(input, (*input.shape[:first], merged, *input.shape[last + 1 :])):
         input = dispatch(OPS["_identity"], (input,), ())
     return dispatch(OPS["flatten"], (input,), (first, last))
 
@@ -173,8 +176,11 @@ def narrow(input, dim, start, length):
 
     Raises:
         IndexError: ``start`` is out of range.
-        RuntimeError: ``length`` is negative, or reaches beyond the end.
+        RuntimeError: ``length`` is negative, or reaches beyond the end, or ``start`` is a tensor of another kind than
+            a 0-d integer.
     """
+    if isinstance(start, Tensor) and (start.dim() or start.dtype.category != dtypes.INT):
+        raise RuntimeError("start must be an 0-dim integral Tensor.")
     start = check_narrow(tuple(input.shape), dim, int(start), int(length))
     return dispatch(OPS["narrow"], (input, start), (dim, int(length)))
 
@@ -346,7 +352,7 @@ def unique_consecutive(input, return_inverse=False, return_counts=False, dim=Non
     found = [wrap(put(np.ascontiguousarray(values), input.device))]
     if return_inverse:
         shaped = inverse.reshape(data.shape) if dim is None else inverse
-        found.append(wrap(put(np.ascontiguousarray(shaped.astype(np.int64)), input.device)))
+        found.append(wrap(put(np.array(shaped, np.int64), input.device)))
     if return_counts:
         found.append(wrap(put(counts.astype(np.int64), input.device)))
     return tuple(found) if len(found) > 1 else found[0]

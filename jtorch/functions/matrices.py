@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
-
 from ..ops.registry import OPS
+from ..return_types import named
 from ..tensor.creation import on_device
 from ..tensor.export import composite, function
+from ..tensor.layout import strided
+from .random import randn
 
-_Svd = namedtuple("svd", ("U", "S", "V"))
-_Svd.__module__ = "torch.return_types"
+_Svd = named("svd", ("U", "S", "V"))
 
 
 @composite("torch")
@@ -67,16 +67,39 @@ def norm_except_dim(v, pow=2, dim=0):
 
 @composite("torch")
 def pca_lowrank(A, q=None, center=True, niter=2):
-    """``(U, S, V)`` of the leading ``q`` principal components (computed from the full decomposition)."""
+    """``(U, S, V)`` of the leading ``q`` principal components: :func:`svd_lowrank` of the centred rows.
+
+    Raises:
+        ValueError: ``q`` is negative or more than the smaller side, or ``niter`` is negative.
+    """
     q = min(6, *A.shape[-2:]) if q is None else q
     if not 0 <= q <= min(A.shape[-2:]):
         raise ValueError(f"q(={q}) must be non-negative integer and not greater than min(m, n)={min(A.shape[-2:])}")
-    x = A - A.mean(-2, keepdim=True) if center else A
-    return svd_lowrank(x, q)
+    if niter < 0:
+        raise ValueError(f"niter(={niter}) must be non-negative integer")
+    A = _dense(A)
+    return svd_lowrank(A - A.mean(-2, keepdim=True) if center else A, q, niter)
 
 
 @composite("torch")
 def svd_lowrank(A, q=6, niter=2, M=None):
-    """``(U, S, V)`` of the leading ``q`` singular triplets of ``A - M`` (computed from the full decomposition)."""
-    u, s, vh = function(OPS["svd"])(A if M is None else A - M, full_matrices=False)
-    return u[..., :q], s[..., :q], vh.mH[..., :q]
+    """``(U, S, V)`` of about the leading ``q`` singular triplets of ``A - M``, from a random subspace.
+
+    The rows are projected on a basis of ``(X X^H)^niter X R`` for ``X = A - M`` and random ``R`` with ``q`` columns,
+    orthogonalised after each product (Halko, Martinsson and Tropp 2011, algorithms 4.4 and 5.1).
+    """
+    x = _dense(A) if M is None else _dense(A) - _dense(M)
+    wide = x.shape[-2] < x.shape[-1]
+    x = x.mH if wide else x
+    orthogonal = function(OPS["qr"])
+    basis = orthogonal(x @ randn(x.shape[-1], 6 if q is None else q, dtype=x.dtype, device=x.device))[0]
+    for _ in range(2 if niter is None else niter):
+        basis = orthogonal(x.mH @ basis)[0]
+        basis = orthogonal(x @ basis)[0]
+    u, s, vh = function(OPS["svd"])(basis.mH @ x, full_matrices=False)
+    u, v = basis @ u, vh.mH
+    return (v, s, u) if wide else (u, s, v)
+
+
+def _dense(x):
+    return x if x.layout is strided else x.to_dense()

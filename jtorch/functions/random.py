@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+from jax import lax
 
 from .. import devices, dtypes
+from ..ops.registry import Array, Arrays, op
 from ..streams import samplers
+from ..tape import modes
 from ..tensor import Tensor
 from ..tensor.creation import dtype_of, finish
-from ..tensor.dispatch import dense_strides, wrap
+from ..tensor.dispatch import call, dense_strides, wrap
 from ..tensor.export import _sizes, composite
 from ..tensor.random import default_generator, draw, draw_like, generator_for, manual_seed
 from ..trace.value import put
@@ -153,7 +156,9 @@ def normal(mean=0.0, std=1.0, size=None, *, generator=None, out=None, dtype=None
         t = draw("normal", shape, (0.0, float(std)), of.dtype, of.device, generator) + mean
     else:
         t = draw("normal", shape, (0.0, 1.0), of.dtype, of.device, generator) * std + mean
-    return _finished(t.detach(), out, requires_grad, layout)
+    if out is not None:
+        _floating(out, "normal_kernel_cpu")
+    return _finished(_sampled("_normal", t, mean, std), out, requires_grad, layout)
 
 
 @composite("torch", method=True)
@@ -167,7 +172,26 @@ def bernoulli(input, p=None, *, generator=None, out=None):
         t = wrap(put(np.ascontiguousarray(data).reshape(tuple(input.shape)), devices.CPU))
     else:
         t = (draw("uniform", input.shape, (0.0, 1.0), input.dtype, input.device, generator) < input).to(input.dtype)
-    return _finished(t, out, False, None)
+    return _finished(_sampled("_bernoulli", t, input), out, False, None)
+
+
+# A sample carries a gradient where a parameter of it does: zeros.
+def _sample(name: str, grad_name: str) -> None:
+    def body(sample: Array, parameters: Arrays):
+        return lax.stop_gradient(sample)
+
+    op(body, name=name, namespaces=(), grad_name=grad_name)
+
+
+_sample("_normal", "NormalBackward3")
+_sample("_bernoulli", "BernoulliBackward0")
+_sample("_poisson", "PoissonBackward0")
+
+
+def _sampled(name: str, sample, *parameters):
+    """``sample`` as what the operation ``name`` drew with ``parameters``."""
+    parameters = tuple(p for p in parameters if isinstance(p, Tensor) and p.requires_grad)
+    return call(name, sample.detach(), parameters) if parameters and modes.state.grad else sample.detach()
 
 
 def _probabilities(p) -> np.ndarray:
@@ -188,12 +212,19 @@ def multinomial(input, num_samples, replacement=False, *, generator=None, out=No
         raise RuntimeError("prob_dist must be 1 or 2 dim")
     if input.dtype.category != dtypes.FLOAT:
         raise RuntimeError(f"multinomial only supports floating-point dtypes for input, got: {input.dtype.legacy_name}")
+    if out is not None and out.dtype is not dtypes.int64:
+        raise RuntimeError(f"multinomial expects Long tensor out, got: {out.dtype.legacy_name}")
     if num_samples <= 0:
         raise RuntimeError("cannot sample n_sample <= 0 samples")
+    if input.shape[-1] > 2**24:
+        raise RuntimeError("number of categories cannot exceed 2^24")
     if not replacement and num_samples > input.shape[-1]:
         raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
     weights = input.detach()._host("multinomial()")
-    if not np.isfinite(weights.astype(np.float64)).all() or (weights < 0).any():
+    if (weights < 0).any() or not np.isfinite(weights.astype(np.float64)).all():
+        if replacement and num_samples > 1:
+            what = "< 0" if (weights < 0).any() else "= infinity or NaN"
+            raise RuntimeError(f"invalid multinomial distribution (encountering probability entry {what})")
         raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
     if (weights.astype(np.float64).sum(-1) <= 0).any():
         raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
@@ -207,7 +238,8 @@ def multinomial(input, num_samples, replacement=False, *, generator=None, out=No
 def poisson(input, generator=None):
     """Poisson counts with rates ``input``."""
     g = generator_for(input.device, generator)
-    return wrap(put(np.asarray(samplers.poisson(g._stream, input.detach()._host("poisson()"))), input.device))
+    data = np.asarray(samplers.poisson(g._stream, input.detach()._host("poisson()")))
+    return _sampled("_poisson", wrap(put(data, input.device)), input)
 
 
 @composite("torch")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..ops.outputs import same_dtype
 from ..ops.registry import OPS
 from ..tensor import Tensor
 from ..tensor.dispatch import call, dispatch, write_out
@@ -88,6 +89,7 @@ def _softmax(name: str, internal: str):
             raise TypeError(f'{name}() missing 1 required positional arguments: "dim"')
         result = call(internal, input, dim=int(dim), dtype=dtype)
         if out is not None:
+            same_dtype(result, out, (input,))
             out._write_out(result)
             return out
         return result
@@ -147,6 +149,8 @@ def sum_to_size(self, *size):
     """Summed down to ``size``, which must broadcast to this tensor's shape."""
     size = tuple(size[0]) if len(size) == 1 and not isinstance(size[0], int) else size
     extra = self.dim() - len(size)
+    if extra < 0 or any(n not in (1, m) for n, m in zip(size, self.shape[extra:], strict=True)):
+        raise RuntimeError(f"size {{{list(size)}}} is not expandable to size {{{list(self.shape)}}}.")
     dims = tuple(range(extra)) + tuple(extra + i for i, n in enumerate(size) if n == 1 and self.shape[extra + i] != 1)
-    out = function(OPS["sum"])(self, dims, True) if dims else self
+    out = function(OPS["sum"])(self, dims, True) if dims or not size else self  # int64, of integers
     return out.reshape(size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import devices, dtypes
+from ..ops.outputs import picked
 from ..ops.registry import OPS
 from ..tensor import Tensor
 from ..tensor.dispatch import wrap
@@ -64,13 +65,14 @@ def masked_select(input, mask, *, out=None):
     """The elements where ``mask`` is true, as a 1-d tensor.
 
     Raises:
-        RuntimeError: ``mask`` is not a bool tensor.
+        RuntimeError: ``mask`` is not a bool tensor, or ``out`` shares memory with an operand or has another dtype.
     """
     if mask.dtype is not dtypes.bool_:
         raise RuntimeError(f"masked_select: expected BoolTensor for mask, but got {mask.dtype}")
     shape = np.broadcast_shapes(tuple(input.shape), tuple(mask.shape))
     result = input.expand(shape)[mask.expand(shape)]
     if out is not None:
+        picked(result, out, (input, mask))
         out._write_out(result)
         return out
     return result

@@ -59,7 +59,15 @@ def histogramdd(input, bins, *, range=None, weight=None, density=False, out=None
 
     The data is read. ``bins`` is a number (for every dimension), N numbers, or N tensors of edges; ``range`` is
     ``(low, high)`` for each dimension, one after another.
+
+    Raises:
+        RuntimeError: ``bins`` is a list of another length.
     """
+    if not isinstance(bins, int) and len(bins) != input.shape[-1]:
+        raise RuntimeError(
+            "histogramdd: The size of bins must be equal to the innermost dimension of the input, "
+            f"{input.shape[-1]}, but got {len(bins)}"
+        )
     points = input.detach()._host("histogramdd()").reshape(-1, input.shape[-1])
     dims, kind = points.shape[1], input.dtype.np
     bins = [bins] * dims if isinstance(bins, int) else list(bins)
@@ -138,7 +146,8 @@ def map2_(self, x, y, callable):
 @composite("torch")
 def _softmax_backward_data(grad_output, output, dim, input_dtype):
     """The gradient of ``softmax`` at ``output``: ``(g - sum(g y)) y``."""
-    return ((grad_output - (grad_output * output).sum(dim, keepdim=True)) * output).to(input_dtype)
+    g, y = (x.float() if x.dtype.itemsize < 4 else x for x in (grad_output, output))
+    return ((g - (g * y).sum(dim, keepdim=True)) * y).to(input_dtype)
 
 
 @composite("torch")
@@ -146,4 +155,4 @@ def _safe_softmax(input, dim, dtype=None):
     """``softmax``, with 0 rather than NaN where everything along ``dim`` is minus infinity."""
     x = input if dtype is None else input.to(dtype)
     nothing = x.eq(-math.inf).all(dim, keepdim=True)
-    return dispatch(OPS["_softmax"], (x,), (dim, None)).masked_fill(nothing, 0)
+    return dispatch(OPS["_softmax"], (x.masked_fill(nothing, 0),), (dim, None)).masked_fill(nothing, 0)

@@ -36,6 +36,7 @@ def arange(*args, start=None, end=None, step=None, out=None, dtype=None, layout=
 
     Raises:
         RuntimeError: ``step`` is zero or leads away from ``end``.
+        ValueError: ``step`` is zero as the integer it is to be.
     """
     given = [_plain(a) for a in args]
     if len(given) == 1 and end is None:
@@ -57,7 +58,7 @@ def arange(*args, start=None, end=None, step=None, out=None, dtype=None, layout=
         start, end, step = (int(v) for v in (start, end, step))  # as PyTorch counts for int64, and for no other
         whole = True
         if step == 0:
-            raise RuntimeError("step must be nonzero")
+            raise ValueError("step must be nonzero")
     length = max(0, -((start - end) // step) if whole else math.ceil((end - start) / step))
     return _done(on_device("arange", device, start, step, length=length, dtype=d), out, requires_grad, layout)
 
@@ -75,7 +76,18 @@ def range(start=0, end=None, step=1, *, out=None, dtype=None, layout=None, devic
 def _spaced(name: str, logarithmic: bool):
     def spaced(start, end, steps=100, *rest, base=10.0, out=None, dtype=None, layout=None, device=None,
                requires_grad=False, pin_memory=False):  # fmt: skip
-        start, end, steps = _plain(start), _plain(end), int(_plain(steps))
+        if not isinstance(_plain(steps), int) or isinstance(steps, bool):
+            given = ", ".join(type(x).__name__ for x in (start, end, steps))
+            raise TypeError(
+                f"{name}() received an invalid combination of arguments - got ({given}): steps must be an int"
+            )
+        for what, x in (("start", start), ("end", end)):
+            if isinstance(x, Tensor) and x.dim():
+                raise RuntimeError(
+                    f"{name} only supports 0-dimensional start and end tensors, but got {what} with {x.dim()} "
+                    "dimension(s)."
+                )
+        start, end, steps = _plain(start), _plain(end), _plain(steps)
         if steps < 0:
             raise RuntimeError("number of steps must be non-negative")
         kind = dtypes.get_default_dtype()

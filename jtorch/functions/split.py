@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..ops.registry import OPS
-from ..ops.shapes import canonical_dim
+from ..ops.shapes import canonical_dim, existing_dim
 from ..tensor import Tensor
 from ..tensor.dispatch import dispatch
 from ..tensor.export import composite
@@ -11,8 +11,12 @@ from ..tensor.export import composite
 
 @composite("torch", method=True)
 def unbind(input, dim=0):
-    """The slices along ``dim``, which disappears, as a tuple of views."""
-    dim = canonical_dim(dim, input.dim())
+    """The slices along ``dim``, which disappears, as a tuple of views.
+
+    Raises:
+        IndexError: ``dim`` is out of range, or the tensor has none.
+    """
+    dim = existing_dim(dim, input.dim())
     return tuple(dispatch(OPS["select"], (input, i), (dim,)) for i in range(input.shape[dim]))
 
 

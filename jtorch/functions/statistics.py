@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import dtypes
+from ..ops.shapes import canonical_dims
 from ..tensor import Tensor
 from ..tensor.dispatch import call, wrap
 from ..tensor.export import composite
@@ -58,7 +59,6 @@ def cov(input, *, correction=1, fweights=None, aweights=None):
         total, mean = x.shape[1], x.mean(1, keepdim=True)
         norm = total - correction
     else:
-        weights = weights.to(x.dtype)
         total = weights.sum()
         mean = (x * weights).sum(1, keepdim=True) / total
         if aweights is None or correction == 0:
@@ -125,12 +125,27 @@ def gradient(input, *, spacing=1, dim=None, edge_order=1):
         edge_order: 1 or 2, the order of accuracy at the ends.
 
     Raises:
-        RuntimeError: fewer than ``edge_order + 1`` samples along a dimension.
+        RuntimeError: fewer than ``edge_order + 1`` samples along a dimension, another ``edge_order``, not as many
+            spacings as dimensions, or tensors of them on several devices.
     """
     spacing = 1 if spacing is None else spacing
     dims = range(input.dim()) if dim is None else (dim,) if isinstance(dim, int) else tuple(dim)
-    dims = [d % input.dim() for d in dims]
     spacings = list(spacing) if isinstance(spacing, (list, tuple)) else [spacing] * len(dims)
+    if len(spacings) != len(dims):
+        raise RuntimeError(
+            "torch.gradient expected spacing to be unspecified, a scalar or it's spacing and dim arguments to have the "
+            f"same length, but got a spacing argument of length {len(spacings)} and a dim argument of length "
+            f"{len(dims)}."
+        )
+    if edge_order not in (1, 2):
+        raise RuntimeError("torch.gradient only supports edge_order=1 and edge_order=2.")
+    for s in spacings:
+        if isinstance(s, Tensor) and s.device != input.device:
+            raise RuntimeError(
+                "torch.gradient expected each tensor to be on the same device, but got devices "
+                f"{input.device} and {s.device}!"
+            )
+    dims = canonical_dims(tuple(dims), input.dim())
     for d in dims:
         if input.shape[d] < edge_order + 1:
             raise RuntimeError("torch.gradient expected each dimension size to be at least edge_order+1")

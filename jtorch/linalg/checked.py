@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
-
 from ..ops.registry import OPS
+from ..return_types import named
 from ..tensor.export import composite, function
 from ..trace.graph import GraphTrace
 
 
 class LinAlgError(RuntimeError):
     """A matrix is singular, or not positive-definite, where it must not be."""
-
-
-def _tuple(name: str, *fields: str):
-    kind = namedtuple(name, fields)
-    kind.__module__ = "torch.return_types"
-    return kind
 
 
 def written(result, out, kind=tuple):
@@ -40,12 +33,12 @@ def _failure(info) -> int:
     return int(bad[0]) if bad.size else 0
 
 
-_CholeskyEx = _tuple("linalg_cholesky_ex", "L", "info")
-_InvEx = _tuple("linalg_inv_ex", "inverse", "info")
-_SolveEx = _tuple("linalg_solve_ex", "result", "info")
-_LuFactorEx = _tuple("linalg_lu_factor_ex", "LU", "pivots", "info")
-_LdlFactor = _tuple("linalg_ldl_factor", "LD", "pivots")
-_LdlFactorEx = _tuple("linalg_ldl_factor_ex", "LD", "pivots", "info")
+_CholeskyEx = named("linalg_cholesky_ex", ("L", "info"))
+_InvEx = named("linalg_inv_ex", ("inverse", "info"))
+_SolveEx = named("linalg_solve_ex", ("result", "info"))
+_LuFactorEx = named("linalg_lu_factor_ex", ("LU", "pivots", "info"))
+_LdlFactor = named("linalg_ldl_factor", ("LD", "pivots"))
+_LdlFactorEx = named("linalg_ldl_factor_ex", ("LD", "pivots", "info"))
 
 
 @composite("linalg")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
-
 from .. import dtypes
 from ..ops.registry import OPS
+from ..return_types import named
 from ..tensor.creation import filled
 from ..tensor.export import composite, function
 from .checked import written
 
-_Lu = namedtuple("linalg_lu", ("P", "L", "U"))
-_LuUnpack = namedtuple("lu_unpack", ("P", "L", "U"))
-_Lu.__module__ = _LuUnpack.__module__ = "torch.return_types"
+_Lu = named("linalg_lu", ("P", "L", "U"))
+_LuUnpack = named("lu_unpack", ("P", "L", "U"))
 
 
 @composite("linalg")

@@ -4,6 +4,7 @@ Elements outside the mask count as absent: they are replaced by the operation's 
 result is that identity (NaN for means and medians).
 """
 
+from .filling import _input_mask, _output_mask
 from .normalizations import log_softmax, logaddexp, normalize, softmax, softmin
 from .reductions import (
     amax,

@@ -40,12 +40,12 @@ def prod(input, dim=None, *, keepdim=False, dtype=None, mask=None):
 
 def cumsum(input, dim, *, dtype=None, mask=None):
     """The running sum of the elements of the mask."""
-    return filled_with(input, mask, 0).cumsum(dim, dtype=dtype)
+    return filled_with(input, mask, 0).cumsum(dim, dtype=dtype or input.dtype)
 
 
 def cumprod(input, dim, *, dtype=None, mask=None):
     """The running product of the elements of the mask."""
-    return filled_with(input, mask, 1).cumprod(dim, dtype=dtype)
+    return filled_with(input, mask, 1).cumprod(dim, dtype=dtype or input.dtype)
 
 
 def amax(input, dim=None, *, keepdim=False, dtype=None, mask=None):

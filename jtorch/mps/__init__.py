@@ -1,4 +1,12 @@
-"""``torch.mps``: Apple's GPUs, which jtorch does not run on; programs ask and are told so."""
+"""``torch.mps``: Apple's GPUs, which jtorch does not run on; programs ask and are told so.
+
+Answers are those of a machine without such a GPU; what needs a device raises RuntimeError.
+"""
+
+from ..cuda.streams import Event
+from ..xpu.absent import nothing, refusal, zero
+
+_HINT = "jtorch has no mps devices; torch.accelerator names the one there is"
 
 
 def is_available() -> bool:
@@ -6,22 +14,17 @@ def is_available() -> bool:
     return False
 
 
-def device_count() -> int:
-    """0."""
-    return 0
+for _name in ("device_count", "current_allocated_memory", "driver_allocated_memory", "recommended_max_memory"):
+    globals()[_name] = zero(_name)
+for _name in ("empty_cache", "manual_seed", "seed"):
+    globals()[_name] = nothing(_name)
+for _name in (
+    "compile_shader", "get_rng_state", "set_per_process_memory_fraction", "set_rng_state", "synchronize",
+):  # fmt: skip
+    globals()[_name] = refusal("mps", _name, _HINT)
 
-
-def manual_seed(seed: int) -> None:
-    """Nothing to seed; programs call it next to ``torch.manual_seed``."""
-
-
-def empty_cache() -> None:
-    """Nothing to empty."""
-
-
-def synchronize(device=None) -> None:
-    """Raises RuntimeError: there is no such device."""
-    raise RuntimeError("torch.mps.synchronize: jtorch has no mps devices; torch.accelerator names the one there is")
-
-
-__all__ = ["device_count", "empty_cache", "is_available", "manual_seed", "synchronize"]
+__all__ = [
+    "Event", "compile_shader", "current_allocated_memory", "device_count", "driver_allocated_memory", "empty_cache",
+    "get_rng_state", "is_available", "manual_seed", "recommended_max_memory", "seed",
+    "set_per_process_memory_fraction", "set_rng_state", "synchronize",
+]  # fmt: skip

@@ -7,7 +7,7 @@ import jax
 import jtorch
 
 from .. import devices
-from ..tensor import Tensor
+from ..tensor import Tensor, overriding
 from ..tensor.dispatch import dense_strides
 from ..tensor.printing import format_parameter
 from ..tensor.storage import Storage
@@ -33,6 +33,7 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
     """
 
     _is_param = True
+    __torch_function__ = overriding.disabled  # what is computed from a parameter is a plain tensor
 
     def __new__(cls, data=None, requires_grad: bool = True):
         if data is None:

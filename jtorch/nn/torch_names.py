@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import functional as F
-from . import torch_losses, torch_native, torch_recurrent
+from . import torch_losses, torch_native, torch_products, torch_recurrent
 
 
 def dropout(input, p, train):
@@ -74,5 +74,5 @@ _OWN = (
 #: Names to export as ``torch.*``, with their functions.
 FUNCTIONS = {
     **{name: getattr(F, name) for name in _SAME}, **{f.__name__: f for f in _OWN}, **torch_losses.FUNCTIONS,
-    **torch_native.FUNCTIONS, **torch_recurrent.FUNCTIONS,
+    **torch_native.FUNCTIONS, **torch_products.FUNCTIONS, **torch_recurrent.FUNCTIONS,
 }  # fmt: skip

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
+from . import backend
 from .registry import Array, Scalar, op
 from .shapes import broadcast_shapes
 from .softmax import widened
@@ -23,13 +26,16 @@ def _dot(a, b, contract: tuple[int, int], dtype):
     return lax.dot_general(a, b, (((contract[0],), (contract[1],)), ((0,), (0,))), preferred_element_type=dtype)
 
 
-def _scores(q, k, mask, causal: bool, scale: float):
-    """``(N, L, S)`` scaled scores; a boolean mask, or the causal one, puts -inf where it is false."""
+def _scores(q, k, mask, first, causal: bool, scale: float):
+    """``(N, L, S)`` scaled scores; a boolean mask, or the causal one from row ``first`` on, puts -inf where false."""
     wide = widened(q).dtype
-    s = _dot(q * jnp.asarray(scale, q.dtype), k, (2, 2), wide)
+    if wide == q.dtype:
+        s = _dot(q * jnp.asarray(scale, q.dtype), k, (2, 2), wide)
+    else:  # scaled queries would be rounded once more
+        s = _dot(q, k, (2, 2), wide) * scale
     if causal:
         rows, columns = (lax.broadcasted_iota(jnp.int32, s.shape[1:], d) for d in (0, 1))
-        s = jnp.where(columns <= rows, s, -jnp.inf)
+        s = jnp.where(columns <= rows + first, s, -jnp.inf)
     if mask is not None:
         s = jnp.where(mask, s, -jnp.inf) if mask.dtype == bool else s + mask.astype(wide)
     return s
@@ -39,7 +45,7 @@ def _scores(q, k, mask, causal: bool, scale: float):
 def attend(q, k, v, mask, keep, keep_scale, causal, scale):
     """``dropout(softmax(scale q kᵀ + mask)) v`` for ``(N, L, E)``, ``(N, S, E)``, ``(N, S, Ev)``.
 
-    ``mask`` and ``keep`` broadcast to ``(N, L, S)``; a row that is masked out wholly gives 0.
+    ``mask`` and ``keep`` have three dims that broadcast to ``(N, L, S)``; a row that is masked out wholly gives 0.
     """
     return _attend_fwd(q, k, v, mask, keep, keep_scale, causal, scale)[0]
 
@@ -48,8 +54,9 @@ def _dropped(p, keep, keep_scale):
     return p if keep is None else jnp.where(keep, p * keep_scale.astype(p.dtype), 0)
 
 
-def _attend_fwd(q, k, v, mask, keep, keep_scale, causal, scale):
-    s = _scores(q, k, mask, causal, scale)
+def _rows_fwd(q, k, v, mask, keep, first, keep_scale, causal, scale):
+    """The output and the log-sum-exp of some rows, from row ``first`` of the causal triangle on."""
+    s = _scores(q, k, mask, first, causal, scale)
     top = s.max(-1, keepdims=True, initial=-jnp.inf)
     top = lax.stop_gradient(jnp.where(jnp.isneginf(top), 0, top))
     e = jnp.exp(s - top)
@@ -57,25 +64,179 @@ def _attend_fwd(q, k, v, mask, keep, keep_scale, causal, scale):
     empty = total == 0
     out = _dot(_dropped(e, keep, keep_scale).astype(v.dtype), v, (2, 1), e.dtype) / jnp.where(empty, 1, total)
     lse = jnp.where(empty, jnp.inf, top + jnp.log(jnp.where(empty, 1, total)))
-    out = out.astype(q.dtype)
+    return out.astype(q.dtype), lse
+
+
+def _rows_bwd(q, k, v, mask, keep, first, out, lse, g, keep_scale, causal, scale):
+    """The gradients of some rows: ``(dq, dk, dv, dmask)``, the last summed to the mask's shape."""
+    wide = widened(q).dtype
+    p = jnp.exp(_scores(q, k, mask, first, causal, scale) - lse)
+    delta = (widened(g) * widened(out)).sum(-1, keepdims=True)
+    dp = _dropped(_dot(g, v, (2, 2), wide), keep, keep_scale)
+    ds = p * (dp - delta)
+    dv = _dot(_dropped(p, keep, keep_scale).astype(g.dtype), g, (1, 1), wide)
+    dmask = None if mask is None or mask.dtype == bool else _sum_to(ds, mask.shape)
+    ds = (ds * scale).astype(q.dtype)
+    return _dot(ds, k, (2, 1), wide).astype(q.dtype), _dot(ds, q, (1, 1), wide), dv, dmask
+
+
+def _attend_fwd(q, k, v, mask, keep, keep_scale, causal, scale):
+    plan = _plan(q, k, causal)
+    if plan is None:
+        out, lse = _rows_fwd(q, k, v, mask, keep, 0, keep_scale, causal, scale)
+    else:
+        out, lse = _in_blocks(plan, (q, mask, keep), (k, v), partial(_band_fwd, keep_scale, causal, scale))
     return out, (q, k, v, mask, keep, keep_scale, out, lse)
 
 
 def _attend_bwd(causal, scale, saved, g):
     q, k, v, mask, keep, keep_scale, out, lse = saved
+    plan = _plan(q, k, causal)
+    if plan is None:
+        dq, dk, dv, dmask = _rows_bwd(q, k, v, mask, keep, 0, out, lse, g, keep_scale, causal, scale)
+    else:
+        given = q, mask, keep, out, lse, g
+        dq, dk, dv, dmask = _in_blocks(plan, given, (k, v), partial(_band_bwd, keep_scale, causal, scale))
+        dmask = None if dmask is None else _sum_to(dmask, mask.shape)
+    dmask = None if dmask is None else dmask.astype(mask.dtype)
+    return dq, dk.astype(k.dtype), dv.astype(v.dtype), dmask, None, None
+
+
+# --- long sequences: the scores of a few rows at a time ---------------------------------------------------------------
+#
+# Rows are independent, so the softmax of a block of rows is computed whole, over all of their keys, and no running
+# maximum is needed (Rabe and Staats, "Self-attention does not need O(n²) memory", 2021, chunk the keys as well). Memory
+# holds one block's scores; the gradient computes them again. Under a causal mask the rows are cut into bands, which
+# leave out the keys that none of their rows sees.
+
+
+class _Plan(NamedTuple):
+    """How the scores ``(N, L, S)`` are cut: ``heads`` (a divisor of N) and ``rows`` at a time, in ``bands``."""
+
+    heads: int
+    rows: int
+    bands: tuple[tuple[int, int, int], ...]  # first row, row after the last, number of keys
+
+
+WHOLE = 2**21  # scores that are computed at once: 8 MiB, what stays near a core
+WHOLE_ON_ACCELERATOR = 2**26
+BANDS = 4
+FEW_ROWS = 64
+
+
+def _plan(q, k, causal: bool) -> _Plan | None:
+    """None where the scores are few enough to be computed at once."""
+    (n, length, _), keys = q.shape, k.shape[1]
+    most = WHOLE if backend.platform() == "cpu" else WHOLE_ON_ACCELERATOR
+    if n * length * keys <= most or min(length, keys) <= 2 * FEW_ROWS:
+        return None
+    cuts = [length * i // BANDS for i in range(BANDS + 1)] if causal and length >= BANDS * FEW_ROWS else [0, length]
+    bands = tuple((a, b, min(keys, b) if causal else keys) for a, b in zip(cuts, cuts[1:], strict=False))
+    tallest = max(b - a for a, b, _ in bands)
+    heads = max(h for h in range(1, n + 1) if n % h == 0 and (h == 1 or h * tallest * keys <= most))
+    return _Plan(heads, min(tallest, max(FEW_ROWS, most // (heads * keys))), bands)
+
+
+def _in_blocks(plan: _Plan, by_row, by_key, band):
+    """``band`` of every few heads, and within them of every band; ``by_row`` and ``by_key`` are arrays or None.
+
+    What has one element along the heads is the same for all of them. Results of ``band`` are concatenated.
+    """
+    n = by_key[0].shape[0]
+    groups = n // plan.heads
+    shared = [x is None or x.shape[0] == 1 < n for x in (*by_row, *by_key)]
+
+    def of_heads(mapped):
+        mapped = iter(mapped)
+        arrays = [x if s else next(mapped) for x, s in zip((*by_row, *by_key), shared, strict=True)]
+        return band(plan, arrays[: len(by_row)], arrays[len(by_row) :])
+
+    mapped = [
+        x.reshape(groups, plan.heads, *x.shape[1:]) for x, s in zip((*by_row, *by_key), shared, strict=True) if not s
+    ]
+    results = lax.map(of_heads, mapped)
+    return [None if r is None else r.reshape(-1, *r.shape[2:]) for r in results]
+
+
+def _row_blocks(x, a: int, b: int, rows: int):
+    """Rows ``a`` to ``b`` of ``(N, L, ...)`` as ``(blocks, N, rows, ...)``, padded with zeros."""
+    x, count = x[:, a:b], -(-(b - a) // rows)
+    x = jnp.pad(x, ((0, 0), (0, count * rows - (b - a)), *((0, 0) for _ in x.shape[2:])))
+    return jnp.moveaxis(x.reshape(x.shape[0], count, rows, *x.shape[2:]), 1, 0)
+
+
+def _from_row_blocks(x, rows: int):
+    x = jnp.moveaxis(x, 0, 1)
+    return x.reshape(x.shape[0], -1, *x.shape[3:])[:, :rows]
+
+
+def _scan_rows(plan: _Plan, by_row, a: int, b: int, keys: int, init, step):
+    """Scan ``step(carry, first row, arrays) -> carry, results`` over the blocks of a band; the results by row.
+
+    Masks (the arrays with ``keys`` for their last size) are cut to the band's keys by the caller.
+    """
+    whole = [x is None or x.shape[1] == 1 for x in by_row]
+    blocks = [_row_blocks(x, a, b, plan.rows) for x, w in zip(by_row, whole, strict=True) if not w]
+    firsts = a + plan.rows * jnp.arange(blocks[0].shape[0], dtype=np.int32)
+
+    def body(carry, now):
+        first, *cut = now
+        cut = iter(cut)
+        return step(carry, first, [x if w else next(cut) for x, w in zip(by_row, whole, strict=True)])
+
+    carry, results = lax.scan(body, init, (firsts, *blocks))
+    return carry, [None if r is None else _from_row_blocks(r, b - a) for r in results]
+
+
+def _keys_of(x, count: int):
+    return x if x is None or x.shape[2] == 1 else x[:, :, :count]
+
+
+def _band_fwd(keep_scale, causal, scale, plan, by_row, by_key):
+    pieces = []
+    for a, b, keys in plan.bands:
+        q, mask, keep = by_row
+        k, v = (x[:, :keys] for x in by_key)
+
+        def step(carry, first, now, k=k, v=v):
+            q, mask, keep = now
+            return carry, _rows_fwd(q, k, v, mask, keep, first, keep_scale, causal, scale)
+
+        given = q, _keys_of(mask, keys), _keys_of(keep, keys)
+        pieces.append(_scan_rows(plan, given, a, b, keys, (), step)[1])
+    return [jnp.concatenate(column, 1) for column in zip(*pieces, strict=True)]
+
+
+def _band_bwd(keep_scale, causal, scale, plan, by_row, by_key):
+    q, mask, keep, out, lse, g = by_row
     wide = widened(q).dtype
-    p = jnp.exp(_scores(q, k, mask, causal, scale) - lse)
-    delta = (widened(g) * widened(out)).sum(-1, keepdims=True)
-    dp = _dropped(_dot(g, v, (2, 2), wide), keep, keep_scale)
-    ds = p * (dp - delta)
-    dv = _dot(_dropped(p, keep, keep_scale).astype(g.dtype), g, (1, 1), wide).astype(v.dtype)
-    dmask = None
-    if mask is not None and mask.dtype != bool:
-        dmask = _sum_to(ds, mask.shape).astype(mask.dtype)
-    ds = (ds * scale).astype(q.dtype)
-    dq = _dot(ds, k, (2, 1), wide).astype(q.dtype)
-    dk = _dot(ds, q, (1, 1), wide).astype(k.dtype)
-    return dq, dk, dv, dmask, None, None
+    dk, dv = (jnp.zeros(x.shape, wide) for x in by_key)
+    biased = mask is not None and mask.dtype != bool
+    per_row = biased and mask.shape[1] != 1
+    dmask = jnp.zeros((plan.heads if mask.shape[0] > 1 else 1, *mask.shape[1:]), wide) if biased else None
+    pieces = []
+    for a, b, keys in plan.bands:
+        k, v = (x[:, :keys] for x in by_key)
+
+        def step(carry, first, now, k=k, v=v):
+            q, mask, keep, out, lse, g = now
+            dq, dk, dv, dm = _rows_bwd(q, k, v, mask, keep, first, out, lse, g, keep_scale, causal, scale)
+            dk, dv = carry[0] + dk, carry[1] + dv
+            if not biased:
+                return (dk, dv), (dq,)
+            return ((dk, dv), (dq, dm)) if per_row else ((dk, dv, carry[2] + dm), (dq,))
+
+        given = q, _keys_of(mask, keys), _keys_of(keep, keys), out, lse, g
+        init = jnp.zeros((*k.shape,), wide), jnp.zeros((*v.shape,), wide)
+        init = (*init, jnp.zeros_like(_keys_of(dmask, keys))) if biased and not per_row else init
+        sums, results = _scan_rows(plan, given, a, b, keys, init, step)
+        dk, dv = dk.at[:, :keys].add(sums[0]), dv.at[:, :keys].add(sums[1])
+        if per_row:
+            dmask = dmask.at[:, a:b, : results[1].shape[2]].add(results[1])
+        elif biased:
+            dmask = dmask.at[:, :, : sums[2].shape[2]].add(sums[2])
+        pieces.append(results[0])
+    return jnp.concatenate(pieces, 1), dk, dv, dmask
 
 
 def _sum_to(x, shape):

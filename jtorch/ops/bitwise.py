@@ -7,7 +7,7 @@ import numpy as np
 from jax import lax
 
 from .elementwise import is_bool, is_integral, refuse, same_shape
-from .registry import Array, op
+from .registry import Array, Number, op
 
 
 @op(promote="default", differentiable=False)
@@ -18,7 +18,7 @@ def bitwise_not(input: Array):
 
 
 @op(promote="default", differentiable=False)
-def bitwise_and(input: Array, other: Array):
+def bitwise_and(input: Array | Number, other: Array | Number):
     """``input & other``."""
     refuse("bitwise_and_cpu", input, when=not is_integral(input))
     x, y = same_shape(input, other)
@@ -26,7 +26,7 @@ def bitwise_and(input: Array, other: Array):
 
 
 @op(promote="default", differentiable=False)
-def bitwise_or(input: Array, other: Array):
+def bitwise_or(input: Array | Number, other: Array | Number):
     """``input | other``."""
     refuse("bitwise_or_cpu", input, when=not is_integral(input))
     x, y = same_shape(input, other)
@@ -34,7 +34,7 @@ def bitwise_or(input: Array, other: Array):
 
 
 @op(promote="default", differentiable=False)
-def bitwise_xor(input: Array, other: Array):
+def bitwise_xor(input: Array | Number, other: Array | Number):
     """``input ^ other``."""
     refuse("bitwise_xor_cpu", input, when=not is_integral(input))
     x, y = same_shape(input, other)
@@ -42,7 +42,7 @@ def bitwise_xor(input: Array, other: Array):
 
 
 @op(promote="default", differentiable=False)
-def bitwise_left_shift(input: Array, other: Array):
+def bitwise_left_shift(input: Array | Number, other: Array | Number):
     """``input << other``; 0 for a shift that is negative or as wide as the dtype."""
     refuse("lshift_cpu", input, when=is_bool(input) or not is_integral(input))
     x, n = same_shape(input, other)
@@ -51,7 +51,7 @@ def bitwise_left_shift(input: Array, other: Array):
 
 
 @op(promote="default", differentiable=False)
-def bitwise_right_shift(input: Array, other: Array):
+def bitwise_right_shift(input: Array | Number, other: Array | Number):
     """``input >> other``, keeping the sign; a shift that is negative or as wide as the dtype leaves only the sign."""
     refuse("rshift_cpu", input, when=is_bool(input) or not is_integral(input))
     x, n = same_shape(input, other)

@@ -5,25 +5,25 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from .elementwise import is_complex, is_integral, refuse, same_shape
-from .registry import Array, op
+from .registry import Array, Number, op
 
 
 @op(promote="bool", inplace=True, differentiable=False)
-def eq(input: Array, other: Array):
+def eq(input: Array, other: Array | Number):
     """``input == other``."""
     x, y = same_shape(input, other)
     return x == y
 
 
 @op(promote="bool", inplace=True, aliases=("not_equal",), differentiable=False)
-def ne(input: Array, other: Array):
+def ne(input: Array, other: Array | Number):
     """``input != other``."""
     x, y = same_shape(input, other)
     return x != y
 
 
 @op(promote="bool", inplace=True, aliases=("less",), differentiable=False)
-def lt(input: Array, other: Array):
+def lt(input: Array, other: Array | Number):
     """``input < other``."""
     refuse("lt_cpu", input, when=is_complex(input))
     x, y = same_shape(input, other)
@@ -31,7 +31,7 @@ def lt(input: Array, other: Array):
 
 
 @op(promote="bool", inplace=True, aliases=("less_equal",), differentiable=False)
-def le(input: Array, other: Array):
+def le(input: Array, other: Array | Number):
     """``input <= other``."""
     refuse("le_cpu", input, when=is_complex(input))
     x, y = same_shape(input, other)
@@ -39,7 +39,7 @@ def le(input: Array, other: Array):
 
 
 @op(promote="bool", inplace=True, aliases=("greater",), differentiable=False)
-def gt(input: Array, other: Array):
+def gt(input: Array, other: Array | Number):
     """``input > other``."""
     refuse("gt_cpu", input, when=is_complex(input))
     x, y = same_shape(input, other)
@@ -47,7 +47,7 @@ def gt(input: Array, other: Array):
 
 
 @op(promote="bool", inplace=True, aliases=("greater_equal",), differentiable=False)
-def ge(input: Array, other: Array):
+def ge(input: Array, other: Array | Number):
     """``input >= other``."""
     refuse("ge_cpu", input, when=is_complex(input))
     x, y = same_shape(input, other)
@@ -73,6 +73,6 @@ def isclose(input: Array, other: Array, rtol: float = 1e-5, atol: float = 1e-8, 
 
 
 @op(promote="bool", elementwise=False, method=False, differentiable=False)
-def isin(elements: Array, test_elements: Array, *, assume_unique: bool = False, invert: bool = False):
+def isin(elements: Array | Number, test_elements: Array | Number, *, assume_unique: bool = False, invert: bool = False):
     """For each element, whether it occurs in ``test_elements`` (with ``invert``, whether it does not)."""
     return jnp.isin(elements, test_elements, assume_unique=assume_unique, invert=invert)

@@ -56,7 +56,9 @@ def _batched(input, weight, n: int, name: str):
         )
     if weight.ndim != n + 2:
         raise RuntimeError(
-            f"{name}: expected a weight of {n + 2} dimensions, but got weight of size {list(weight.shape)}"
+            f"Expected {weight.ndim}-dimensional input for {weight.ndim}-dimensional weight {list(weight.shape)}, but "
+            f"got {input.ndim}-dimensional input of size {list(input.shape)} instead: the weight of {name} should have "
+            f"{('three', 'four', 'five')[n - 1]} dimensions"
         )
     return (input, True) if input.ndim == n + 2 else (input[None], False)
 

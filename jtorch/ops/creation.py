@@ -46,7 +46,10 @@ def arange(start: Scalar, step: Scalar, *, length: int, dtype):
 
 def _even_steps(start, end, steps: int, target: np.dtype):
     """``steps`` numbers from ``start`` to ``end``, counted from the nearer end so that both are met exactly."""
-    start, end = _real(jnp.asarray(start), target), _real(jnp.asarray(end), target)
+    start, end = jnp.asarray(start), jnp.asarray(end)
+    if _is_integer(target):  # as PyTorch does: start and end are converted first
+        start, end = start.astype(np.int64), end.astype(np.int64)
+    start, end = _real(start, target), _real(end, target)
     if steps == 1:
         return start.reshape(1)
     place = lax.iota(np.float64, steps)

@@ -22,12 +22,14 @@ _NAMES = {
 
 def type_name(x) -> str:
     """The dtype of ``x`` as PyTorch's messages spell it: ``"Float"``, ``"Long"``."""
-    return _NAMES.get(str(x.dtype), (str(x.dtype),))[0]
+    name = getattr(x.dtype, "name", str(x.dtype))
+    return _NAMES.get(name, (name,))[0]
 
 
 def c_type_name(x) -> str:
     """The dtype of ``x`` as PyTorch's matrix products spell it: ``"float"``, ``"long int"``."""
-    return _NAMES.get(str(x.dtype), (str(x.dtype),) * 2)[1]
+    name = getattr(x.dtype, "name", str(x.dtype))
+    return _NAMES.get(name, (name,) * 2)[1]
 
 
 def is_bool(x) -> bool:
@@ -87,3 +89,12 @@ def in_float32(fn):
         return tuple(map(narrow, out)) if isinstance(out, tuple) else narrow(out)
 
     return wrapper
+
+
+@in_float32
+def added(base, at, values, **mode):
+    """``base`` with ``values`` added at the places ``at``; in half precision the 257th 1 would add nothing.
+
+    The sum of bools is whether any is true.
+    """
+    return base.at[at].max(values, **mode) if is_bool(base) else base.at[at].add(values, **mode)

@@ -18,7 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .registry import Array, Arrays, op
+from .elementwise import added
+from .outputs import picked, same_dtype
+from .registry import Array, Arrays, Number, op
 from .shapes import broadcast_shapes, canonical_dim
 from .view import slice_bounds, type_name
 
@@ -145,7 +147,7 @@ def _take_along_bwd(shape, dim, index, g):
         picked = lax.broadcasted_iota(index.dtype, shape, dim) == index
         return jnp.where(picked, g, jnp.zeros((), g.dtype)), None
     at = flat_positions(shape, dim, index).reshape(-1)
-    flat = jnp.zeros((math.prod(shape),), g.dtype).at[at].add(g.reshape(-1), **IN_RANGE)
+    flat = added(jnp.zeros((math.prod(shape),), g.dtype), at, g.reshape(-1), **IN_RANGE)
     return flat.reshape(shape), None
 
 
@@ -178,7 +180,7 @@ def _check_gather(input, dim, index, sparse_grad=False):
     return outside(index, size), out_of_bounds(dim, size, "gather(): ")
 
 
-@op(check=_check_gather)
+@op(check=_check_gather, out=picked)
 def gather(input: Array, dim: int, index: Array, *, sparse_grad: bool = False):
     """``out[i, j, k] = input[i, index[i, j, k], k]`` for ``dim`` 1, and so on; of ``index``'s shape.
 
@@ -188,12 +190,12 @@ def gather(input: Array, dim: int, index: Array, *, sparse_grad: bool = False):
     """
     dim = canonical_dim(dim, input.ndim)
     expect_index("gather", index)
+    if index.size == 0:
+        return jnp.zeros(index.shape, input.dtype)
     if max(index.ndim, 1) != max(input.ndim, 1):
         raise RuntimeError("Index tensor must have the same number of dimensions as input tensor")
-    if (
-        index.ndim
-        and input.ndim
-        and any(i > n for d, (i, n) in enumerate(zip(index.shape, input.shape, strict=True)) if d != dim)
+    if index.ndim == input.ndim and any(
+        i > n for d, (i, n) in enumerate(zip(index.shape, input.shape, strict=True)) if d != dim
     ):
         d = next(d for d in range(input.ndim) if d != dim and index.shape[d] > input.shape[d])
         raise RuntimeError(
@@ -210,7 +212,7 @@ def _check_take_along_dim(input, indices, dim=None):
     return outside(indices, size, -size), f"take_along_dim(): index is out of bounds for size {size}"
 
 
-@op(check=_check_take_along_dim)
+@op(check=_check_take_along_dim, out=picked)
 def take_along_dim(input: Array, indices: Array, dim: int | None = None):
     """As ``gather``, with ``input`` and ``indices`` broadcast against each other and negative indices counted from the
     end; without ``dim``, of the flattened tensor.
@@ -241,7 +243,7 @@ def _check_take(input, index):
     return outside(index, input.size, -input.size), f"take(): index out of range on a tensor of {input.size} elements."
 
 
-@op(check=_check_take)
+@op(check=_check_take, out=picked)
 def take(input: Array, index: Array):
     """The elements at ``index`` of the flattened tensor, in ``index``'s shape; negative indices count from the end.
 
@@ -258,7 +260,7 @@ def _check_index_select(input, dim, index):
     return outside(index, _along_size(input, dim)[1]), "index_select(): index out of range in self"
 
 
-@op(check=_check_index_select)
+@op(check=_check_index_select, out=picked)
 def index_select(input: Array, dim: int, index: Array):
     """The sub-tensors at ``index`` along ``dim``, in that order.
 
@@ -339,14 +341,14 @@ def _read(shape, spec, input, indices):
 
 def _read_bwd(shape, spec, indices, g):
     merged, where = locate(shape, spec, indices)
-    return jnp.zeros(merged, g.dtype).at[key(where)].add(g, **IN_RANGE).reshape(shape), None
+    return added(jnp.zeros(merged, g.dtype), key(where), g, **IN_RANGE).reshape(shape), None
 
 
 _read.defvjp(lambda shape, spec, input, indices: (_read(shape, spec, input, indices), indices), _read_bwd)
 
 
 @op(name="index", namespaces=(), check=check_index)
-def index(input: Array, indices: Arrays, *, spec: tuple[str, ...]):
+def index(input: Array, indices: Arrays | Number, *, spec: tuple[str, ...]):
     """``input[spec]``, where each ``"t"`` of ``spec`` is the next of ``indices`` and each ``":"`` a whole dimension.
 
     The broadcast shape of the indices replaces the indexed dimensions where these are neighbours, and leads otherwise.
@@ -366,8 +368,8 @@ def _expect_mask(name: str, mask) -> None:
         raise RuntimeError(f"{name} only supports boolean masks, but got mask with dtype {type_name(mask.dtype)}")
 
 
-@op(promote="default", promoted=("input", "other"), method=False, inplace=False)
-def where(condition: Array, input: Array, other: Array):
+@op(promote="default", promoted=("input", "other"), method=False, inplace=False, out=same_dtype)
+def where(condition: Array, input: Array | Number, other: Array | Number):
     """``input`` where ``condition`` holds, ``other`` elsewhere; all three broadcast.
 
     Raises:
@@ -382,7 +384,7 @@ def where(condition: Array, input: Array, other: Array):
 
 
 @op(promote="keep", inplace=True, out=False)
-def masked_fill(input: Array, mask: Array, value: Array):
+def masked_fill(input: Array, mask: Array, value: Array | Number):
     """``value`` (a number or a 0-d tensor, cast to ``input``'s type) where ``mask`` holds, ``input`` elsewhere.
 
     Raises:
@@ -442,6 +444,8 @@ def nonzero_static(input: Array, *, size: int, fill_value: int = -1):
     """The coordinates of the first ``size`` elements that are not zero, one a row, the rest filled; int64."""
     if size < 0:
         raise RuntimeError(f"nonzero_static: 'size' must be an non-negative integer, got {size}")
+    if input.ndim and not input.size:
+        return jnp.full((size, input.ndim), fill_value, np.int64)
     found = jnp.nonzero(input, size=size, fill_value=fill_value) if input.ndim else ()
     return jnp.stack(found, 1).astype(np.int64) if found else jnp.zeros((size, 0), np.int64)
 

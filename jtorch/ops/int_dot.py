@@ -21,6 +21,8 @@ from jax.extend.mlir.dialects import stablehlo
 from jax.interpreters import mlir
 
 from . import backend
+from .elementwise import c_type_name
+from .registry import Array, op
 
 _mixed_dot = Primitive("uint8_int8_dot")
 
@@ -63,6 +65,27 @@ def as_operand(x, zero_point):
         return x, zero_point
     shift = 128 if wanted is np.uint8 else -128
     return lax.bitcast_convert_type(x, wanted) ^ np.array(-128, np.int8).view(wanted), zero_point + shift
+
+
+@op(differentiable=False, method=False)
+def _int_mm(input: Array, mat2: Array):
+    """The exact product of int8 (or uint8) matrices ``(M, K)`` and ``(K, N)``, in int32.
+
+    Raises:
+        RuntimeError: another dtype, or sizes that do not fit.
+    """
+    for name, x in (("self", input), ("mat2", mat2)):
+        if x.ndim != 2:
+            raise RuntimeError(f"_int_mm: Expected {name} to be of dimension 2 but got {x.ndim}")
+        if x.dtype not in (np.int8, np.uint8):
+            raise RuntimeError(f"_int_mm: Expected {name} dtype to be int8 or uint8 but got {c_type_name(x)}")
+    if input.shape[1] != mat2.shape[0]:
+        raise RuntimeError(
+            f"_int_mm: self.size(1) needs to match mat2.size(0) but got {input.shape[1]} and {mat2.shape[0]}"
+        )
+    if input.dtype == mat2.dtype == np.int8:
+        return int_dot(input, mat2.T)
+    return lax.dot(input.astype(np.int32), mat2.astype(np.int32))
 
 
 def int_dot(a, w):

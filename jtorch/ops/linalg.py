@@ -197,7 +197,11 @@ def cholesky_solve(B: Array, L: Array, upper: bool = False):
     return lax.custom_linear_solve(lambda x: first @ (second @ x), B, solve, transposed)
 
 
-@op(namespaces=ONLY, returns=("solution", "residuals", "rank", "singular_values"))
+@op(
+    namespaces=ONLY,
+    returns=("solution", "residuals", "rank", "singular_values"),
+    differentiable=("solution", "residuals"),
+)
 def lstsq(A: Array, B: Array, rcond: float | None = None, *, driver: str | None = None):
     """The X of least norm that minimises ``|A X - B|``, for matrices ``A`` and ``B`` (or a vector for each ``A``).
 

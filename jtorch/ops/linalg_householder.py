@@ -67,12 +67,19 @@ def ormqr(input: Array, tau: Array, other: Array, left: bool = True, transpose: 
     Raises:
         RuntimeError: the sizes do not fit.
     """
-    _matrix("ormqr", input)
     side = -2 if left else -1
-    if other.ndim < 2 or other.shape[side] != input.shape[-2]:
+    if input.ndim < 2 or other.ndim < 2:
+        raise RuntimeError(f"torch.ormqr: {'input' if input.ndim < 2 else 'other'} must have at least 2 dimensions.")
+    if tau.ndim != input.ndim - 1:
+        raise RuntimeError(
+            f"torch.ormqr: Expected tau to have one dimension less than input, but got tau.ndim equal to "
+            f"{tau.ndim} and input.ndim is equal to {input.ndim}"
+        )
+    if tau.shape[-1] != min(other.shape[side], input.shape[-1]):
+        raise RuntimeError(f"torch.ormqr: tau.shape[-1] must be equal to min(other.shape[{side}], input.shape[-1])")
+    if other.shape[side] != input.shape[-2]:
         raise RuntimeError(f"torch.ormqr: other.shape[{side}] must be equal to input.shape[-2]")
-    if tau.shape[-1] > input.shape[-1]:
-        raise RuntimeError("torch.ormqr: tau.shape[-1] must be less than or equal to input.shape[-1]")
+    _matrix("ormqr", input)
     batch = broadcast_shapes(input.shape[:-2], other.shape[:-2])
     V = jnp.broadcast_to(input, batch + input.shape[-2:])
     t = jnp.broadcast_to(tau, batch + tau.shape[-1:])

@@ -6,6 +6,7 @@ import math
 
 import jax.numpy as jnp
 
+from .elementwise import is_bool
 from .linalg import ONLY, inv, solve
 from .registry import Array, op
 
@@ -51,13 +52,15 @@ def vander(x: Array, N: int | None = None):
     """The matrices with rows ``1, x_i, x_i^2, ... x_i^(N-1)``; ``N`` defaults to the length of ``x``.
 
     Raises:
-        RuntimeError: ``N`` is less than 2.
+        RuntimeError: ``N`` is less than 2, or ``x`` is of bools.
     """
     x = x[None] if x.ndim == 0 else x
     n = x.shape[-1] if N is None else N
     if n < 2:
         raise RuntimeError("N must be greater than 1.")
-    if x.dtype == bool:
+    if is_bool(x):
+        raise RuntimeError("linalg.vander supports floating point, complex, and integer tensors, but got Bool")
+    if jnp.issubdtype(x.dtype, jnp.integer):
         x = x.astype(jnp.int64)
     columns = [jnp.ones_like(x)]
     for _ in range(n - 1):

@@ -15,6 +15,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from . import backend
+from .elementwise import added
+from .lowering_table import CPU
+from .outputs import same_dtype
 from .registry import Array, op
 
 
@@ -43,12 +46,12 @@ def outer_sum(g, x):
 
 def conflicting(g, x) -> bool:
     """Whether ``gᵀ x`` runs into the cache conflicts described in :func:`outer_sum` (as measured, on CPU)."""
-    return backend.platform() == "cpu" and g.shape[1] % 512 == 0 and x.shape[1] <= 256 and g.shape[0] >= 128
+    return backend.platform() == "cpu" and g.shape[1] % 512 == 0 and x.shape[1] <= 1024 and g.shape[0] >= 128
 
 
 def _project(x2, weight):
-    if x2.shape[0] == 1:  # a matrix-vector product: XLA's CPU dot is 20 times slower with the vector on the left
-        return dot2d(weight, x2, (1, 1)).reshape(1, weight.shape[0])
+    if x2.shape[0] < CPU["linear_rows"]:  # XLA's CPU dot is 20 times slower with a vector on the left
+        return dot2d(weight, x2, (1, 1)).T
     return dot2d(x2, weight, (1, 1))
 
 
@@ -78,7 +81,7 @@ def _affine_bwd(saved, g):
 affine.defvjp(_affine_fwd, _affine_bwd)
 
 
-@op(namespaces=("nn.functional",), grad_name="AddmmBackward0", out=True)
+@op(namespaces=("nn.functional",), grad_name="AddmmBackward0", out=same_dtype)
 def linear(input: Array, weight: Array, bias: Array | None = None):
     """``y = x Aᵀ + b`` with ``x`` of shape ``(..., in)``, ``A`` ``(out, in)`` or ``(in,)``, ``b`` ``(out,)``.
 
@@ -123,8 +126,8 @@ def bilinear(input1: Array, input2: Array, weight: Array, bias: Array | None = N
             f"bilinear(): weight must be (out, {input1.shape[-1]}, {input2.shape[-1]}), got {weight.shape}"
         )
     a, b = flatten_rows(input1), flatten_rows(input2)
-    outer = (a[:, :, None] * b[:, None, :]).reshape(a.shape[0], -1)
-    y = affine(outer, weight.reshape(weight.shape[0], -1), bias)
+    outer = (a[:, :, None] * b[:, None, :]).reshape(a.shape[0], a.shape[1] * b.shape[1])
+    y = affine(outer, weight.reshape(weight.shape[0], outer.shape[1]), bias)
     return y.reshape(*input1.shape[:-1], weight.shape[0])
 
 
@@ -150,9 +153,9 @@ def _lookup_bwd(num, padding_idx, by_frequency, index, g):
     if padding_idx is not None:
         g = jnp.where((index == padding_idx)[:, None], 0, g)
     if by_frequency:
-        counts = jnp.zeros(num, g.dtype).at[index].add(1, mode="drop")
-        g = g / _rows_of(counts, index)[:, None]
-    return None, jnp.zeros((num, g.shape[1]), g.dtype).at[index].add(lax.optimization_barrier(g), mode="drop")
+        counts = jnp.zeros(num, jnp.int32).at[index].add(1, mode="drop")
+        g = g / _rows_of(counts, index)[:, None].astype(g.dtype)
+    return None, added(jnp.zeros((num, g.shape[1]), g.dtype), index, lax.optimization_barrier(g), mode="drop")
 
 
 _lookup.defvjp(_lookup_fwd, _lookup_bwd)

@@ -15,8 +15,10 @@ from jax import lax
 
 from .. import dtypes
 from .activation import logsigmoid
-from .registry import Array, op
+from .elementwise import is_complex
+from .registry import Array, Number, op
 from .shapes import broadcast_shapes, canonical_dim
+from .view import type_name
 
 F = ("nn.functional",)
 
@@ -158,6 +160,7 @@ def poisson_nll_loss(
     reduction: str = "mean",
 ):
     """``exp(x) - y x`` (or ``x - y log(x + eps)`` when ``log_input`` is false); ``full`` adds Stirling's term."""
+    broadcast_shapes(target.shape, input.shape)
     input, target = _floating(input), _floating(target)
     if log_input:
         loss = jnp.exp(input) - target * input
@@ -172,7 +175,12 @@ def poisson_nll_loss(
 
 @op(namespaces=F, promote="default", elementwise=False, grad_name="MeanBackward0")
 def gaussian_nll_loss(
-    input: Array, target: Array, var: Array, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
+    input: Array,
+    target: Array | Number,
+    var: Array | Number,
+    full: bool = False,
+    eps: float = 1e-6,
+    reduction: str = "mean",
 ):
     """``(log v + (x - y)² / v) / 2`` with ``v = max(var, eps)``; ``var`` like the input, or with a last size of 1.
 
@@ -190,6 +198,7 @@ def gaussian_nll_loss(
             raise ValueError("var is of incorrect size")
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not valid")
+    broadcast_shapes(input.shape, target.shape)
     v = var + lax.stop_gradient(jnp.maximum(var, eps) - var)
     loss = 0.5 * (jnp.log(v) + jnp.square(input - target) / v)
     return reduced(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)
@@ -201,13 +210,14 @@ def gaussian_nll_loss(
 def p_norm(x, p: float, axis: int = -1, keepdims: bool = False):
     """``(Σ |x|ᵖ)^(1/p)`` with gradient 0 at the origin."""
     if p == 0:
-        return jnp.sum(x != 0, axis, keepdims=keepdims).astype(x.dtype)
+        return jnp.sum(x != 0, axis, keepdims=keepdims).astype(jnp.real(x).dtype)
     if p == 1:
         return jnp.sum(jnp.abs(x), axis, keepdims=keepdims)
     if p == math.inf:
         return jnp.max(jnp.abs(x), axis, keepdims=keepdims, initial=0)
     if p == 2:
-        total = jnp.sum(x * x, axis, keepdims=keepdims)
+        square = jnp.real(x) ** 2 + jnp.imag(x) ** 2 if is_complex(x) else x * x
+        total = jnp.sum(square, axis, keepdims=keepdims)
         zero = total == 0
         return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, total)))
     nonzero = x != 0
@@ -350,25 +360,44 @@ def triplet_margin_loss(
             f"The anchor, positive, and negative tensors are expected to have the same number of dimensions, but got: "
             f"anchor {anchor.ndim}D, positive {positive.ndim}D, and negative {negative.ndim}D inputs"
         )
-    margin, eps = _like(margin, anchor), _like(eps, anchor)
-    far = p_norm(anchor - negative + eps, p)
+    for other in (positive, negative):
+        broadcast_shapes(anchor.shape, other.shape)
+    eps = _like(eps, anchor)
+    near, far = p_norm(anchor - positive + eps, p), p_norm(anchor - negative + eps, p)
     if swap:
         far = jnp.minimum(far, p_norm(positive - negative + eps, p))
-    return reduced(hinge(margin + p_norm(anchor - positive + eps, p) - far), reduction)
+    return reduced(hinge(_like(margin, near) + near - far), reduction)
 
 
 @op(namespaces=F, promote="default", elementwise=False)
 def soft_margin_loss(input: Array, target: Array, reduction: str = "mean"):
     """``log(1 + exp(-y x))``."""
+    broadcast_shapes(input.shape, target.shape)
     require_float("soft_margin_loss", input)
     return reduced(-logsigmoid(target * input), reduction)
 
 
-def _rows_and_targets(name: str, input, target, target_ndim: int):
-    """Unbatched operands with a batch of one in front."""
+def _expect_rows(name: str, input, reduction: str) -> None:
+    """Raises:
+    ValueError: ``reduction`` is unknown.
+    RuntimeError: ``input`` is no non-empty vector or matrix of floats.
+    """
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
     require_float(name, input)
-    if input.ndim not in (0, 1, 2):
-        raise RuntimeError(f"Expected a vector or matrix with optional 0-dim batch size, but got: {size(input)}")
+    if input.ndim > 2 or 0 in input.shape[-1:]:
+        raise RuntimeError(
+            f"Expected non-empty vector or matrix with optional 0-dim batch size, but got: {list(input.shape)}"
+        )
+
+
+def _expect_classes(target) -> None:
+    if target.dtype != np.int64:
+        raise RuntimeError(f"expected scalar type Long but found {type_name(target.dtype)}")
+
+
+def _rows_and_targets(input, target, target_ndim: int):
+    """Unbatched operands with a batch of one in front."""
     x = input.reshape(1, -1) if input.ndim < 2 else input
     y = target.reshape((x.shape[0],) + ((x.shape[1],) if target_ndim == 2 else ()))
     return x, y
@@ -383,9 +412,11 @@ def multilabel_margin_loss(input: Array, target: Array, reduction: str = "mean")
     Raises:
         RuntimeError: the target is of another size, the input not 1-d or 2-d.
     """
+    _expect_rows("multilabel_margin_loss", input, reduction)
     if target.shape != input.shape:
         raise RuntimeError(f"inconsistent target size: {size(target)} for input of size: {size(input)}")
-    x, y = _rows_and_targets("multilabel_margin_loss", input, target, 2)
+    _expect_classes(target)
+    x, y = _rows_and_targets(input, target, 2)
     classes = x.shape[1]
     used = jnp.cumprod(y >= 0, 1).astype(bool)
     is_target = jnp.any((y[:, :, None] == jnp.arange(classes)) & used[:, :, None], 1)
@@ -408,17 +439,21 @@ def multi_margin_loss(
     """``Σ_{i ≠ y} w_y max(0, margin - x[y] + x[i])ᵖ / C`` with ``p`` 1 or 2, for ``(N, C)`` and ``(N,)`` or a sample.
 
     Raises:
-        ValueError: ``p`` is neither 1 nor 2.
-        RuntimeError: the target or weight is of another size.
+        ValueError: ``p`` is neither 1 nor 2, or ``weight`` has no single dimension.
+        RuntimeError: the target or weight is of another size, or of a type that is not of classes.
     """
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
+    if weight is not None and weight.ndim != 1:
+        raise ValueError(f"weight must be one-dimensional, got {size(weight)}")
+    _expect_rows("multi_margin_loss", input, reduction)
     if target.size != (input.shape[0] if input.ndim == 2 else 1):
         raise RuntimeError(f"inconsistent target size, expected {input.shape[:-1]} but got {size(target)}")
-    x, y = _rows_and_targets("multi_margin_loss", input, target, 1)
+    x, y = _rows_and_targets(input, target, 1)
     classes = x.shape[1]
     if weight is not None and weight.size != classes:
         raise RuntimeError(f"inconsistent weight size, expected {classes} but got {size(weight)}")
+    _expect_classes(target)
     y = jnp.clip(y, 0, classes - 1)
     gap = margin - jnp.take_along_axis(x, y[:, None], 1) + x
     gap = jnp.where((jnp.arange(classes) != y[:, None]) & (gap > 0), gap, 0)
@@ -430,7 +465,9 @@ def multi_margin_loss(
 
 
 @op(namespaces=F, promote="default", elementwise=False, grad_name="MeanBackward0")
-def multilabel_soft_margin_loss(input: Array, target: Array, weight: Array | None = None, reduction: str = "mean"):
+def multilabel_soft_margin_loss(
+    input: Array, target: Array | Number, weight: Array | Number | None = None, reduction: str = "mean"
+):
     """``-Σ_c w_c (y log σ(x) + (1 - y) log σ(-x)) / C`` over the last dimension."""
     loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
     if weight is not None:

@@ -13,7 +13,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .elementwise import c_type_name, in_float32, is_bool, refuse, same_shape, type_name
+from .elementwise import c_type_name, in_float32, is_bool, is_integral, refuse, same_shape, type_name
+from .lowering_table import CPU
+from .outputs import picked, same_dtype
 from .reduction import accumulated
 from .registry import Array, Arrays, Scalar, op
 from .shapes import broadcast_shapes, canonical_dim, canonical_dims
@@ -27,7 +29,7 @@ def _contract(a, b, i: int, j: int):
 
 
 def _flat(x):
-    return x.reshape(-1, x.shape[-1]) if x.ndim != 2 else x
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1]) if x.ndim != 2 else x
 
 
 @jax.custom_vjp
@@ -50,7 +52,7 @@ def dot_nk(x, w):
     """``x @ w.T`` for x of shape (..., K) and w of shape (N, K)."""
     flat = _flat(x)
     # one row: as matrix times vector, 20 times faster than the same product the other way round (65 ms to 3)
-    y = _contract(w, flat, 1, 1).T if flat.shape[0] == 1 else _contract(flat, w, 1, 1)
+    y = _contract(w, flat, 1, 1).T if flat.shape[0] < CPU["linear_rows"] else _contract(flat, w, 1, 1)
     return y.reshape(*x.shape[:-1], w.shape[0])
 
 
@@ -125,7 +127,7 @@ def _bmm(a, b):
     return lax.dot_general(a, b, (((2,), (1,)), ((0,), (0,))))
 
 
-@op
+@op(out=same_dtype)
 def matmul(input: Array, other: Array):
     """The matrix product: vectors, matrices, and batches of matrices, whose batch dims broadcast.
 
@@ -162,7 +164,7 @@ def matmul(input: Array, other: Array):
     return out[..., 0, :] if a.ndim == 1 else out
 
 
-@op
+@op(out=same_dtype)
 def mm(input: Array, mat2: Array):
     """The product of an (n, m) and an (m, p) matrix.
 
@@ -173,7 +175,7 @@ def mm(input: Array, mat2: Array):
     return dot_kn(input, mat2)
 
 
-@op
+@op(out=same_dtype)
 def bmm(input: Array, mat2: Array):
     """The products of (b, n, m) and (b, m, p) matrices, one for each batch index.
 
@@ -184,28 +186,28 @@ def bmm(input: Array, mat2: Array):
     return _bmm(input, mat2)
 
 
-@op
+@op(out=same_dtype)
 def mv(input: Array, vec: Array):
     """The product of an (n, m) matrix and a vector of size m."""
     _matrix_vector(input, vec)
     return _contract(input, vec, 1, 0)
 
 
-@op
+@op(out=same_dtype)
 def dot(input: Array, tensor: Array):
     """The inner product of two vectors, neither conjugated."""
     _vectors(input, tensor)
     return _contract(input, tensor, 0, 0)
 
 
-@op
+@op(out=same_dtype)
 def vdot(input: Array, other: Array):
     """The inner product of two vectors, the first conjugated."""
     _vectors(input, other, "vdot")
     return _contract(jnp.conj(input), other, 0, 0)
 
 
-@op
+@op(out=same_dtype)
 def inner(input: Array, other: Array):
     """The inner products over the last dims; with a 0-d operand, the plain product."""
     if input.ndim == 0 or other.ndim == 0:
@@ -248,21 +250,21 @@ def _combine(x, product, beta, alpha):
     return jnp.where(beta == 0, 0, beta * x) + alpha * product
 
 
-@op(inplace=True)
+@op(inplace=True, out=same_dtype)
 def addmm(input: Array, mat1: Array, mat2: Array, *, beta: Scalar = 1, alpha: Scalar = 1):
     """``beta * input + alpha * (mat1 @ mat2)``; with ``beta`` 0 the content of ``input`` does not matter."""
     _matrices(mat1, mat2, "mat1")
     return _combine(input, dot_kn(mat1, mat2), beta, alpha)
 
 
-@op(inplace=True)
+@op(inplace=True, out=same_dtype)
 def addmv(input: Array, mat: Array, vec: Array, *, beta: Scalar = 1, alpha: Scalar = 1):
     """``beta * input + alpha * (mat @ vec)``."""
     _matrix_vector(mat, vec)
     return _combine(input, _contract(mat, vec, 1, 0), beta, alpha)
 
 
-@op(inplace=True)
+@op(inplace=True, out=same_dtype)
 def addbmm(input: Array, batch1: Array, batch2: Array, *, beta: Scalar = 1, alpha: Scalar = 1):
     """``beta * input + alpha * sum of the products batch1[i] @ batch2[i]``."""
     _batches(batch1, batch2)
@@ -270,7 +272,7 @@ def addbmm(input: Array, batch1: Array, batch2: Array, *, beta: Scalar = 1, alph
     return _combine(input, product, beta, alpha)
 
 
-@op(inplace=True)
+@op(inplace=True, out=same_dtype)
 def baddbmm(input: Array, batch1: Array, batch2: Array, *, beta: Scalar = 1, alpha: Scalar = 1):
     """``beta * input + alpha * bmm(batch1, batch2)``."""
     _batches(batch1, batch2)
@@ -283,6 +285,8 @@ def addr(input: Array, vec1: Array, vec2: Array, *, beta: Scalar = 1, alpha: Sca
     for x, name in ((vec1, "vec1"), (vec2, "vec2")):
         if x.ndim != 1:
             raise RuntimeError(f"addr: Expected 1-D argument {name}, but got {x.ndim}-D")
+    if is_bool(input) and is_bool(vec1) and is_bool(vec2):
+        return input & beta.astype(bool) | vec1[:, None] & vec2 & alpha.astype(bool)
     return _combine(input, vec1[:, None] * vec2, beta, alpha)
 
 
@@ -319,6 +323,26 @@ def _subscripts(equation: str, operands):
             sizes[label] = size if seen == 1 else seen
 
 
+def _sums_one(equation: str, operands) -> bool:
+    """Whether one operand is summed by itself (a sum of integers is of int64, a product of matrices is not)."""
+    given, arrow, kept = equation.replace("...", "").partition("->")
+    if not arrow:
+        kept = "".join(label for label in given if given.count(label) == 1)
+    places: dict[str, set[int]] = {}
+    for i, (term, whole, x) in enumerate(
+        zip(given.split(","), equation.split("->")[0].split(","), operands, strict=True)
+    ):
+        before = whole.partition("...")[0] if "..." in whole else term
+        after = term[len(before) :]
+        for label, size in (
+            *zip(before, x.shape, strict=False),
+            *zip(after, x.shape[x.ndim - len(after) :], strict=True),
+        ):
+            if label not in kept and (size != 1 or len(operands) == 1):
+                places.setdefault(label, set()).add(i)
+    return any(len(found) == 1 for found in places.values())
+
+
 @op(name="_einsum", namespaces=(), grad_name="EinsumBackward0")
 def einsum_of(operands: Arrays, equation: str):
     """The sum of products that ``equation`` describes: ``"ij,jk->ik"`` is a matrix product. ``...`` broadcasts.
@@ -330,10 +354,13 @@ def einsum_of(operands: Arrays, equation: str):
     for x in operands[1:]:
         if x.dtype != operands[0].dtype:
             raise RuntimeError(f"expected scalar type {type_name(operands[0])} but found {type_name(x)}")
-    return jnp.einsum(equation.replace(" ", ""), *operands)
+    equation = equation.replace(" ", "")
+    if is_integral(operands[0]) and _sums_one(equation, operands):
+        operands = [x.astype(jnp.int64) for x in operands]
+    return jnp.einsum(equation, *operands)
 
 
-@op(method=False)
+@op(method=False, out=same_dtype)
 def tensordot(a: Array, b: Array, dims: int | tuple = 2):
     """The products summed over several dims: the last ``dims`` of a with the first of b, or two lists of dims.
 
@@ -389,7 +416,7 @@ def _cross(x, y, dim: int):
     return roll(x, 1) * roll(y, 2) - roll(x, 2) * roll(y, 1)
 
 
-@op(promote="default", inplace=False, elementwise=False)
+@op(promote="default", inplace=False, elementwise=False, out=picked)
 def cross(input: Array, other: Array, dim: int | None = None):
     """The cross product along ``dim`` (default: the first dim of size 3).
 
@@ -404,7 +431,7 @@ def cross(input: Array, other: Array, dim: int | None = None):
     return linalg_cross(x, y, dim=dim)
 
 
-@op(promote="default", namespaces=("linalg",), aliases=("cross",), elementwise=False)
+@op(promote="default", namespaces=("linalg",), aliases=("cross",), elementwise=False, out=picked)
 def linalg_cross(input: Array, other: Array, *, dim: int = -1):
     """The cross product along ``dim``.
 
@@ -432,14 +459,14 @@ def trace(input: Array):
     return jnp.trace(accumulated(input, None))
 
 
-@op(namespaces=("linalg",))
+@op(namespaces=("linalg",), out=same_dtype)
 def vecdot(x: Array, y: Array, *, dim: int = -1):
     """The inner products along ``dim``, the first operand conjugated."""
     x, y = same_shape(x, y)
     return jnp.sum(jnp.conj(x) * y, canonical_dim(dim, x.ndim), dtype=x.dtype)
 
 
-@op(namespaces=("linalg",))
+@op(namespaces=("linalg",), out=same_dtype)
 def multi_dot(tensors: Arrays):
     """The product of a chain of matrices, in the order of least work; the first and last may be vectors.
 

@@ -83,10 +83,14 @@ def _check_channels(channels: int, **given) -> None:
 
 
 def _check_batch_norm(input, **given) -> None:
-    if input.ndim < 2:
-        raise RuntimeError(f"batch_norm: expected an input of 2 or more dims (N, C, ...), got {list(input.shape)}")
     refuse("batch_norm", input, when=is_integral(input))
-    _check_channels(input.shape[1], **given)
+    if input.shape != (0,) and input.ndim < 2:
+        raise RuntimeError(f"batch_norm: expected an input of 2 or more dims (N, C, ...), got {list(input.shape)}")
+    _check_channels(_channels(input), **given)
+
+
+def _channels(input) -> int:
+    return input.shape[1] if input.ndim > 1 else 0  # an empty vector is a batch of nothing
 
 
 @op(namespaces=(), grad_name="NativeBatchNormBackward0")
@@ -110,14 +114,14 @@ def _batch_norm_train(
         ValueError: one value a channel only.
     """
     _check_batch_norm(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
-    count = input.size // max(input.shape[1], 1)
+    count = input.size // max(_channels(input), 1)
     if count <= 1 and input.size:
         raise ValueError(
             f"Expected more than 1 value per channel when training, got input size torch.Size({list(input.shape)})"
         )
     if not input.size:  # an empty batch leaves the running statistics alone
-        y = _standardize(channels_last(input), weight, bias, eps)[0]
-        return (channels_first(y), *(r for r in (running_mean, running_var) if r is not None))
+        y = input if input.ndim < 2 else channels_first(_standardize(channels_last(input), weight, bias, eps)[0])
+        return (y, *(r for r in (running_mean, running_var) if r is not None))
     y, mean, variance = _standardize(channels_last(input), weight, bias, eps)
     y = channels_first(y)
     if running_mean is None and running_var is None:
@@ -176,6 +180,8 @@ def _batch_norm_eval(
         RuntimeError: an operand does not have one element a channel.
     """
     _check_batch_norm(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    if input.ndim < 2:
+        return input
     return channels_first(_scaled(channels_last(input), running_mean, running_var, weight, bias, eps))
 
 
@@ -411,16 +417,19 @@ def local_response_norm(input: Array, size: int, alpha: float = 1e-4, beta: floa
     """
     if input.ndim < 3:
         raise ValueError(f"Expected 3D or higher dimensionality input (got {input.ndim} dimensions)")
+    if not input.size:
+        return input
     return _responses(input, size, alpha, beta, k)
 
 
 @in_float32
 def _responses(x, size: int, alpha: float, beta: float, k: float):
-    if not jnp.issubdtype(x.dtype, jnp.inexact):
-        x = x.astype(dtypes.get_default_dtype().np)
     low = size // 2
     square = jnp.pad(x * x, ((0, 0), (low, (size - 1) // 2), *((0, 0) for _ in x.shape[2:])))
     total = _added(square[:, i : i + x.shape[1]] for i in range(size))
+    if is_integral(x):  # whose mean is whole, and only then scaled
+        mean, x = (v.astype(dtypes.get_default_dtype().np) for v in (total // size, x))
+        return x / jnp.power(mean * np.asarray(alpha, x.dtype) + np.asarray(k, x.dtype), beta)
     return x / jnp.power(total * np.asarray(alpha / size, x.dtype) + np.asarray(k, x.dtype), beta)
 
 
@@ -438,7 +447,7 @@ def normalize(input: Array, p: float = 2.0, dim: int | tuple[int, ...] = 1, eps:
     from .norms import _vector_norm
 
     dims = (dim,) if isinstance(dim, int) else dim
-    dims = tuple(canonical_dim(d, input.ndim) for d in dims)
+    dims = tuple(canonical_dim(d, input.ndim) for d in dims) if input.ndim else ()
     size = _vector_norm(input, p, dims, True)
     floor = jnp.asarray(eps, size.dtype)
     return input / jnp.where(size >= floor, size, floor)

@@ -23,6 +23,12 @@ def _floating(name: str, x, dtype: Dtype | None):
 
 @in_float32
 def _vector_norm(x, p: float, dims, keepdim: bool):
+    if (p < 0 or p == math.inf) and builtins.any(x.shape[d] == 0 for d in dims):
+        empty = next(d for d in dims if x.shape[d] == 0)
+        where = "an empty tensor" if len(dims) == x.ndim else f"the dimension {empty}, which is empty,"
+        raise RuntimeError(
+            f"linalg.vector_norm cannot compute the {p} norm on {where} because the operation does not have an identity"
+        )
     if p == 2:
         square = jnp.square(jnp.real(x)) + jnp.square(jnp.imag(x)) if jnp.iscomplexobj(x) else x * x
         return sqrt_or_zero(jnp.sum(square, dims, keepdims=keepdim))
@@ -32,8 +38,6 @@ def _vector_norm(x, p: float, dims, keepdim: bool):
     if p == 1:
         return jnp.sum(size, dims, keepdims=keepdim)
     if math.isinf(p):
-        if p > 0 and builtins.any(x.shape[d] == 0 for d in dims):
-            return jnp.sum(size, dims, keepdims=keepdim)
         return (jnp.max if p > 0 else jnp.min)(size, dims, keepdims=keepdim)
     # powers of 0 have no usable gradient, so 0 never meets one
     zero = size == 0
@@ -48,13 +52,22 @@ def _matrix_norm(x, order, dims, keepdim: bool):
     rows, columns = dims
     if order == "fro":
         return _vector_norm(x, 2, dims, keepdim)
+
+    def largest(a, dim, keepdims=False):  # of no norms, as those are not negative: 0
+        return jnp.max(a, dim, keepdims=keepdims, initial=0 if a.shape[dim] == 0 else None)
+
+    def smallest(a, dim, keepdims=False):
+        if a.shape[dim] == 0:
+            raise IndexError(f"amin(): Expected reduction dim {dim} to have non-zero size.")
+        return jnp.min(a, dim, keepdims=keepdims)
+
     if order in (1, -1, math.inf, -math.inf):
         inner, outer = (rows, columns) if builtins.abs(order) == 1 else (columns, rows)
         sums = jnp.sum(magnitude(x), inner, keepdims=True)
-        out = (jnp.max if order > 0 else jnp.min)(sums, outer, keepdims=True)
+        out = (largest if order > 0 else smallest)(sums, outer, keepdims=True)
     elif order in ("nuc", 2, -2):
         values = jnp.linalg.svd(jnp.moveaxis(x, dims, (-2, -1)), compute_uv=False)
-        out = {"nuc": jnp.sum, 2: jnp.max, -2: jnp.min}[order](values, -1)
+        out = {"nuc": jnp.sum, 2: largest, -2: smallest}[order](values, -1)
         out = jnp.expand_dims(out, tuple(sorted(dims)))
     else:
         raise RuntimeError(f"linalg.matrix_norm: Order {order} not supported.")
@@ -162,7 +175,17 @@ def dist(input: Array, other: Array, p: float = 2):
 @op(inplace=True)
 @in_float32
 def renorm(input: Array, p: float, dim: int, maxnorm: float):
-    """Each slice along ``dim`` whose ``p``-norm is above ``maxnorm``, scaled down to it."""
+    """Each slice along ``dim`` whose ``p``-norm is above ``maxnorm``, scaled down to it.
+
+    Raises:
+        RuntimeError: fewer than 2 dimensions, ``p`` is not positive, or ``maxnorm`` is negative.
+    """
+    if not p > 0:
+        raise RuntimeError("renorm: non-positive-norm not supported")
+    if input.ndim < 2:
+        raise RuntimeError(f"renorm: input needs at least 2 dimensions, got {input.ndim} dimensions")
+    if maxnorm < 0:
+        raise RuntimeError(f"renorm: expected maxnorm to be >= 0 but got {maxnorm}")
     keep = canonical_dims(dim, input.ndim)
     size = _vector_norm(input, p, tuple(d for d in range(input.ndim) if d not in keep), True)
     above = size > maxnorm

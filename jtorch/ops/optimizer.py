@@ -18,6 +18,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from . import backend
 from .lazily import lazily
 from .registry import Array, Arrays, Hyper, op
 from .softmax import widened
@@ -60,9 +61,15 @@ def _one_after(grads):
     New state divided by it is written in the old state's place. Without that XLA saves a copy of every donated array
     first: parameters may still be read by the backward pass when their update starts, and averages are computed twice,
     for themselves and within the parameter's update. A division is not computed twice.
+
+    It comes out of a loop (of no turns), which XLA's CPU compiler does not fuse: as an expression it would be
+    repeated in every parameter's update, and so compiled as often as the square of their number.
     """
     seen = sum(g.reshape(-1)[0].real.astype(jnp.float64) for g in grads if g.size)
-    return jnp.where(seen * 0 > 1, 2.0, 1.0)
+    one = jnp.where(seen * 0 > 1, 2.0, 1.0)
+    if backend.platform() != "cpu":  # where the host would wait for the loop's condition
+        return jax.lax.optimization_barrier(one)
+    return jax.lax.while_loop(lambda x: x > 2, lambda x: x / 2, one)
 
 
 def _ascent(grads, maximize: bool):

@@ -7,8 +7,9 @@ import numpy as np
 from jax import lax
 
 from .elementwise import is_complex, is_integral
+from .outputs import apart
 from .reduction import one_dim, pick, take_at
-from .registry import Array, op
+from .registry import Array, Number, op
 from .shapes import canonical_dim
 
 
@@ -28,7 +29,7 @@ def _nans(x):
     return lax.stop_gradient(x != x)
 
 
-@op(returns=("values", "indices"))
+@op(returns=("values", "indices"), out=apart)
 def kthvalue(input: Array, k: int, dim: int = -1, keepdim: bool = False):
     """The ``k``-th smallest element along ``dim`` (from 1) and its index.
 
@@ -158,7 +159,9 @@ def _quantile(name: str, input, q, dim, keepdim: bool, interpolation: str, ignor
 
 
 @op(promote="keep", elementwise=False)
-def quantile(input: Array, q: Array, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"):
+def quantile(
+    input: Array, q: Array | Number, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
+):
     """The ``q``-quantiles (``q`` in [0, 1]: a number, or a 1-d tensor that leads the result's dims) along ``dim``.
 
     Raises:
@@ -169,7 +172,7 @@ def quantile(input: Array, q: Array, dim: int | None = None, keepdim: bool = Fal
 
 @op(promote="keep", elementwise=False)
 def nanquantile(
-    input: Array, q: Array, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
+    input: Array, q: Array | Number, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ):
     """:func:`quantile` of what is not NaN."""
     return _quantile("nanquantile", input, q, dim, keepdim, interpolation, True)

@@ -106,6 +106,7 @@ def exp(input: Array):
 
 
 @op(promote="float", namespaces=("torch", "special"))
+@in_float32
 def exp2(input: Array):
     """``2 ** x``."""
     return jnp.exp2(input)

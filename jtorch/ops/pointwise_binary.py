@@ -7,6 +7,7 @@ results follow different rules: ``true_divide`` and ``div.mode``.
 from __future__ import annotations
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from .elementwise import in_float32, is_bool, is_complex, is_integral, magnitude, refuse, same_shape
-from .registry import Array, Scalar, op
+from .registry import Array, Number, Scalar, op
 
 # --- sums and products -----------------------------------------------------------------------------------------------
 
@@ -25,15 +26,15 @@ def _scaled(x, alpha):
 
 
 # ``alpha`` is PyTorch's ``alpha=1``; None keeps the commonest ops at two operands.
-@op(promote="default")
-def add(input: Array, other: Array, *, alpha: Scalar | None = None):
+@op(promote="default", numbers_alone=True)
+def add(input: Array | Number, other: Array | Number, *, alpha: Scalar | None = None):
     """``input + alpha * other`` (``alpha`` is 1 by default); on bools, or."""
     x, y = same_shape(input, _scaled(other, alpha))
     return x | y if is_bool(x) else x + y
 
 
-@op(promote="default", aliases=("subtract",))
-def sub(input: Array, other: Array, *, alpha: Scalar | None = None):
+@op(promote="default", aliases=("subtract",), numbers_alone=True)
+def sub(input: Array | Number, other: Array | Number, *, alpha: Scalar | None = None):
     """``input - alpha * other`` (``alpha`` is 1 by default).
 
     Raises:
@@ -49,13 +50,13 @@ def sub(input: Array, other: Array, *, alpha: Scalar | None = None):
 
 
 @op(promote="default", inplace=False, out=False)
-def rsub(input: Array, other: Array, *, alpha: Scalar | None = None):
+def rsub(input: Array, other: Array | Number, *, alpha: Scalar | None = None):
     """``other - alpha * input``."""
     return sub(other, input, alpha=alpha)
 
 
-@op(promote="default", aliases=("multiply",))
-def mul(input: Array, other: Array):
+@op(promote="default", aliases=("multiply",), numbers_alone=True)
+def mul(input: Array | Number, other: Array | Number):
     """``input * other``; on bools, and."""
     x, y = same_shape(input, other)
     return x & y if is_bool(x) else x * y
@@ -88,7 +89,7 @@ def addcdiv(input: Array, tensor1: Array, tensor2: Array, *, value: Scalar = 1):
 
 @op(promote="default")
 @in_float32
-def lerp(input: Array, end: Array, weight: Array):
+def lerp(input: Array, end: Array, weight: Array | Number):
     """``input + weight * (end - input)``, computed from the nearer end, so that ``weight`` 1 gives ``end`` exactly."""
     refuse("lerp_kernel", input, when=is_integral(input))
     x, y, w = same_shape(input, end, weight)
@@ -98,15 +99,15 @@ def lerp(input: Array, end: Array, weight: Array):
 # --- division --------------------------------------------------------------------------------------------------------
 
 
-@op(promote="float", grad_name="DivBackward0")
-def true_divide(input: Array, other: Array):
+@op(promote="float", grad_name="DivBackward0", numbers_alone=True)
+def true_divide(input: Array | Number, other: Array | Number):
     """``input / other``; integers give the default floating dtype. :func:`div` without a ``rounding_mode``."""
     x, y = same_shape(input, other)
     return x / y
 
 
-@op(name="div.mode", promote="default", grad_name="DivBackward1")
-def div_mode(input: Array, other: Array, *, rounding_mode: str | None = None):
+@op(name="div.mode", promote="default", grad_name="DivBackward1", numbers_alone=True)
+def div_mode(input: Array | Number, other: Array | Number, *, rounding_mode: str | None = None):
     """The quotient rounded to an integer: towards 0 (``"trunc"``) or downwards (``"floor"``). Dtypes stay.
 
     Raises:
@@ -123,9 +124,9 @@ def div_mode(input: Array, other: Array, *, rounding_mode: str | None = None):
     return lax.div(x, y) if is_integral(x) else lax.stop_gradient(jnp.trunc(x / y))
 
 
-@op(promote="default", differentiable=False)
+@op(promote="default", differentiable=False, numbers_alone=True)
 @in_float32
-def floor_divide(input: Array, other: Array):
+def floor_divide(input: Array | Number, other: Array | Number):
     """The quotient rounded downwards. Dtypes stay; a float divided by 0 gives an infinity or NaN."""
     refuse("div_floor_cpu", input, when=is_bool(input) or is_complex(input))
     x, y = same_shape(input, other)
@@ -144,7 +145,7 @@ def floor_divide(input: Array, other: Array):
 
 @op(promote="default")
 @in_float32
-def remainder(input: Array, other: Array):
+def remainder(input: Array | Number, other: Array | Number):
     """``input - floor(input / other) * other``: the sign is ``other``'s, as in Python."""
     refuse("remainder_cpu", input, when=is_bool(input) or is_complex(input))
     return jnp.remainder(*same_shape(input, other))
@@ -152,7 +153,7 @@ def remainder(input: Array, other: Array):
 
 @op(promote="default")
 @in_float32
-def fmod(input: Array, other: Array):
+def fmod(input: Array, other: Array | Number):
     """``input - trunc(input / other) * other``: the sign is ``input``'s, as in C."""
     refuse("fmod_cpu", input, when=is_bool(input) or is_complex(input))
     return lax.rem(*same_shape(input, other))
@@ -176,7 +177,7 @@ def lcm(input: Array, other: Array):
 
 
 @op(promote="default")
-def pow(input: Array, exponent: Array):
+def pow(input: Array | Number, exponent: Array | Number):
     """``input ** exponent``; either may be a number. An integer to a negative power is 0, except for 1 and -1."""
     refuse("pow", input, when=is_bool(input))
     x, y = same_shape(input, exponent)
@@ -210,7 +211,7 @@ def _(primals, tangents):
 
 
 @op(promote="keep", inplace=True)
-def float_power(input: Array, exponent: Array):
+def float_power(input: Array | Number, exponent: Array | Number):
     """``input ** exponent`` in double precision, whatever the operands' dtypes."""
     wide = np.complex128 if is_complex(input) or is_complex(exponent) else np.float64
     return _pow(*same_shape(input.astype(wide), exponent.astype(wide)))
@@ -221,6 +222,8 @@ def float_power(input: Array, exponent: Array):
 def ldexp(input: Array, other: Array):
     """``input * 2 ** other``; exact for integer exponents."""
     x, y = same_shape(input, other)
+    if is_complex(x):
+        return x * jnp.exp(y * math.log(2))
     whole = jnp.floor(y)
     # 2 ** 1000 does not fit a float32, nor does the half of a tiny result: apply the exponent to x itself
     return _scale_by_power_of_two(x, lax.stop_gradient(whole).astype(np.int32)) * jnp.exp2(y - lax.stop_gradient(whole))
@@ -276,7 +279,7 @@ def fmin(input: Array, other: Array):
 
 
 @op(promote="default", aliases=("clip",))
-def clamp(input: Array, min: Array | None = None, max: Array | None = None):
+def clamp(input: Array, min: Array | Number | None = None, max: Array | Number | None = None):
     """x limited to ``[min, max]``; ``max`` wins where ``min > max``. At a bound the gradient goes to x.
 
     Raises:
@@ -296,22 +299,33 @@ def clamp(input: Array, min: Array | None = None, max: Array | None = None):
 
 
 @op(promote="default")
-def clamp_min(input: Array, min: Array):
+def clamp_min(input: Array, min: Array | Number):
     """x, but at least ``min``."""
     return clamp(input, min=min)
 
 
 @op(promote="default")
-def clamp_max(input: Array, max: Array):
+def clamp_max(input: Array, max: Array | Number):
     """x, but at most ``max``."""
     return clamp(input, max=max)
 
 
-@op(promote="default", differentiable=False)
+@op(promote="default")
 def nextafter(input: Array, other: Array):
-    """The next floating-point number after ``input`` towards ``other``."""
+    """The next floating-point number after ``input`` towards ``other``. Its slope is 1, or 0 where they are equal."""
     refuse("nextafter_cpu", input, when=is_integral(input) or is_complex(input))
-    return lax.nextafter(*same_shape(input, other))
+    return _nextafter(*same_shape(input, other))
+
+
+@jax.custom_jvp
+def _nextafter(x, y):
+    return lax.nextafter(x, y)
+
+
+@_nextafter.defjvp
+def _(primals, tangents):
+    x, y = primals
+    return _nextafter(x, y), jnp.where(x == y, 0, tangents[0])
 
 
 @op(promote="default", differentiable=False)
@@ -329,7 +343,21 @@ def heaviside(input: Array, values: Array):
 def logaddexp(input: Array, other: Array):
     """``log(exp(input) + exp(other))``, without overflow."""
     refuse("logaddexp_cpu", input, when=is_integral(input))
-    return jnp.logaddexp(*same_shape(input, other))
+    x, y = same_shape(input, other)
+    return complex_logaddexp(x, y) if is_complex(x) else jnp.logaddexp(x, y)
+
+
+def complex_logaddexp(x, y):
+    """From the operand of the larger real part, whose imaginary part is kept beyond pi (``jnp.logaddexp`` wraps it)."""
+    swap = jnp.real(y) < jnp.real(x)
+    low, high = jnp.where(swap, y, x), jnp.where(swap, x, y)
+    same = jnp.real(low) == jnp.real(high)
+    both_infinite = same & jnp.isinf(jnp.real(low))
+    step = jnp.where(both_infinite, 0, low - high)
+    regular = jnp.log1p(jnp.exp(step)) + high
+    a, b = jnp.where(both_infinite, low, 0), jnp.where(both_infinite, high, 0)  # whose exp does not overflow elsewhere
+    infinite = jnp.where(jnp.real(low) < 0, low, jnp.log(jnp.exp(a) + jnp.exp(b)))
+    return jnp.where(both_infinite, infinite, regular)
 
 
 @op(promote="default", inplace=False)
@@ -375,7 +403,7 @@ def _(primals, tangents):
 
 
 @op(promote="float")
-def copysign(input: Array, other: Array):
+def copysign(input: Array, other: Array | Number):
     """``|input|`` with the sign of ``other`` (that of ``-0.0`` is minus)."""
     x, y = same_shape(input, other)
     size = magnitude(x)

@@ -17,6 +17,7 @@ from jax import lax
 
 from .conv_lowering import Geometry, channels_first, channels_last, taps, untap
 from .elementwise import in_float32, is_integral, refuse
+from .outputs import same_dtype
 from .registry import Array, op
 
 MANY_TAPS = 36  # windows above this are reduced one dim after the other
@@ -38,30 +39,47 @@ def _batched(x, n: int, name: str):
     Raises:
         RuntimeError: wrong number of dims, or an empty one other than the batch.
     """
-    if x.ndim not in (n + 1, n + 2) or 0 in x.shape[x.ndim - n - 1 :]:
+    if x.ndim not in (n + 1, n + 2):
         raise RuntimeError(
-            f"{name}: Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but "
-            f"got:{list(x.shape)}"
+            f"{name}: Expected non-empty {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for "
+            f"input, but got:{list(x.shape)}"
+        )
+    if 0 in x.shape[x.ndim - n - 1 :]:
+        raise RuntimeError(
+            f"{name}: Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input: "
+            f"Expected input's non-batch dimensions to have positive length, but got:{list(x.shape)}"
         )
     return (x, True) if x.ndim == n + 2 else (x[None], False)
+
+
+def _options(n: int, name: str, kernel_size, stride, padding=0, dilation=1):
+    """``(kernel, stride, padding, dilation)`` with an entry a dim; no stride is the kernel's size.
+
+    Raises:
+        RuntimeError: one has another length, or is out of range.
+    """
+    kernel = _ints(kernel_size, n, name, "kernel_size")
+    stride = kernel if stride is None or stride == () else _ints(stride, n, name, "stride")
+    padding, dilation = _ints(padding, n, name, "padding"), _ints(dilation, n, name, "dilation")
+    for k, s, p, d in zip(kernel, stride, padding, dilation, strict=True):
+        for what, value in (("kernel_size", k), ("stride", s), ("dilation", d)):
+            if value <= 0:
+                raise RuntimeError(f"{name}() {what} must be greater than zero, but got {value}")
+        if p < 0:
+            raise RuntimeError(f"pad must be non-negative, but got pad: {p}")
+        if p > (d * (k - 1) + 1) // 2:
+            raise RuntimeError(
+                f"pad should be at most half of effective kernel size, but got pad={p}, kernel_size={k} and "
+                f"dilation={d}"
+            )
+    return kernel, stride, padding, dilation
 
 
 def _windows(size, kernel, stride, padding, dilation, ceil_mode: bool, name: str):
     """The :class:`Geometry` whose padding covers every window, also those ``ceil_mode`` adds at the high end."""
     pads, out = [], []
     for n, k, s, p, d in zip(size, kernel, stride, padding, dilation, strict=True):
-        if s == 0 or k == 0:
-            raise RuntimeError("stride should not be zero" if s == 0 else "kernel size should be greater than zero")
-        if d <= 0:
-            raise RuntimeError(f"dilation should be greater than zero, but got {d}")
-        if p < 0:
-            raise RuntimeError(f"pad must be non-negative, but got pad: {p}")
         reach = d * (k - 1) + 1
-        if p > reach // 2:
-            raise RuntimeError(
-                f"pad should be at most half of effective kernel size, but got pad={p}, kernel_size={k} and "
-                f"dilation={d}"
-            )
         span = n + 2 * p - reach
         o = (-(-span // s) if ceil_mode else span // s) + 1
         if ceil_mode and (o - 1) * s >= n + p:  # a window must start inside the input or its low padding
@@ -197,10 +215,8 @@ def _flat_positions(winner, size, kernel, geometry: Geometry):
 def _max_pool_nd(n: int, input, kernel_size, stride, padding, dilation, ceil_mode: bool, indices: bool):
     name = f"max_pool{n}d"
     refuse("max_pool", input, when=input.dtype == np.bool_)
+    kernel, stride, padding, dilation = _options(n, name, kernel_size, stride, padding, dilation)
     x, batched = _batched(input, n, name)
-    kernel = _ints(kernel_size, n, name, "kernel_size")
-    stride = kernel if stride is None or stride == () else _ints(stride, n, name, "stride")
-    padding, dilation = _ints(padding, n, name, "padding"), _ints(dilation, n, name, "dilation")
     size = x.shape[2:]
     geometry, _ = _windows(size, kernel, stride, padding, dilation, ceil_mode, name)
     best, winner = _max_values(channels_last(x), kernel, geometry)
@@ -217,7 +233,7 @@ _SHAPES = {1: "``(N, C, L)`` or ``(C, L)``", 2: "``(N, C, H, W)`` or ``(C, H, W)
            3: "``(N, C, D, H, W)`` or ``(C, D, H, W)``"}  # fmt: skip
 
 
-def _per_dims(pool, name: str, doc: str, *grad_names: str, first: int = 1, out: bool = False):
+def _per_dims(pool, name: str, doc: str, *grad_names: str, first: int = 1, out=False):
     """The ops ``name`` with its digit: ``pool(n, ...)`` for the numbers of spatial dims from ``first`` on."""
     made = []
     for n, grad_name in enumerate(grad_names, start=first):
@@ -313,13 +329,11 @@ def _averaged(x, kernel, stride, padding, geometry, out, count_include_pad: bool
 def _avg_pool_nd(n: int, input, kernel_size, stride, padding, ceil_mode: bool, count_include_pad: bool, divisor=None):
     name = f"avg_pool{n}d"
     refuse(name, input, when=input.dtype == np.bool_)
-    x, batched = _batched(input, n, name)
-    kernel = _ints(kernel_size, n, name, "kernel_size")
-    stride = kernel if stride is None or stride == () else _ints(stride, n, name, "stride")
-    padding = _ints(padding, n, name, "padding")
+    kernel, stride, padding, dilation = _options(n, name, kernel_size, stride, padding)
     if divisor == 0:
         raise RuntimeError("divisor must be not zero")
-    geometry, out = _windows(x.shape[2:], kernel, stride, padding, (1,) * n, ceil_mode, name)
+    x, batched = _batched(input, n, name)
+    geometry, out = _windows(x.shape[2:], kernel, stride, padding, dilation, ceil_mode, name)
     y = _averaged(x, kernel, stride, padding, geometry, out, count_include_pad, divisor)
     return y if batched else y[0]
 
@@ -365,7 +379,7 @@ avg_pool2d, avg_pool3d = _per_dims(
     "AvgPool2DBackward0",
     "AvgPool3DBackward0",
     first=2,
-    out=True,
+    out=same_dtype,
 )
 
 
@@ -378,13 +392,12 @@ def _lp_pooled(x, p: float, kernel, geometry: Geometry):
 
 def _lp_pool_nd(n: int, input, norm_type: float, kernel_size, stride, ceil_mode: bool):
     name = f"lp_pool{n}d"
+    kernel, stride, padding, dilation = _options(n, name, kernel_size, stride)
     x, batched = _batched(input, n, name)
-    kernel = _ints(kernel_size, n, name, "kernel_size")
-    stride = kernel if stride is None or stride == () else _ints(stride, n, name, "stride")
     size = x.shape[2:]
-    geometry, out = _windows(size, kernel, stride, (0,) * n, (1,) * n, ceil_mode, name)
+    geometry, out = _windows(size, kernel, stride, padding, dilation, ceil_mode, name)
     y = _lp_pooled(x, float(norm_type), kernel, geometry)
-    partial_windows = _counts(size, kernel, stride, (0,) * n, out, False)
+    partial_windows = _counts(size, kernel, stride, padding, out, False)
     if not np.isscalar(partial_windows):  # PyTorch scales the mean of what there is by the full window's size
         scale = (math.prod(kernel) / partial_windows) ** (1 / norm_type)
         y = y * np.moveaxis(scale, -1, 1).astype(y.dtype)

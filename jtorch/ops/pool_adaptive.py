@@ -18,14 +18,20 @@ def _sizes(output_size, given: tuple[int, ...], name: str) -> tuple[int, ...]:
     if len(wanted) == 1 and n > 1:
         wanted = wanted * n
     if len(wanted) != n:
-        raise ValueError(f"{name}(): output_size must have {n} entries, got {wanted}")
+        rule = "'output_size' should contain one int" if n == 1 else f"internal error: output_size must be {n} ints"
+        raise RuntimeError(f"{name}(): {rule}, got {wanted}")
     wanted = tuple(g if w is None else w for w, g in zip(wanted, given, strict=True))
     if min(wanted) < 0:
-        raise RuntimeError(f"{name}(): elements of output_size must be greater than or equal to 0, got {wanted}")
+        raise RuntimeError(
+            f"{name}(): elements of output_size must be greater than or equal to 0, got {wanted}: Trying to create "
+            f"tensor with negative dimension {min(wanted)}"
+        )
     return wanted
 
 
 def _batched(x, n: int, name: str):
+    if n > 1 and x.ndim <= n:
+        raise ValueError(f"{name}(): Input dimension should be at least {n + 1}, but got {list(x.shape)}")
     if x.ndim not in (n + 1, n + 2):
         raise RuntimeError(f"{name}(): Expected {n + 1}D or {n + 2}D tensor, but got {list(x.shape)}")
     if 0 in x.shape[x.ndim - n :]:
@@ -81,8 +87,8 @@ def adaptive_avg_pool2d(input: Array, output_size: int | tuple[int | None, ...] 
     """``(N, C, H, W)`` or ``(C, H, W)`` averaged to ``output_size``; a None entry keeps the input's size.
 
     Raises:
-        RuntimeError: another number of dims.
-        ValueError: ``output_size`` has the wrong length.
+        RuntimeError: too many dims, or ``output_size`` has the wrong length.
+        ValueError: too few dims.
     """
     return adaptive_mean(2, input, output_size)
 
@@ -149,8 +155,8 @@ def adaptive_max_pool2d(input: Array, output_size: int | tuple[int | None, ...] 
     """The maxima of ``(N, C, H, W)`` or ``(C, H, W)`` over ``output_size`` windows, and where they were, on request.
 
     Raises:
-        RuntimeError: another number of dims.
-        ValueError: ``output_size`` has the wrong length.
+        RuntimeError: too many dims, or ``output_size`` has the wrong length.
+        ValueError: too few dims.
     """
     return adaptive_max(2, input, output_size, return_indices)
 

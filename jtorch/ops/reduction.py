@@ -14,6 +14,7 @@ from jax import lax
 
 from ..dtypes import dtype as Dtype
 from .elementwise import in_float32, is_bool, is_complex, is_integral, type_name
+from .outputs import not_integral, of_input_dtype, same_dtype
 from .registry import Array, op
 from .shapes import canonical_dim, canonical_dims
 
@@ -65,7 +66,7 @@ def _mean(x, dims, keepdim):
     return _sum(x, dims, keepdim) / n if n else jnp.full_like(_sum(x, dims, keepdim), jnp.nan)
 
 
-@op
+@op(out=not_integral("nansum_cpu"))
 def nansum(
     input: Array, dim: int | tuple[int, ...] | None = None, keepdim: bool = False, *, dtype: Dtype | None = None
 ):
@@ -73,7 +74,7 @@ def nansum(
     return sum(jnp.where(input != input, 0, input).astype(input.dtype), dim, keepdim, dtype=dtype)
 
 
-@op
+@op(out=not_integral("nansum_cpu"))
 def nanmean(
     input: Array, dim: int | tuple[int, ...] | None = None, keepdim: bool = False, *, dtype: Dtype | None = None
 ):
@@ -127,7 +128,7 @@ def _real(name: str, x):
         raise NotImplementedError(f"{name}(): not implemented for complex tensors, which have no order")
 
 
-@op
+@op(out=of_input_dtype)
 def amax(input: Array, dim: int | tuple[int, ...] | None = None, keepdim: bool = False):
     """The largest element over ``dim``. Equal largest elements share the gradient.
 
@@ -140,7 +141,7 @@ def amax(input: Array, dim: int | tuple[int, ...] | None = None, keepdim: bool =
     return jnp.max(input, dims, keepdims=keepdim)
 
 
-@op
+@op(out=of_input_dtype)
 def amin(input: Array, dim: int | tuple[int, ...] | None = None, keepdim: bool = False):
     """The smallest element over ``dim``. Equal smallest elements share the gradient.
 
@@ -153,11 +154,20 @@ def amin(input: Array, dim: int | tuple[int, ...] | None = None, keepdim: bool =
     return jnp.min(input, dims, keepdims=keepdim)
 
 
-@op(returns=("min", "max"))
+@op(returns=("min", "max"), out=same_dtype)
 def aminmax(input: Array, *, dim: int | None = None, keepdim: bool = False):
-    """The smallest and the largest element."""
+    """The smallest and the largest element.
+
+    Raises:
+        RuntimeError: there are none.
+        IndexError: ``dim`` is empty.
+    """
     dims = canonical_dims(dim, input.ndim)
-    _not_empty("aminmax", input, dims, all_dims=dim is None)
+    if dim is None and not input.size:
+        raise RuntimeError(
+            "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity."
+        )
+    _not_empty("aminmax", input, dims)
     return jnp.min(input, dims, keepdims=keepdim), jnp.max(input, dims, keepdims=keepdim)
 
 

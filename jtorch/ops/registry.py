@@ -4,9 +4,10 @@ The function's own signature *is* PyTorch's signature, with PyTorch's parameter 
 say what each parameter is:
 
 ==================  ====================================================================================
-``Array``           a tensor operand (with ``promote=`` set, a Python number is accepted as well)
+``Array``           a tensor operand
+``Array | Number``  a tensor operand, or a Python number; one operand at least must be a tensor
 ``Array | None``    an optional tensor operand
-``Arrays``          a list of tensor operands (``cat``, ``stack``, ``einsum``)
+``Arrays``          a list of tensor operands (``cat``, ``stack``, ``einsum``); ``Arrays | Number``: or of numbers
 ``Scalar``          a Python number that may vary from call to call without recompiling; arrives as a 0-d array
 ``Scalar | None``   the same, optional
 ``Hyper``           a Python number that is a run-time operand from the first call on (learning rates)
@@ -32,6 +33,10 @@ class Array:
     """Annotation: a tensor operand."""
 
 
+class Number:
+    """Annotation, beside :class:`Array`: a Python number will do."""
+
+
 class Arrays:
     """Annotation: a sequence of tensor operands."""
 
@@ -50,13 +55,17 @@ class Size:
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of an op: ``kind`` is ``array``, ``arrays``, ``scalar``, ``hyper``, ``size`` or ``static``."""
+    """One parameter of an op: ``kind`` is ``array``, ``arrays``, ``scalar``, ``hyper``, ``size`` or ``static``.
+
+    ``number`` tells of an ``array`` that a Python number will do (in ``arrays``, for each of them).
+    """
 
     name: str
     kind: str
     optional: bool
     default: object
     keyword_only: bool
+    number: bool = False
 
     @property
     def required(self) -> bool:
@@ -76,16 +85,17 @@ class Op:
     aliases: tuple[str, ...]
     method: bool
     inplace: bool
-    out: bool
+    out: bool | Callable
     returns: tuple[str, ...] | None
     put: Callable | None
     check: Callable | None
     grad_name: str
-    differentiable: bool
+    differentiable: bool | tuple[str, ...]
     elementwise: bool
     doc: str
     operand_names: tuple[str, ...] = field(default=())
     static_names: tuple[str, ...] = field(default=())
+    numbers_alone: bool = False
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -114,6 +124,7 @@ def _parse(parameter: inspect.Parameter) -> Parameter:
         "None" in parts[1:],
         parameter.default,
         parameter.kind is inspect.Parameter.KEYWORD_ONLY,
+        "Number" in parts[1:],
     )
 
 
@@ -128,16 +139,17 @@ def op(
     name: str | None = None,
     promote: str | None = None,
     promoted: tuple[str, ...] | None = None,
+    numbers_alone: bool = False,
     namespaces: tuple[str, ...] = ("torch",),
     aliases: tuple[str, ...] = (),
     method: bool | None = None,
     inplace: bool | None = None,
-    out: bool | None = None,
+    out: bool | Callable | None = None,
     returns: tuple[str, ...] | None = None,
     put: Callable | None = None,
     check: Callable | None = None,
     grad_name: str | None = None,
-    differentiable: bool = True,
+    differentiable: bool | tuple[str, ...] = True,
     elementwise: bool | None = None,
 ):
     """Register a JAX function as an operation.
@@ -147,24 +159,26 @@ def op(
             overloads are not exported by themselves.
         promote: how tensor operands are brought to one dtype before the body runs. ``"default"``: PyTorch's
             ``result_type``; ``"float"``: the same, then integers and bools to the default float dtype; ``"bool"``:
-            as ``"default"``, for comparisons whose body returns bool; ``"keep"``: operands stay as they are but
-            Python numbers are accepted; ``None``: operands must be tensors and stay as they are.
+            as ``"default"``, for comparisons whose body returns bool; ``"keep"`` and ``None``: operands stay as
+            they are (and ``None`` is no elementwise operation, by default).
         promoted: names of the array operands that take part (default: all). ``Scalar`` operands are cast to the
             promoted dtype.
+        numbers_alone: every operand may be a number at once, which gives a 0-d tensor.
         namespaces: where the function is exported: ``"torch"``, ``"nn.functional"``, ``"linalg"``, ``"special"``,
             ``"fft"``, or ``()`` for ops that only other code calls.
         aliases: further names in the same namespaces (and as methods, where ``method``).
         method: also a Tensor method. Default: exported in ``"torch"``, and the first operand is an array.
         inplace: also ``name_``. Default: a ``promote`` kind other than ``"bool"`` and ``"keep"`` is set, and it is a
             method.
-        out: accepts ``out=``. Default: exported in a namespace other than ``"nn.functional"``.
+        out: accepts ``out=``. Default: exported in a namespace other than ``"nn.functional"``. May be a rule on what
+            is accepted (see :mod:`.outputs`).
         returns: field names when the result is a named tuple, e.g. ``("values", "indices")``.
         put: for view ops, ``put(base, new, **the op's other parameters)``: the base with the view's elements
             replaced. Makes the op's results alias their first operand.
         check: ``check(*the op's parameters)`` returns ``(bad, message)``: a 0-d bool array that is true when an
             index operand is out of range, and the text of the ``IndexError`` (may name parameters' values).
         grad_name: name of the autograd node (default: ``CamelCaseBackward0``).
-        differentiable: False when no output ever carries a gradient.
+        differentiable: False when no output ever carries a gradient; or the names in ``returns`` that may.
         elementwise: the output keeps the memory order of its inputs (default: ``promote`` is set).
 
     Raises:
@@ -172,9 +186,9 @@ def op(
     """
     if fn is None:
         return lambda f: op(
-            f, name=name, promote=promote, promoted=promoted, namespaces=namespaces, aliases=aliases, method=method,
-            inplace=inplace, out=out, returns=returns, put=put, check=check, grad_name=grad_name,
-            differentiable=differentiable, elementwise=elementwise,
+            f, name=name, promote=promote, promoted=promoted, numbers_alone=numbers_alone, namespaces=namespaces,
+            aliases=aliases, method=method, inplace=inplace, out=out, returns=returns, put=put, check=check,
+            grad_name=grad_name, differentiable=differentiable, elementwise=elementwise,
         )  # fmt: skip
     name = name or fn.__name__
     parameters = tuple(_parse(p) for p in inspect.signature(fn).parameters.values())
@@ -190,10 +204,10 @@ def op(
     if out is None:
         out = any(n != "nn.functional" for n in namespaces) and put is None
     entry = Op(
-        name=name, fn=fn, parameters=parameters, promote=promote, promoted=tuple(promoted), namespaces=namespaces,
-        aliases=aliases, method=method, inplace=inplace, out=out, returns=returns, put=put, check=check,
-        grad_name=grad_name or camel(name.split(".")[0]) + "Backward0", differentiable=differentiable,
-        elementwise=promote is not None if elementwise is None else elementwise,
+        name=name, fn=fn, parameters=parameters, promote=promote, promoted=tuple(promoted),
+        numbers_alone=numbers_alone, namespaces=namespaces, aliases=aliases, method=method, inplace=inplace, out=out,
+        returns=returns, put=put, check=check, grad_name=grad_name or camel(name.split(".")[0]) + "Backward0",
+        differentiable=differentiable, elementwise=promote is not None if elementwise is None else elementwise,
         doc=inspect.getdoc(fn) or "", operand_names=operands,
         static_names=tuple(p.name for p in parameters if p.kind in ("static", "size")),
     )  # fmt: skip

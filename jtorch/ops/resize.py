@@ -188,6 +188,12 @@ def interpolate(
     return _resample(x, out, scales, mode, bool(align_corners), antialias)
 
 
+@op(namespaces=(), grad_name="UpsampleBackward0")
+def _upsample_aa(input: Array, size: tuple[int, ...], scales: tuple[float | None, ...], mode: str, align_corners: bool):
+    """Antialiased :func:`interpolate` of ``(N, C, H, W)`` to ``size``, with scales that need not follow from it."""
+    return _resample(input, size, scales, mode, align_corners, True)
+
+
 def _take(x, index: np.ndarray, axis: int):
     """Elements along an axis; whole multiples are a repeat, whose gradient is a sum rather than a scatter."""
     n, o = x.shape[axis], len(index)

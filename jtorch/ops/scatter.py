@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .elementwise import added, in_float32, is_bool, refuse
 from .index import (
     IN_RANGE,
     check_index,
@@ -24,7 +25,8 @@ from .index import (
     outside,
     position_type,
 )
-from .registry import Array, Arrays, Scalar, Size, op
+from .outputs import same_dtype, written
+from .registry import Array, Arrays, Number, Scalar, Size, op
 from .shapes import canonical_dim
 from .view import diagonal as get_diagonal
 from .view import put_diagonal, put_slices, slice_bounds, type_name
@@ -69,6 +71,8 @@ def _touched(base, at):
 # A product's derivative divides by the factor, so zeros are counted apart.
 @jax.custom_vjp
 def _multiplied(base, at, src):
+    if is_bool(base):
+        return base.at[at].min(src, **IN_RANGE)
     return base.at[at].multiply(src, **IN_RANGE)
 
 
@@ -76,13 +80,17 @@ def _multiplied_bwd(residuals, g):
     base, at, src = residuals
     zeros = (base == 0).astype(np.int32).at[at].add((src == 0).astype(np.int32), **IN_RANGE)
     product = _multiplied(jnp.where(base == 0, 1, base), at, jnp.where(src == 0, 1, src))
+    # the zeros themselves, summed: 0, but what a second derivative by one of them needs
+    nothing = jnp.where(base == 0, base, 0).at[at].add(jnp.where(src == 0, src, 0), **IN_RANGE)
 
-    def share(v, zeros, product, g):
-        others = jnp.where(v == 0, jnp.where(zeros == 1, product, 0), jnp.where(zeros == 0, product / v, 0))
-        return g * others.astype(g.dtype)
+    def share(v, zeros, product, nothing, g):
+        divided = product / jnp.where(v == 0, 1, v)
+        of_zero = jnp.where(zeros == 1, product, jnp.where(zeros == 2, product * (nothing - v), 0))
+        others = jnp.where(zeros == 0, divided, jnp.where(zeros == 1, divided * nothing, 0))
+        return g * jnp.where(v == 0, of_zero, others).astype(g.dtype)
 
-    there = (x.at[at].get(**IN_RANGE) for x in (zeros, product, g))
-    return share(base, zeros, product, g), None, share(src, *there)
+    there = (x.at[at].get(**IN_RANGE) for x in (zeros, product, nothing, g))
+    return share(base, zeros, product, nothing, g), None, share(src, *there)
 
 
 _multiplied.defvjp(lambda base, at, src: (_multiplied(base, at, src), (base, at, src)), _multiplied_bwd)
@@ -124,6 +132,7 @@ def _neutral(reduce: str, dtype):
     return jnp.iinfo(dtype).min if largest else jnp.iinfo(dtype).max
 
 
+@in_float32
 def _reduce(reduce: str, base, at, src, include_self: bool):
     """A flat ``base`` with ``src`` reduced into it at the positions ``at``."""
     counts = jnp.ones(base.shape, np.int32)
@@ -135,7 +144,7 @@ def _reduce(reduce: str, base, at, src, include_self: bool):
         return _multiplied(base, at, src)
     if reduce in ("amax", "amin"):
         return _extreme(reduce == "amax", base, at, src)
-    total = base.at[at].add(src, **IN_RANGE)
+    total = added(base, at, src, **IN_RANGE)
     if reduce == "sum":
         return total
     counts = counts.at[at].add(1, **IN_RANGE)
@@ -178,9 +187,9 @@ def _check_along(input, dim, index, **_):
     return outside(index, size), out_of_bounds(dim, size)
 
 
-@op(promote="keep", inplace=True, check=_check_along, elementwise=False)
+@op(promote="keep", inplace=True, check=_check_along, elementwise=False, out=written)
 def scatter(
-    input: Array, dim: int, index: Array, src: Array | None = None, value: Array | None = None, *,
+    input: Array, dim: int, index: Array, src: Array | Number | None = None, value: Array | Number | None = None, *,
     reduce: str | None = None,
 ):  # fmt: skip
     """``input`` with ``out[i, index[i, j, k], k] = src[i, j, k]`` for ``dim`` 1, and so on; ``src`` may be a number.
@@ -193,11 +202,11 @@ def scatter(
     given = src if src is not None else value
     if given is None:
         raise TypeError("scatter() missing 1 required positional argument: 'src' or 'value'")
-    if given.ndim == 0 and (src is None or index.ndim > 0):
+    if given.ndim == 0:
         given = jnp.broadcast_to(fill_value("scatter", input, given), index.shape)
     writes = {
         None: lambda base, at, src: overwrite(base, (at,), src),
-        "add": lambda base, at, src: base.at[at].add(src, **IN_RANGE),
+        "add": lambda base, at, src: added(base, at, src, **IN_RANGE),
         "multiply": _multiplied,
     }
     if reduce not in writes:
@@ -205,7 +214,7 @@ def scatter(
     return _scatter("scatter", input, dim, index, given, writes[reduce])
 
 
-@op(inplace=True, check=_check_along)
+@op(inplace=True, check=_check_along, out=written)
 def scatter_add(input: Array, dim: int, index: Array, src: Array):
     """``input`` with ``src[i, j, k]`` added at ``[i, index[i, j, k], k]`` for ``dim`` 1, and so on.
 
@@ -213,10 +222,10 @@ def scatter_add(input: Array, dim: int, index: Array, src: Array):
         RuntimeError: as ``scatter``.
         IndexError: an index is negative or too large.
     """
-    return _scatter("scatter_add", input, dim, index, src, lambda base, at, src: base.at[at].add(src, **IN_RANGE))
+    return _scatter("scatter_add", input, dim, index, src, lambda base, at, src: added(base, at, src, **IN_RANGE))
 
 
-@op(inplace=True, check=_check_along)
+@op(inplace=True, check=_check_along, out=written)
 def scatter_reduce(input: Array, dim: int, index: Array, src: Array, reduce: str, *, include_self: bool = True):
     """``src`` reduced into the places that ``index`` names along ``dim``, by ``"sum"``, ``"prod"``, ``"mean"``,
     ``"amax"`` or ``"amin"``; what was there takes part if ``include_self``.
@@ -227,6 +236,7 @@ def scatter_reduce(input: Array, dim: int, index: Array, src: Array, reduce: str
     """
     if reduce not in ("sum", "prod", "mean", "amax", "amin"):
         raise RuntimeError(f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}")
+    refuse("scatter_gather_tensor_cpu_reduce_mean", input, when=reduce == "mean" and is_bool(input))
     return _scatter(
         "scatter_reduce", input, dim, index, src,
         lambda base, at, src: _reduce(reduce, base, at, src, include_self),
@@ -264,7 +274,7 @@ def _index_vector(name: str, input, dim: int, index, source=None):
     return dim, index, source.reshape(theirs)
 
 
-@op(inplace=True, check=_check_along)
+@op(inplace=True, check=_check_along, out=written)
 def index_add(input: Array, dim: int, index: Array, source: Array, *, alpha: Scalar = 1):
     """``input`` with ``alpha`` times the ``i``-th sub-tensor of ``source`` added to the one at ``index[i]``.
 
@@ -273,12 +283,13 @@ def index_add(input: Array, dim: int, index: Array, source: Array, *, alpha: Sca
         IndexError: an index is negative or too large.
     """
     dim, index, source = _index_vector("index_add", input, dim, index, source)
-    source = source * jnp.asarray(alpha, source.dtype)
+    alpha = jnp.asarray(alpha, source.dtype)
+    source = source & alpha if is_bool(source) else source * alpha
     where = (slice(None),) * dim + (index,)
-    return input.reshape(input.shape or (1,)).at[where].add(source, **IN_RANGE).reshape(input.shape)
+    return added(input.reshape(input.shape or (1,)), where, source, **IN_RANGE).reshape(input.shape)
 
 
-@op(inplace=True, check=_check_along)
+@op(inplace=True, check=_check_along, out=written)
 def index_copy(input: Array, dim: int, index: Array, source: Array):
     """``input`` with the sub-tensors at ``index`` along ``dim`` replaced by those of ``source``.
 
@@ -297,7 +308,7 @@ def _check_index_fill(input, dim, index, value):
 
 
 @op(promote="keep", inplace=True, out=False, elementwise=False, check=_check_index_fill)
-def index_fill(input: Array, dim: int, index: Array, value: Array):
+def index_fill(input: Array, dim: int, index: Array, value: Array | Number):
     """``input`` with ``value`` (a number or a 0-d tensor) at ``index`` along ``dim``; negative indices count from the
     end.
 
@@ -312,7 +323,7 @@ def index_fill(input: Array, dim: int, index: Array, value: Array):
     return jnp.where(hit, fill_value("index_fill_", input, value), input)
 
 
-@op(inplace=True, check=_check_along)
+@op(inplace=True, check=_check_along, out=written)
 def index_reduce(input: Array, dim: int, index: Array, source: Array, reduce: str, *, include_self: bool = True):
     """The sub-tensors of ``source`` reduced into those at ``index`` along ``dim``, by ``"prod"``, ``"mean"``,
     ``"amax"`` or ``"amin"``; what was there takes part if ``include_self``.
@@ -323,6 +334,7 @@ def index_reduce(input: Array, dim: int, index: Array, source: Array, reduce: st
     """
     if reduce not in ("prod", "mean", "amax", "amin"):
         raise RuntimeError(f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.")
+    refuse("index_func_" if include_self else "index_reduce_func_exclude_input_init", input, when=is_bool(input))
     dim, index, source = _index_vector("index_reduce", input, dim, index, source)
     along = index.reshape([-1 if d == dim else 1 for d in range(source.ndim)])
     at = flat_positions(input.shape or (1,), dim, jnp.broadcast_to(along, source.shape)).reshape(-1)
@@ -337,7 +349,9 @@ def _check_index_put(input, values, indices, *, spec, accumulate=False):
 
 
 @op(name="index_put", namespaces=(), check=_check_index_put)
-def index_put(input: Array, values: Array, indices: Arrays, *, spec: tuple[str, ...], accumulate: bool = False):
+def index_put(
+    input: Array, values: Array, indices: Arrays | Number, *, spec: tuple[str, ...], accumulate: bool = False
+):
     """``input`` with ``values``, broadcast, in place of ``input[spec]`` (see ``index``), or added to it.
 
     Raises:
@@ -362,7 +376,7 @@ def index_put(input: Array, values: Array, indices: Arrays, *, spec: tuple[str, 
             f"shape mismatch: value tensor of shape {list(values.shape)} cannot be broadcast to indexing result of "
             f"shape {list(target)}"
         ) from None
-    out = base.at[key(where)].add(values, **IN_RANGE) if accumulate else overwrite(base, where, values)
+    out = added(base, key(where), values, **IN_RANGE) if accumulate else overwrite(base, where, values)
     return out.reshape(input.shape)
 
 
@@ -396,7 +410,7 @@ def select_scatter(input: Array, src: Array, dim: int, index: Scalar):
     return put_slices(input, jnp.expand_dims(src.astype(input.dtype), dim), (dim,), (index,), (1,), (1,))
 
 
-@op
+@op(out=same_dtype)
 def slice_scatter(
     input: Array, src: Array, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .elementwise import type_name
+from .elementwise import is_bool, type_name
 from .index import outside, wrap
 from .registry import Array, op
 
@@ -117,6 +117,6 @@ def put(input: Array, index: Array, source: Array, accumulate: bool = False):
     if not index.size:
         return input
     at = input.reshape(-1).at[wrap(index.reshape(-1), input.size)]
-    values = source.reshape(-1)
-    new = at.add(values, mode="drop") if accumulate else at.set(values, mode="drop")
+    add = at.max if is_bool(input) else at.add  # the sum of bools is whether any is true
+    new = (add if accumulate else at.set)(source.reshape(-1), mode="drop")
     return new.reshape(input.shape)

@@ -9,8 +9,9 @@ import numpy as np
 from jax import lax
 
 from ..dtypes import BOOL, COMPLEX
+from .outputs import joined, same_dtype
 from .registry import Array, Arrays, Scalar, Size, op
-from .shapes import canonical_dim, canonical_dims
+from .shapes import canonical_dim, canonical_dims, existing_dim
 from .view import atleast, diagonal
 
 # --- joining -------------------------------------------------------------------------------------------------------
@@ -41,7 +42,7 @@ def _concatenate(tensors, dim: int):
     return lax.concatenate([x for _, x in kept], dim)
 
 
-@op(promote="default", aliases=("concat", "concatenate"), elementwise=False)
+@op(promote="default", aliases=("concat", "concatenate"), elementwise=False, out=joined)
 def cat(tensors: Arrays, dim: int = 0):
     """The tensors one after the other along ``dim``; they agree in all other dimensions.
 
@@ -52,7 +53,7 @@ def cat(tensors: Arrays, dim: int = 0):
     return _concatenate(tensors, dim)
 
 
-@op(promote="default", elementwise=False)
+@op(promote="default", elementwise=False, out=joined)
 def stack(tensors: Arrays, dim: int = 0):
     """Tensors of one shape along a new dimension ``dim``.
 
@@ -77,7 +78,7 @@ def _nonempty(name: str, tensors):
         raise RuntimeError(f"{name} expects a non-empty TensorList")
 
 
-@op(promote="default", elementwise=False)
+@op(promote="default", elementwise=False, out=joined)
 def hstack(tensors: Arrays):
     """Joined along the second dimension, or the first for vectors."""
     _nonempty("hstack", tensors)
@@ -85,21 +86,21 @@ def hstack(tensors: Arrays):
     return _concatenate(tensors, 0 if tensors[0].ndim == 1 else 1)
 
 
-@op(promote="default", elementwise=False, aliases=("row_stack",))
+@op(promote="default", elementwise=False, aliases=("row_stack",), out=joined)
 def vstack(tensors: Arrays):
     """Joined along the first dimension, vectors as rows."""
     _nonempty("vstack", tensors)
     return _concatenate([atleast(x, ndim=2) for x in tensors], 0)
 
 
-@op(promote="default", elementwise=False)
+@op(promote="default", elementwise=False, out=joined)
 def dstack(tensors: Arrays):
     """Joined along the third dimension."""
     _nonempty("dstack", tensors)
     return _concatenate([atleast(x, ndim=3) for x in tensors], 2)
 
 
-@op(promote="default", elementwise=False)
+@op(promote="default", elementwise=False, out=joined)
 def column_stack(tensors: Arrays):
     """Joined along the second dimension, vectors as columns."""
     _nonempty("column_stack", tensors)
@@ -286,16 +287,19 @@ def roll(input: Array, shifts: int | tuple[int, ...], dims: int | tuple[int, ...
     flattened tensor.
 
     Raises:
-        RuntimeError: as many shifts as dims are needed.
+        RuntimeError: no shifts, or not as many as dims.
+        IndexError: a dim is out of range.
     """
     shifts = (shifts,) if isinstance(shifts, int) else tuple(shifts)
     dims = () if dims is None else (dims,) if isinstance(dims, int) else tuple(dims)
+    if not shifts:
+        raise RuntimeError("`shifts` required")
     if not dims and len(shifts) == 1:
         return jnp.roll(input, shifts[0])
     if len(shifts) != len(dims):
         raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}")
     for shift, dim in zip(shifts, dims, strict=True):
-        input = jnp.roll(input, shift, canonical_dim(dim, input.ndim)) if input.ndim else input
+        input = jnp.roll(input, shift, existing_dim(dim, input.ndim))
     return input
 
 
@@ -326,13 +330,13 @@ def _triangle(name: str, x, keep):
     return jnp.where(keep(column - row), x, jnp.zeros((), x.dtype))
 
 
-@op(inplace=True)
+@op(inplace=True, out=same_dtype)
 def tril(input: Array, diagonal: int = 0):
     """The matrix (or batch) with zeros above the ``diagonal``-th diagonal."""
     return _triangle("tril", input, lambda above: above <= diagonal)
 
 
-@op(inplace=True)
+@op(inplace=True, out=same_dtype)
 def triu(input: Array, diagonal: int = 0):
     """The matrix (or batch) with zeros below the ``diagonal``-th diagonal."""
     return _triangle("triu", input, lambda above: above >= diagonal)
@@ -361,7 +365,7 @@ def diag_embed(input: Array, offset: int = 0, dim1: int = -2, dim2: int = -1):
     return jnp.moveaxis(out.reshape((*x.shape[:-1], n, n)), (-2, -1), (first, second))
 
 
-@op
+@op(out=same_dtype)
 def diag(input: Array, diagonal: int = 0):
     """A matrix with the vector on its ``diagonal``-th diagonal, or that diagonal of a matrix.
 
@@ -391,6 +395,8 @@ def vander(x: Array, N: int | None = None, increasing: bool = False):
     """
     if x.ndim != 1:
         raise RuntimeError("x must be a one-dimensional tensor.")
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        x = x.astype(jnp.int64)
     columns = [jnp.ones_like(x)]
     for _ in range((x.shape[0] if N is None else N) - 1):
         columns.append(columns[-1] * x)

@@ -15,13 +15,26 @@ def canonical_dim(dim: int, ndim: int) -> int:
     return dim % span
 
 
+def existing_dim(dim: int, ndim: int) -> int:
+    """:func:`canonical_dim` of a tensor that must have dimensions.
+
+    Raises:
+        IndexError: it has none, or ``dim`` is out of range.
+    """
+    if not ndim:
+        raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
+    return canonical_dim(dim, ndim)
+
+
 def canonical_dims(dim: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
     """All dims for ``None`` (and for ``()``, as PyTorch's reductions take it), else the given ones from the front.
 
     Raises:
         IndexError: one is out of range.
-        RuntimeError: one appears twice.
+        RuntimeError: one appears twice, or there are more than 64, PyTorch's limit.
     """
+    if ndim > 64:
+        raise RuntimeError("only tensors with up to 64 dims are supported")
     if dim is None or dim == ():
         return tuple(range(ndim))
     if isinstance(dim, int):

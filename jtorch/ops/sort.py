@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from .elementwise import is_half
 from .index import IN_RANGE, outside, take_along
-from .registry import Array, op
+from .lowering_table import CPU
+from .registry import Array, Number, op
 from .shapes import canonical_dim
 from .view import type_name
 
@@ -100,7 +102,7 @@ def _top_indices(x, k: int, largest: bool):
     """The indices of the ``k`` greatest (or least) along the last dimension, in order."""
     n = x.shape[-1]
     # XLA has a selection for float32 on CPU; every other type, and a large k, is faster sorted.
-    if not (_exact_in_float32(x.dtype) and 0 < k * 8 <= n):
+    if not (_exact_in_float32(x.dtype) and 0 < k * CPU["topk_share"] <= n):
         return lax.slice_in_dim(sorted_indices(x, x.ndim - 1, largest), 0, k, axis=x.ndim - 1)
     keys = _one_nan(x.astype(np.float32))
     if not largest:
@@ -164,7 +166,7 @@ def _points(name: str, boundaries, values, right: bool, out_int32: bool):
 
 
 @op(promote="keep", method=False, inplace=False, elementwise=False, differentiable=False)
-def bucketize(input: Array, boundaries: Array, *, out_int32: bool = False, right: bool = False):
+def bucketize(input: Array | Number, boundaries: Array, *, out_int32: bool = False, right: bool = False):
     """The index ``i`` of the bucket ``boundaries[i-1] < x <= boundaries[i]`` of every element; ``right`` closes the
     buckets on the left instead.
 
@@ -178,8 +180,8 @@ def bucketize(input: Array, boundaries: Array, *, out_int32: bool = False, right
 
 @op(promote="keep", method=False, inplace=False, elementwise=False, differentiable=False)
 def searchsorted(
-    sorted_sequence: Array, input: Array, *, out_int32: bool = False, right: bool = False, side: str | None = None,
-    sorter: Array | None = None,
+    sorted_sequence: Array, input: Array | Number, *, out_int32: bool = False, right: bool = False,
+    side: str | None = None, sorter: Array | None = None,
 ):  # fmt: skip
     """Where to insert every element of ``input`` so that the last dimension of ``sorted_sequence`` stays sorted: before
     equal elements, or after them with ``right`` or ``side="right"``.
@@ -206,6 +208,14 @@ def searchsorted(
 # --- counting ------------------------------------------------------------------------------------------------------
 
 
+def _rounded(x):
+    """``x``, rounded to its dtype: XLA would keep the step of a chain of half-precision ones in float32."""
+    if not is_half(x):
+        return x
+    limits = jnp.finfo(x.dtype)
+    return lax.reduce_precision(x, limits.nexp, limits.nmant)
+
+
 @op(differentiable=False)
 def histc(input: Array, bins: int = 100, min: float = 0, max: float = 0):
     """How many elements lie in each of ``bins`` equal intervals of [``min``, ``max``] (of the data's range when both
@@ -228,9 +238,10 @@ def histc(input: Array, bins: int = 100, min: float = 0, max: float = 0):
     if min == max:
         low, high = jnp.min(x), jnp.max(x)
         low, high = jnp.where(low == high, low - 1, low), jnp.where(low == high, high + 1, high)
-    edges = jnp.linspace(low, high, bins + 1, dtype=x.dtype)
-    at = jnp.clip(_search(edges, x, right=True) - 1, 0, bins - 1)
     inside = (x >= low) & (x <= high)
+    # which bin an element near an edge is counted in depends on the roundings: those of PyTorch
+    scaled = _rounded(_rounded(jnp.where(inside, x, low) - low) * bins)
+    at = jnp.clip(_rounded(scaled / _rounded(high - low)).astype(np.int64), 0, bins - 1)
     return jnp.zeros((bins,), x.dtype).at[at].add(inside.astype(x.dtype), **IN_RANGE)
 
 

@@ -12,7 +12,7 @@ from jax import lax
 from jax.scipy import special as jsp
 
 from .elementwise import in_float32, same_shape
-from .registry import Array, op
+from .registry import Array, Number, op
 
 BOTH = ("torch", "special")
 ONLY = ("special",)
@@ -184,11 +184,12 @@ def igammac(input: Array, other: Array):
 
 @op(promote="float", namespaces=ONLY)
 @in_float32
-def zeta(input: Array, other: Array):
+def zeta(input: Array | Number, other: Array | Number):
     """The Hurwitz zeta function: the sum of ``(k + other) ** -input`` over k = 0, 1, ..."""
     s, q = same_shape(input, other)
     pole = (q <= 0) & (q == jnp.floor(q)) & (s > 1)  # where XLA has NaN
-    return jnp.where(pole, jnp.inf, jsp.zeta(s, jnp.where(pole, 1, q)))
+    value = jnp.where(pole, jnp.inf, jsp.zeta(s, jnp.where(pole, 1, q)))
+    return jnp.where(s < 1, jnp.nan, value)  # where the sum diverges
 
 
 # --- Bessel functions ------------------------------------------------------------------------------------------------
@@ -271,14 +272,14 @@ def sinc(input: Array):
 
 @op(promote="float", namespaces=BOTH)
 @in_float32
-def xlogy(input: Array, other: Array):
+def xlogy(input: Array | Number, other: Array | Number):
     """``input * log(other)``; 0 where ``input`` is 0, NaN where ``other`` is."""
     return _x_times_log(input, other, jnp.log, lambda y: y <= 0)
 
 
 @op(promote="float", namespaces=ONLY)
 @in_float32
-def xlog1py(input: Array, other: Array):
+def xlog1py(input: Array | Number, other: Array | Number):
     """``input * log1p(other)``; 0 where ``input`` is 0, NaN where ``other`` is."""
     return _x_times_log(input, other, jnp.log1p, lambda y: y <= -1)
 

@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 
 from .elementwise import in_float32, same_shape
-from .registry import Array, op
+from .registry import Array, Number, op
 
 
 def forward_differentiable(f):
@@ -50,7 +50,7 @@ def _declare(name: str, doc: str, first, following, *, shift: bool = False, over
     polynomial = _recurrence(first, following)
 
     @in_float32
-    def body(input: Array, n: Array):
+    def body(input: Array | Number, n: Array | Number):
         x, degree = same_shape(input, n)
         degree = degree.astype(np.int64)
         y = polynomial(2 * x - 1 if shift else x, degree)

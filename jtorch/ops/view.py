@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .registry import Array, Arrays, Scalar, Size, op
+from .registry import Array, Arrays, Number, Scalar, Size, op
 from .shapes import canonical_dim, canonical_dims, infer_size
 
 SELF_OVERLAP = (
@@ -395,7 +395,9 @@ def _put_slices(base, new, starts, dims, lengths, steps):
 
 
 @op(name="slices", namespaces=(), put=_put_slices, grad_name="SliceBackward0")
-def slices(input: Array, starts: Arrays, dims: tuple[int, ...], lengths: tuple[int, ...], steps: tuple[int, ...]):
+def slices(
+    input: Array, starts: Arrays | Number, dims: tuple[int, ...], lengths: tuple[int, ...], steps: tuple[int, ...]
+):
     """Several slices at once: ``lengths[i]`` elements, ``steps[i]`` apart, from ``starts[i]`` on, along ``dims[i]``."""
     return get_slices(input, dims, starts, lengths, steps)
 

@@ -108,6 +108,18 @@ def as_strided(input: Array, size: Size, stride: tuple[int, ...], storage_offset
     return input.reshape(-1).at[at].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
+@op(namespaces=(), name="_as_strided_beyond", grad_name="AsStridedBackward0")
+def as_strided_beyond(
+    input: Array, whole: Array, *, size: tuple[int, ...], stride: tuple[int, ...], storage_offset: int, at: tuple
+):
+    """:func:`as_strided` of ``whole``, of which ``input`` is the view with the strides and the offset ``at``: the
+    gradient is ``input``'s where it has the element, none elsewhere."""
+    place = _strided_positions(whole, input.shape, *at)
+    flat = whole.reshape(-1).at[place.reshape(-1)]
+    seen = flat.set(input.reshape(-1), mode="promise_in_bounds", wrap_negative_indices=False)
+    return as_strided(seen, size, stride, storage_offset)
+
+
 # --- parts of complex numbers, and other readings of the same bits -------------------------------------------------
 
 
@@ -152,6 +164,11 @@ def view_as_complex(input: Array):
     Raises:
         RuntimeError: the last dimension is not 2, or the type is not float32 or float64.
     """
+    if input.dtype == np.float16:
+        raise NotImplementedError(
+            "view_as_complex of a float16 tensor would be of dtype torch.complex32, which XLA does not have; "
+            "convert it with .to(torch.float32) first"
+        )
     if input.dtype not in (np.float32, np.float64):
         raise RuntimeError(
             f"view_as_complex is only supported for float and double tensors, but got a tensor of scalar type: "

@@ -193,6 +193,10 @@ class SparseTensor(Tensor):
     def requires_grad(self, value: bool) -> None:
         self._stored.requires_grad = value
 
+    def _at_places(self, x):
+        """The elements of a tensor of this shape where this one has elements."""
+        return creation.mask_of(x, self)._stored
+
     is_leaf = property(lambda self: self._stored.is_leaf)
     grad_fn = property(lambda self: self._stored.grad_fn)
 
@@ -441,4 +445,4 @@ for _name, _dtype in (
 ):  # fmt: skip
     setattr(SparseTensor, _name, lambda self, memory_format=None, dtype=_dtype: self.to(dtype))
 
-from . import conversion, handlers  # noqa: E402  (they make sparse tensors)
+from . import conversion, creation, handlers  # noqa: E402  (they make sparse tensors)

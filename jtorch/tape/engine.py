@@ -55,6 +55,17 @@ class _Running(threading.local):
 _running = _Running()
 
 
+class _Saving(threading.local):
+    """Hooks that pack what nodes save, innermost last, and why none may be entered."""
+
+    def __init__(self):
+        self.hooks: tuple = ()
+        self.refused: str | None = None
+
+
+saving = _Saving()
+
+
 def queue_callback(callback) -> None:
     """Call ``callback()`` when the backward that is running on this thread has ended.
 
@@ -117,6 +128,8 @@ def record_linearized(call, operands, edges, mask, name, device, storages):
         lin, [values[i] for i in lin.sources], operands if lin.has_new else None, guards,
         [edges[i] for i in lin.operands], device,
     )  # fmt: skip
+    if saving.hooks:
+        node.saved = saving.hooks[-1].packed(node.saved)
     if lin.has_new:
         del outs[len(call.out_avals) :]
     return outs, node

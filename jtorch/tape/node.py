@@ -44,6 +44,9 @@ class Node:
     def name(self) -> str:
         return type(self).__name__
 
+    def __repr__(self) -> str:
+        return f"<{self.name()} object at {id(self):#x}>"
+
     @property
     def next_functions(self):
         return tuple(e if e is not None else (None, 0) for e in self.edges)

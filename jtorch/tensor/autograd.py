@@ -309,6 +309,8 @@ def _roots(tensors, grads, create_graph: bool):
                 )
             if g.dtype is not t.dtype:
                 g = g.to(t.dtype)
+            if t._handler is not None:  # a sparse tensor's history is that of its values
+                g = t._at_places(g)
             grad = gradient_of(g, create_graph)
         roots.append((*edge, grad))
     return roots

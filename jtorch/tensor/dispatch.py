@@ -6,11 +6,9 @@ the :class:`~jtorch.ops.registry.Op`.
 
 from __future__ import annotations
 
-from collections import namedtuple
-
 import numpy as np
 
-from .. import devices, dtypes
+from .. import devices, dtypes, return_types
 from ..ops.registry import OPS, Op
 from ..ops.shapes import broadcast_shapes
 from ..tape import modes
@@ -23,7 +21,7 @@ from . import layout, lens
 from .storage import Storage
 
 _NUMBERS = frozenset((int, float, bool, complex))
-_named_results: dict[tuple[str, ...], type] = {}
+_named_results: dict[str, type] = {}
 
 
 class Tensor_:
@@ -33,8 +31,18 @@ class Tensor_:
 TENSOR: type = Tensor_
 #: Makes a Tensor of a sparse gradient (:class:`~jtorch.tape.sparse.SparseGrad`).
 sparse_tensor = None
-#: Called with ``(op, operands, statics)`` before anything else when set: autocast, function modes.
+#: Called with ``(op, operands, statics)`` before anything else when set: autocast, function modes. They return the
+#: operands and statics to go on with, or an :class:`Answer`.
 interceptors: list = []
+
+
+class Answer:
+    """An interceptor's result that stands for that of the operation."""
+
+    __slots__ = ("result",)
+
+    def __init__(self, result):
+        self.result = result
 
 
 def number(x, op: Op, name: str):
@@ -49,22 +57,27 @@ def number(x, op: Op, name: str):
     return None
 
 
-def _operand(x, op: Op, name: str):
-    """A Tensor or Python number for an operand given in another form."""
+def _operand(x, op: Op, name: str, element: int | None = None):
+    """A Tensor or Python number for an operand (or for an element of a list of them) given in another form."""
     n = number(x, op, name)
     if n is not None:
         return n
     if isinstance(x, np.ndarray) or hasattr(x, "__jax_array__"):
         return TENSOR._from_numpy(np.asarray(x))
-    position = op.operand_names.index(name) + 1
-    raise TypeError(f"{op.name}(): argument '{name}' (position {position}) must be Tensor, not {type(x).__name__}")
+    position, given = [p.name for p in op.parameters].index(name), type(x).__name__
+    if element is not None:
+        raise TypeError(f"expected Tensor as element {element} in argument {position}, but got {given}")
+    raise TypeError(f"{op.name}(): argument '{name}' (position {position + 1}) must be Tensor, not {given}")
 
 
 def dispatch(op: Op, operands: tuple, statics: tuple):
     """Run ``op`` on Tensors and numbers given in the order of ``op.operand_names`` and ``op.static_names``."""
     if interceptors:
         for interceptor in interceptors:
-            operands, statics = interceptor(op, operands, statics)
+            found = interceptor(op, operands, statics)
+            if found.__class__ is Answer:
+                return found.result
+            operands, statics = found
     keys: list = []
     flat: list = []
     tensors: list = []  # aligned with flat; None for numbers
@@ -105,7 +118,9 @@ def dispatch(op: Op, operands: tuple, statics: tuple):
             inner = []
             for y in x:
                 if not isinstance(y, TENSOR) and y.__class__ not in _NUMBERS:
-                    y = _operand(y, op, op.operand_names[position])
+                    if hasattr(y.__class__, "__torch_function__"):
+                        return _like(op, operands, statics)
+                    y = _operand(y, op, op.operand_names[position], len(inner))
                 if isinstance(y, TENSOR):
                     if y._handler is not None:
                         return y._handler(op, operands, statics)
@@ -123,6 +138,8 @@ def dispatch(op: Op, operands: tuple, statics: tuple):
                     tensors.append(None)
             keys.append(tuple(inner))
         else:
+            if hasattr(x.__class__, "__torch_function__"):
+                return _like(op, operands, statics)
             converted = tuple(
                 y if y is None or isinstance(y, (TENSOR, HyperNumber)) or y.__class__ in _NUMBERS
                 or _kind(op, i) == "arrays" else _operand(y, op, op.operand_names[i])
@@ -155,6 +172,13 @@ def dispatch(op: Op, operands: tuple, statics: tuple):
                 _guard_outputs(node, results)
             return _packed(op, call, results, operands)
     return _packed(op, call, [wrap(v) for v in values], operands)
+
+
+def _like(op: Op, operands, statics):
+    """An operand is no Tensor, but has ``__torch_function__``."""
+    from . import overriding
+
+    return overriding.like(op, operands, statics)
 
 
 def _unread_is_enough(x, operands) -> bool:
@@ -191,11 +215,14 @@ def _packed(op: Op, call, results, operands):
         return results[0]
     if op.returns is None:
         return tuple(results)
-    kind = _named_results.get(op.returns)
+    kind = _named_results.get(op.name)
     if kind is None:
-        kind = namedtuple(op.name.split(".")[0], op.returns)
-        kind.__module__ = "torch.return_types"
-        _named_results[op.returns] = kind
+        prefix = "linalg_" if op.namespaces == ("linalg",) else ""
+        kind = _named_results[op.name] = return_types.named(prefix + op.name.split(".")[0], op.returns)
+    if op.differentiable is not True:
+        for name, t in zip(op.returns, results, strict=True):
+            if not op.differentiable or name not in op.differentiable:
+                t._edge = None
     return kind(*results)
 
 
@@ -344,8 +371,9 @@ def _guard_written(node, computed: Storage, written: Storage) -> None:
     node.guards = tuple([(written, written.version, g[2]) if g[0] is computed else g for g in guards])
 
 
-def write_out(name: str, operands, result, out):
-    """The ``out=`` form: write ``result`` into ``out`` (resized when its shape differs and it is empty).
+def write_out(op: Op | str, operands, result, out):
+    """The ``out=`` form of ``op`` (or of a function of that name): write ``result`` into ``out`` (resized when its shape
+    differs and it is empty).
 
     Returns:
         ``out``, as what ``result`` would have been: a tensor, a tuple or a named tuple.
@@ -356,15 +384,24 @@ def write_out(name: str, operands, result, out):
     outs = out if isinstance(out, (tuple, list)) else (out,)
     if modes.state.grad and any(t.requires_grad for t in (*operands, *outs) if isinstance(t, TENSOR)):
         raise RuntimeError(
-            f"{name}(): functions with out=... arguments don't support automatic differentiation, but one of the "
+            f"{getattr(op, 'name', op)}(): functions with out=... arguments don't support automatic differentiation, but one of the "
             "arguments requires grad."
         )
     several = isinstance(result, (tuple, list))
+    rule = getattr(op, "out", None)
     for target, r in zip(outs, result if several else (result,), strict=True):
+        if callable(rule):
+            rule(r, target, _tensors(operands))
         target._write_out(r)
     if not several:
         return out
     return type(result)(*outs) if hasattr(result, "_fields") else tuple(outs)
+
+
+def _tensors(operands) -> list:
+    """The Tensors among operands, those of lists too."""
+    flat = (y for x in operands for y in (x if isinstance(x, (tuple, list)) else (x,)))
+    return [x for x in flat if isinstance(x, TENSOR)]
 
 
 def rebind(tensor, new) -> None:

@@ -103,7 +103,7 @@ def _source(op: Op, kind: str) -> tuple[str, dict]:
     body = [*prepare]
     if has_out:
         body.append(f"result = dispatch(OP, ({operands}), ({statics}))")
-        body.append(f"return result if out is None else write_out(OP.name, ({operands}), result, out)")
+        body.append(f"return result if out is None else write_out(OP, ({operands}), result, out)")
     else:
         body.append(f"return {'inplace' if kind == 'inplace' else 'dispatch'}(OP, ({operands}), ({statics}))")
     name = op.name.replace(".", "_") + ("_" if kind == "inplace" else "")

@@ -12,6 +12,7 @@ import numpy as np
 from .. import dtypes
 from ..ops.index import parse_basic
 from ..ops.registry import OPS
+from ..tape.node import node_type
 from . import dispatch as _dispatch
 
 _COMPOUND = (slice, type(None), type(Ellipsis), list, tuple, np.ndarray)
@@ -159,6 +160,8 @@ def _split(x, index):
         operands = (view, tuple(numbers)) if name == "slices" else (view, *numbers)
         op = OPS[name]
         view = _dispatch.dispatch(op, operands, tuple(_dispatch.hashable(statics[n]) for n in op.static_names))
+    if view._edge is not None and len(basic) > 1 and steps:
+        view._edge[0].__class__ = node_type(_last_view(basic))
     if not steps:
         view = _dispatch.dispatch(OPS["alias"], (x,), ())
     if not advanced:
@@ -178,6 +181,12 @@ def _split(x, index):
     while spec and spec[-1] == ":":
         spec.pop()
     return view, indices, tuple(spec)
+
+
+def _last_view(basic) -> str:
+    """The name of the gradient of an index's last entry, which PyTorch applies last."""
+    kinds = [e for e in basic if e is not Ellipsis and not (isinstance(e, slice) and e == slice(None))]
+    return {slice: "SliceBackward0", type(None): "UnsqueezeBackward0"}.get(type(kinds[-1]), "SelectBackward0")
 
 
 def _width(entry) -> int:

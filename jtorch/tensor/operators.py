@@ -34,6 +34,8 @@ def attach_operators(cls: type) -> None:
             return dispatch(op, (self, other, *rest), statics)
 
         def backward(self, other):
+            if not isinstance(self, Tensor):
+                raise TypeError(f"a reflected operator of Tensor was called on a {type(self).__name__}, not a Tensor")
             if not isinstance(other, Tensor) and not isinstance(other, _OPERANDS):
                 return NotImplemented
             return dispatch(op, (other, self, *rest), statics)

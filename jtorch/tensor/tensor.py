@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import dtypes
-from ..ops.registry import OPS, Array, op
+from ..ops.registry import OPS, Array, Number, op
+from ..ops.view import SELF_OVERLAP
 from ..tape import modes
 from ..trace.call import cast, intern
 from ..trace.recorder import record
@@ -25,7 +26,7 @@ from .metadata import MetadataMixin
 
 
 @op(name="_copy", namespaces=(), promote="keep", inplace=False, elementwise=False, grad_name="CopyBackwards")
-def _copy(input: Array, src: Array):
+def _copy(input: Array, src: Array | Number):
     """``src`` in the shape and dtype of ``input``: what ``copy_`` writes."""
     if src.shape != input.shape:
         try:
@@ -87,6 +88,10 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
 
     def __new__(cls, *args, **kwargs):
         return cls._legacy_new(*args, **kwargs)
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        overriding.subclassed(cls)
 
     # --- reading
 
@@ -216,6 +221,8 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
                 result = _dispatch.dispatch(OPS["to_dtype"], (result,), (self.dtype,))
             if result.shape != self.shape:
                 if self._lens is not None:
+                    if any(n > 1 and not s for n, s in zip(self.shape, self.stride(), strict=True)):
+                        raise RuntimeError(SELF_OVERLAP)
                     raise RuntimeError(
                         f"out= is a view of shape {list(self.shape)} and cannot be resized to {list(result.shape)}"
                     )
@@ -304,3 +311,7 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
 
 
 _dispatch.TENSOR = Tensor
+
+from . import overriding  # noqa: E402  (it knows Tensor by way of dispatch)
+
+Tensor.__torch_function__ = classmethod(overriding.default)

@@ -153,12 +153,27 @@ def cast(array, target: dtypes.dtype):
 
 
 def _reject_numbers(op: Op, keys: dict) -> None:
+    """Raises:
+    TypeError: a number stands where the declaration asks for a tensor, or no operand is a tensor.
+    """
+    name = op.name.split(".")[0]
     for i, p in enumerate(op.parameters):
         key = keys.get(p.name)
         if p.kind == "arrays" and isinstance(key, Aval):
-            raise TypeError(f"{op.name}(): argument '{p.name}' (position {i + 1}) must be tuple of Tensors, not Tensor")
-        if p.kind == "array" and op.promote is None and key is not None and not isinstance(key, Aval):
-            raise TypeError(f"{op.name}(): argument '{p.name}' (position {i + 1}) must be Tensor, not {key.__name__}")
+            raise TypeError(f"{name}(): argument '{p.name}' (position {i + 1}) must be tuple of Tensors, not Tensor")
+        if p.kind == "array" and not p.number and key is not None and not isinstance(key, Aval):
+            raise TypeError(f"{name}(): argument '{p.name}' (position {i + 1}) must be Tensor, not {key.__name__}")
+        if p.kind == "arrays" and not p.number:
+            for j, k in enumerate(key or ()):
+                if not isinstance(k, Aval):
+                    raise TypeError(f"expected Tensor as element {j} in argument {i}, but got {k.__name__}")
+    arrays = {p.name: keys[p.name] for p in op.parameters if p.kind == "array" and keys[p.name] is not None}
+    if arrays and not op.numbers_alone and not any(isinstance(k, Aval) for k in arrays.values()):
+        given = ", ".join(k.__name__ for k in arrays.values())
+        raise TypeError(
+            f"{name}() received an invalid combination of arguments - got ({given}), but one of "
+            f"{', '.join(arrays)} must be a Tensor"
+        )
 
 
 def _promoted_dtype(op: Op, keys: dict) -> dtypes.dtype | None:

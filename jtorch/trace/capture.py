@@ -8,11 +8,13 @@ line; the function itself runs on undisturbed.
 
 from __future__ import annotations
 
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .. import errors
+from . import tail
 
 
 class _ThreadState(threading.local):
@@ -130,6 +132,30 @@ class SourcedGroup(dict):
         return value
 
 
+class ReadNumber(int):
+    """A whole number read where only handing back is left (:mod:`.tail`): to be told from others of its value."""
+
+    def __float__(self):
+        refuse("a number is converted that was read from a tensor")
+        return float(int.__int__(self))
+
+    def __reduce__(self):
+        return int, (int.__int__(self),)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Whose frames may lie between a read and the captured function.
+
+    Attributes:
+        root: the code that calls the function.
+        between: code of the library's that hands results on.
+    """
+
+    root: object
+    between: frozenset = frozenset()
+
+
 class Log:
     """What one watched run did.
 
@@ -138,10 +164,14 @@ class Log:
         events: draws, reads of hyper-parameters and actions, in order.
         used: keys ``(id of the group, name)`` of hyper-parameters whose value the run depended on.
         offered: keys of hyper-parameters that were read as :class:`Sourced`.
+        frames: where reads may end the run; None: nowhere.
+        at_end: called before the first of these reads, when all operations have been recorded.
+        ended: whether that was.
+        reads: the values read from then on, with the numbers.
         steps: how often an optimizer stepped; ``accumulates``: a backward that would have ended the trace.
     """
 
-    def __init__(self, fullgraph: bool = False, hold: bool = True):
+    def __init__(self, fullgraph: bool = False, hold: bool = True, frames: Frames | None = None):
         self.refusal: str | None = None
         self.fullgraph = fullgraph
         self.events: list = []
@@ -154,6 +184,10 @@ class Log:
         self.leaves: list = []  # that got a gradient
         self.hold = hold  # whether boundaries are held back
         self.made: list = []  # values put on a device meanwhile: constants, if nothing else
+        self.frames = frames
+        self.at_end = None
+        self.ended = False
+        self.reads: list[tuple] = []
 
     def refuse(self, why: str) -> None:
         """Note, once, what a replay cannot repeat."""
@@ -166,6 +200,33 @@ class Log:
         self.events.clear()
         self.made.clear()
         self.leaves.clear()
+        self.reads.clear()
+
+    def ends(self) -> bool:
+        """Whether the number that is being read, two frames up, is only handed back from there on."""
+        if self.refusal is not None or self.frames is None:
+            return False
+        frame = sys._getframe(2)
+        with unprofiled():
+            return tail.only_returns(frame, self.frames.root, self.frames.between)
+
+    def read(self, tensor, convert):
+        """The number ``convert()`` reads from ``tensor``, after whatever the run recorded."""
+        value = tensor._value()
+        if not self.ended:
+            if self.at_end is not None:
+                self.at_end()
+            self.ended = True
+        with watching(None):
+            number = convert()
+        if self.refusal is not None:
+            return number
+        if number.__class__ is int:
+            number = ReadNumber(number)
+        if number.__class__ is bool:
+            self.refuse("a truth value is read")
+        self.reads.append((value, number))
+        return number
 
     def breaks(self, why: str) -> None:
         """As :meth:`refuse`, for what would split the function into several programs.

@@ -15,6 +15,15 @@ import numpy as np
 
 NOTHING_FAILED = np.zeros((), np.bool_)
 
+
+class OutOfRange(IndexError, RuntimeError):
+    """An index operand was out of range. PyTorch raises one type or the other, operation by operation."""
+
+
+OutOfRange.__name__ = OutOfRange.__qualname__ = "IndexError"  # what it is called where it ends a program
+OutOfRange.__module__ = "builtins"
+
+
 #: Arrays computed with a bad index: no program may go on from them. Keyed by identity.
 _worthless: dict[int, tuple[weakref.ref, Exception]] = {}
 
@@ -50,7 +59,7 @@ class Queue:
             error = self.error  # it went on from a failed program: nothing it made counts
         elif before or any(flags):
             index, call, line = check.lines[flags.index(True)]
-            error = self.error = IndexError(f"{call.message} (in {call.name}, recorded at {line})")
+            error = self.error = OutOfRange(f"{call.message} (in {call.name}, recorded at {line})")
             self.unheard = self.unheard or error
             spoiled = check.program.dependents(index)
         for slot, ref in check.values:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +23,22 @@ class TreeSpec:
     def num_leaves(self) -> int:
         return 1 if self.type is None else sum(child.num_leaves for child in self.children)
 
+    @property
+    def num_children(self) -> int:
+        return len(self.children)
+
+    @property
+    def num_nodes(self) -> int:
+        return 1 + sum(child.num_nodes for child in self.children)
+
+    def is_leaf(self) -> bool:
+        """Whether this is the form of a single leaf."""
+        return self.type is None
+
+    def child(self, index: int) -> TreeSpec:
+        """The form of one part."""
+        return self.children[index]
+
     def __repr__(self) -> str:
         if self.type is None:
             return "*"
@@ -32,39 +48,204 @@ class TreeSpec:
 _LEAF = TreeSpec(None)
 
 
-def _dict(entries) -> tuple[list, tuple]:
+class _Leaf(type):
+    def __instancecheck__(cls, spec) -> bool:
+        return isinstance(spec, TreeSpec) and spec.type is None
+
+
+class LeafSpec(metaclass=_Leaf):
+    """``LeafSpec()`` is the form of a leaf; ``isinstance(spec, LeafSpec)`` tells whether a form is one."""
+
+    def __new__(cls):
+        return _LEAF
+
+    def __init_subclass__(cls):
+        raise TypeError("LeafSpec cannot be subclassed")
+
+
+@dataclasses.dataclass(frozen=True)
+class SequenceKey:
+    """The place of a part in a tuple or list: ``[idx]``."""
+
+    idx: int
+
+    def __str__(self) -> str:
+        return f"[{self.idx!r}]"
+
+    def get(self, sequence):
+        """The part at this place."""
+        return sequence[self.idx]
+
+
+@dataclasses.dataclass(frozen=True)
+class MappingKey:
+    """The place of a part in a dict: ``[key]``."""
+
+    key: Any
+
+    def __str__(self) -> str:
+        return f"[{self.key!r}]"
+
+    def get(self, mapping):
+        """The part at this place."""
+        return mapping[self.key]
+
+
+@dataclasses.dataclass(frozen=True)
+class GetAttrKey:
+    """The place of a part that is an attribute: ``.name``."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f".{self.name}"
+
+    def get(self, obj):
+        """The part at this place."""
+        return getattr(obj, self.name)
+
+
+class NodeDef(NamedTuple):
+    """A container class: how to take it apart, to put it together, and to take it apart with the parts' places."""
+
+    type: type
+    flatten_fn: Callable
+    unflatten_fn: Callable
+    flatten_with_keys_fn: Callable | None
+
+
+def _positions(flatten: Callable) -> Callable:
+    def with_keys(tree):
+        parts, context = flatten(tree)
+        return [(SequenceKey(i), part) for i, part in enumerate(parts)], context
+
+    return with_keys
+
+
+def _entries(context_of: Callable) -> Callable:
+    def with_keys(tree):
+        return [(MappingKey(k), v) for k, v in tree.items()], context_of(tree)
+
+    return with_keys
+
+
+def _list_flatten(x):
+    return x, None
+
+
+def _tuple_flatten(x):
+    return list(x), None
+
+
+def _dict_flatten(entries) -> tuple[list, tuple]:
     return list(entries.values()), tuple(entries)
 
 
-#: By class: how to take it apart into (parts, context), and how to put it together again.
-_NODES: dict[type, tuple[Callable, Callable]] = {
-    tuple: (lambda t: (list(t), None), lambda parts, _: tuple(parts)),
-    list: (lambda t: (t, None), lambda parts, _: list(parts)),
-    dict: (_dict, lambda parts, keys: dict(zip(keys, parts, strict=True))),
-    collections.OrderedDict: (_dict, lambda parts, keys: collections.OrderedDict(zip(keys, parts, strict=True))),
-    collections.defaultdict: (
-        lambda d: (list(d.values()), (d.default_factory, tuple(d))),
-        lambda parts, context: collections.defaultdict(context[0], zip(context[1], parts, strict=True)),
-    ),
-    collections.deque: (lambda d: (list(d), d.maxlen), collections.deque),
-}
+def _dict_unflatten(parts, keys) -> dict:
+    return dict(zip(keys, parts, strict=True))
 
 
-def register_pytree_node(cls: type, flatten_fn: Callable, unflatten_fn: Callable, **ignored) -> None:
+def _default_flatten(entries):
+    return list(entries.values()), (entries.default_factory, tuple(entries))
+
+
+def _deque_flatten(entries):
+    return list(entries), entries.maxlen
+
+
+#: Every class that counts as a container.
+SUPPORTED_NODES: dict[type, NodeDef] = {
+    node.type: node
+    for node in (
+        NodeDef(tuple, _tuple_flatten, lambda parts, _: tuple(parts), _positions(_tuple_flatten)),
+        NodeDef(list, _list_flatten, lambda parts, _: list(parts), _positions(_list_flatten)),
+        NodeDef(dict, _dict_flatten, _dict_unflatten, _entries(tuple)),
+        NodeDef(
+            collections.OrderedDict, _dict_flatten,
+            lambda parts, keys: collections.OrderedDict(zip(keys, parts, strict=True)), _entries(tuple),
+        ),
+        NodeDef(
+            collections.defaultdict, _default_flatten,
+            lambda parts, context: collections.defaultdict(context[0], zip(context[1], parts, strict=True)),
+            _entries(lambda d: (d.default_factory, tuple(d))),
+        ),
+        NodeDef(collections.deque, _deque_flatten, collections.deque, _positions(_deque_flatten)),
+    )
+}  # fmt: skip
+
+
+def register_pytree_node(
+    cls: type, flatten_fn: Callable, unflatten_fn: Callable, *, flatten_with_keys_fn: Callable | None = None, **ignored
+) -> None:
     """Treat ``cls`` as a container: ``flatten_fn(x) -> (parts, context)`` and ``unflatten_fn(parts, context) -> x``.
+
+    Args:
+        flatten_with_keys_fn: ``f(x) -> ([(key, part), ...], context)``, for the functions that tell places.
 
     Raises:
         ValueError: the class is registered already.
     """
-    if cls in _NODES:
+    if cls in SUPPORTED_NODES:
         raise ValueError(f"{cls} is already registered as pytree node")
-    _NODES[cls] = (flatten_fn, unflatten_fn)
+    SUPPORTED_NODES[cls] = NodeDef(cls, flatten_fn, unflatten_fn, flatten_with_keys_fn)
+
+
+_register_pytree_node = register_pytree_node
+
+
+def register_dataclass(cls: type, *, field_names=None, drop_field_names=None, serialized_type_name=None) -> None:
+    """Treat a dataclass as a container of its fields (those of ``field_names``, without ``drop_field_names``)."""
+    dropped = set(drop_field_names or ())
+    if not dataclasses.is_dataclass(cls) and field_names is None:
+        raise ValueError(f"{cls} is no dataclass: give the names of its fields as field_names")
+    names = field_names or [f.name for f in dataclasses.fields(cls) if f.init and f.name not in dropped]
+
+    def flatten(x):
+        return [getattr(x, n) for n in names], None
+
+    def with_keys(x):
+        return [(GetAttrKey(n), getattr(x, n)) for n in names], None
+
+    register_pytree_node(
+        cls, flatten, lambda parts, _: cls(**dict(zip(names, parts, strict=True))), flatten_with_keys_fn=with_keys
+    )
+
+
+def register_constant(cls: type) -> None:
+    """Treat instances of ``cls`` as containers without parts: they belong to the form.
+
+    Raises:
+        TypeError: the class compares by identity, so that equal forms could not be recognised.
+    """
+    if cls.__eq__ is object.__eq__:
+        raise TypeError(
+            f"register_constant(cls) expects `cls` to have a non-default `__eq__` implementation, got {cls}"
+        )
+    register_pytree_node(cls, lambda x: ([], x), lambda _, x: x, flatten_with_keys_fn=lambda x: ([], x))
+
+
+def _is_namedtuple(cls: type) -> bool:
+    return issubclass(cls, tuple) and hasattr(cls, "_fields")
+
+
+def _get_node_type(tree) -> type:
+    """The class a value is registered under (that of all named tuples is ``collections.namedtuple``)."""
+    return collections.namedtuple if _is_namedtuple(type(tree)) else type(tree)
+
+
+def _node(cls: type) -> NodeDef | None:
+    found = SUPPORTED_NODES.get(cls)
+    if found is None and _is_namedtuple(cls):
+        return NodeDef(
+            cls, _tuple_flatten, lambda parts, _: cls(*parts),
+            lambda t: ([(GetAttrKey(n), x) for n, x in zip(cls._fields, t, strict=True)], None),
+        )  # fmt: skip
+    return found
 
 
 def _functions(cls: type) -> tuple[Callable, Callable] | None:
-    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
-        return (lambda t: (list(t), None)), (lambda parts, _: cls(*parts))
-    return _NODES.get(cls)
+    found = _node(cls)
+    return None if found is None else (found.flatten_fn, found.unflatten_fn)
 
 
 def tree_flatten(tree, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list, TreeSpec]:
@@ -132,11 +313,116 @@ def tree_map(func: Callable, tree, *rests, is_leaf=None):
 
 
 def tree_map_only(types, func: Callable, tree, is_leaf=None):
-    """``func`` of each leaf that is one of these types; the others stay."""
-    return tree_map(lambda x: func(x) if isinstance(x, types) else x, tree, is_leaf=is_leaf)
+    """``func`` of each leaf that is one of these types (or for which this function is true); the others stay."""
+    wanted = types if callable(types) and not isinstance(types, type) else lambda x: isinstance(x, types)
+    return tree_map(lambda x: func(x) if wanted(x) else x, tree, is_leaf=is_leaf)
 
+
+def tree_map_(func: Callable, tree, *rests, is_leaf=None):
+    """Call ``func`` on each leaf; returns ``tree`` itself."""
+    tree_map(func, tree, *rests, is_leaf=is_leaf)
+    return tree
+
+
+def tree_map_only_(types, func: Callable, tree, is_leaf=None):
+    """Call ``func`` on each leaf of these types; returns ``tree`` itself."""
+    tree_map_only(types, func, tree, is_leaf)
+    return tree
+
+
+def tree_iter(tree, is_leaf=None):
+    """The leaves one after the other."""
+    yield from tree_flatten(tree, is_leaf)[0]
+
+
+def arg_tree_leaves(*args, **kwargs) -> list:
+    """The leaves of arguments."""
+    return [leaf for tree in (*args, *kwargs.values()) for leaf in tree_leaves(tree)]
+
+
+def tree_all(pred: Callable, tree, is_leaf=None) -> bool:
+    """Whether ``pred`` holds of each leaf."""
+    return all(map(pred, tree_iter(tree, is_leaf)))
+
+
+def tree_any(pred: Callable, tree, is_leaf=None) -> bool:
+    """Whether ``pred`` holds of a leaf."""
+    return any(map(pred, tree_iter(tree, is_leaf)))
+
+
+def tree_all_only(types, pred: Callable, tree, is_leaf=None) -> bool:
+    """Whether ``pred`` holds of each leaf of these types."""
+    return all(pred(x) for x in tree_iter(tree, is_leaf) if isinstance(x, types))
+
+
+def tree_any_only(types, pred: Callable, tree, is_leaf=None) -> bool:
+    """Whether ``pred`` holds of a leaf of these types."""
+    return any(pred(x) for x in tree_iter(tree, is_leaf) if isinstance(x, types))
+
+
+# --- places
+
+
+def tree_flatten_with_path(tree, is_leaf=None) -> tuple[list, TreeSpec]:
+    """``([(path, leaf), ...], spec)``; a path is a tuple of keys.
+
+    Raises:
+        ValueError: a container was registered without ``flatten_with_keys_fn``.
+    """
+    found: list = []
+
+    def visit(x, path) -> None:
+        node = None if is_leaf is not None and is_leaf(x) else _node(type(x))
+        if node is None:
+            found.append((path, x))
+            return
+        if node.flatten_with_keys_fn is None:
+            raise ValueError(
+                f"Did not find a flatten_with_keys_fn for type: {type(x)}. Please pass a flatten_with_keys_fn argument "
+                "to register_pytree_node."
+            )
+        for key, part in node.flatten_with_keys_fn(x)[0]:
+            visit(part, (*path, key))
+
+    visit(tree, ())
+    return found, tree_structure(tree, is_leaf)
+
+
+def tree_leaves_with_path(tree, is_leaf=None) -> list:
+    """``[(path, leaf), ...]``."""
+    return tree_flatten_with_path(tree, is_leaf)[0]
+
+
+def tree_map_with_path(func: Callable, tree, *rests, is_leaf=None):
+    """``func(path, leaf, ...)`` of each leaf."""
+    found, spec = tree_flatten_with_path(tree, is_leaf)
+    columns = [tree_leaves(rest, is_leaf) for rest in rests]
+    return tree_unflatten([func(*row[0], *row[1:]) for row in zip(found, *columns, strict=True)], spec)
+
+
+def keystr(path) -> str:
+    """A path as text: ``['a'][0].b``."""
+    return "".join(map(str, path))
+
+
+def key_get(obj, path):
+    """The part of ``obj`` at a path."""
+    for key in path:
+        obj = key.get(obj)
+    return obj
+
+
+def treespec_pprint(treespec: TreeSpec) -> str:
+    """The form with a star for each leaf."""
+    return repr(treespec)
+
+
+PyTree = Any
 
 __all__ = [
-    "TreeSpec", "register_pytree_node", "tree_flatten", "tree_leaves", "tree_map", "tree_map_only", "tree_structure",
-    "tree_unflatten",
+    "GetAttrKey", "LeafSpec", "MappingKey", "NodeDef", "PyTree", "SUPPORTED_NODES", "SequenceKey", "TreeSpec",
+    "arg_tree_leaves", "key_get", "keystr", "register_constant", "register_dataclass", "register_pytree_node",
+    "tree_all", "tree_all_only", "tree_any", "tree_any_only", "tree_flatten", "tree_flatten_with_path", "tree_iter",
+    "tree_leaves", "tree_leaves_with_path", "tree_map", "tree_map_", "tree_map_only", "tree_map_only_",
+    "tree_map_with_path", "tree_structure", "tree_unflatten", "treespec_pprint",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ drops such barriers before it looks, so there nothing is saved, as with ``jax.ch
 from __future__ import annotations
 
 import contextlib
+import enum
 import warnings
 
 from jax import lax
@@ -15,9 +16,10 @@ from jax import lax
 from jtorch import autograd, random
 from jtorch.ops.registry import Arrays, op
 from jtorch.tape import modes
-from jtorch.tensor import Tensor
+from jtorch.tensor import Tensor, dispatch
 from jtorch.tensor.creation import empty
 from jtorch.tensor.dispatch import call
+from jtorch.utils._python_dispatch import overload
 from jtorch.utils._pytree import tree_flatten, tree_unflatten
 
 
@@ -32,17 +34,113 @@ def noop_context_fn():
     return contextlib.nullcontext(), contextlib.nullcontext()
 
 
+class CheckpointPolicy(enum.Enum):
+    """What becomes of an operation's result in a checkpointed region: kept, or computed again.
+
+    Who prefers something leaves the choice to a compiler; jtorch follows the preference.
+    """
+
+    MUST_SAVE = 0
+    PREFER_SAVE = 1
+    MUST_RECOMPUTE = 2
+    PREFER_RECOMPUTE = 3
+    MUST_CPU_OFFLOAD = 4
+
+
+class SelectiveCheckpointContext:
+    """The first argument of a policy: whether the region runs for the second time."""
+
+    def __init__(self, *, is_recompute: bool):
+        self.is_recompute = is_recompute
+
+
+class _Selective:
+    """Keeps the results that a policy says to save; the second run takes them instead of its own.
+
+    The second run records the operations again, so that they have their place in the graph. Where nothing else needs
+    what they compute, XLA drops it.
+    """
+
+    def __init__(self, policy, kept: dict, is_recompute: bool):
+        self.policy, self.kept, self.context = policy, kept, SelectiveCheckpointContext(is_recompute=is_recompute)
+
+    def __enter__(self):
+        self.inside, self.taken = False, {}
+        dispatch.interceptors.append(self._intercept)
+        return self
+
+    def __exit__(self, *exc):
+        dispatch.interceptors.remove(self._intercept)
+
+    def _intercept(self, op, operands, statics):
+        if self.inside or op.put is not None:
+            return operands, statics
+        func = overload(op, operands)
+        choice = self.policy(self.context, func, *operands)
+        if isinstance(choice, bool):
+            choice = CheckpointPolicy.MUST_SAVE if choice else CheckpointPolicy.PREFER_RECOMPUTE
+        if choice not in (CheckpointPolicy.MUST_SAVE, CheckpointPolicy.PREFER_SAVE):
+            return operands, statics
+        self.inside = True
+        try:
+            result = dispatch.dispatch(op, operands, statics)
+        finally:
+            self.inside = False
+        outputs = result if isinstance(result, tuple) else (result,)
+        place = op.name, self.taken.get(op.name, 0)
+        self.taken[op.name] = place[1] + 1
+        if not self.context.is_recompute:
+            self.kept[place] = [t._value() for t in outputs]
+        elif place not in self.kept:
+            raise RuntimeError(
+                f"checkpoint: {func} was not met in the first run; a policy must decide alike in both runs"
+            )
+        else:
+            for t, value in zip(outputs, self.kept[place], strict=True):
+                t._storage.value = value
+        return dispatch.Answer(result)
+
+
+def create_selective_checkpoint_contexts(policy_fn_or_list, allow_cache_entry_mutation: bool = False):
+    """The two contexts of a ``context_fn`` for :func:`checkpoint` that keeps some operations' results.
+
+    Args:
+        policy_fn_or_list: ``f(ctx, op, *args, **kwargs) -> CheckpointPolicy`` (or bool: save), or a list of the
+            operations to save, ``[jtorch.ops.aten.mm.default, ...]``.
+        allow_cache_entry_mutation: accepted: what is kept is a value, which nobody can write to.
+
+    Raises:
+        TypeError: neither a function nor a list of operations.
+    """
+    if isinstance(policy_fn_or_list, (list, tuple, set)):
+        wanted = {str(op) for op in policy_fn_or_list}
+        if any("." not in w for w in wanted):
+            raise TypeError("create_selective_checkpoint_contexts: give overloads such as torch.ops.aten.mm.default")
+
+        def policy(ctx, op, *args, **kwargs):
+            return CheckpointPolicy.MUST_SAVE if str(op) in wanted else CheckpointPolicy.PREFER_RECOMPUTE
+
+    elif callable(policy_fn_or_list):
+        policy = policy_fn_or_list
+    else:
+        raise TypeError("policy_fn_or_list must be either a function or a list of ops.")
+    kept: dict = {}
+    return _Selective(policy, kept, False), _Selective(policy, kept, True)
+
+
 class CheckpointFunction(autograd.Function):
     """``run(leaves)`` without keeping what lies between; tensors among the leaves receive gradients."""
 
     @staticmethod
-    def forward(ctx, run, preserve_rng_state, trigger, *leaves):
+    def forward(ctx, run, preserve_rng_state, context_fn, trigger, *leaves):
         ctx.run = run
+        first, ctx.again = context_fn()
         ctx.rng_state = random.get_rng_state() if preserve_rng_state else None
         ctx.leaves = [None if isinstance(x, Tensor) else x for x in leaves]
         ctx.where = [i for i, x in enumerate(leaves) if isinstance(x, Tensor)]
         ctx.save_for_backward(*(leaves[i] for i in ctx.where))
-        return run(leaves)
+        with first:
+            return run(leaves)
 
     @staticmethod
     @autograd.once_differentiable
@@ -53,7 +151,7 @@ class CheckpointFunction(autograd.Function):
         leaves = list(ctx.leaves)
         for i, x in zip(ctx.where, inputs, strict=True):
             leaves[i] = x
-        with random.fork_rng(enabled=ctx.rng_state is not None), modes.enable_grad():
+        with random.fork_rng(enabled=ctx.rng_state is not None), modes.enable_grad(), ctx.again:
             if ctx.rng_state is not None:
                 random.set_rng_state(ctx.rng_state)
             outputs = ctx.run(leaves)
@@ -67,7 +165,7 @@ class CheckpointFunction(autograd.Function):
         found = [None] * len(leaves)
         for i, x in zip(ctx.where, inputs, strict=True):
             found[i] = x.grad
-        return None, None, None, *found
+        return None, None, None, None, *found
 
 
 def _barrier(tensors, awaited):
@@ -91,10 +189,12 @@ def checkpoint(
 
     Args:
         preserve_rng_state: the second run draws the same random numbers of the CPU generator as the first (default).
+        context_fn: returns two contexts, for the first run and for the second one (only with ``use_reentrant=False``;
+            see :func:`create_selective_checkpoint_contexts`).
         early_stop, determinism_check: accepted.
 
     Raises:
-        NotImplementedError: ``context_fn`` or ``debug``.
+        NotImplementedError: ``debug``.
         ValueError: keyword arguments with ``use_reentrant=True``.
     """
     if use_reentrant is None:
@@ -104,12 +204,14 @@ def checkpoint(
         )
         use_reentrant = True
     preserve = kwargs.pop("preserve_rng_state", True)
-    if context_fn is not noop_context_fn or debug:
-        raise NotImplementedError("checkpoint: context_fn and debug are not supported; leave them at their defaults")
+    if debug:
+        raise NotImplementedError("checkpoint: debug is not supported; leave it at its default")
     if use_reentrant:
         if kwargs:
             raise ValueError("Unexpected keyword arguments: " + ", ".join(kwargs))
-        return CheckpointFunction.apply(lambda leaves: function(*leaves), preserve, None, *args)
+        if context_fn is not noop_context_fn:
+            raise ValueError("Passing `context_fn` or `debug` is only supported when use_reentrant=False.")
+        return CheckpointFunction.apply(lambda leaves: function(*leaves), preserve, context_fn, None, *args)
     if not modes.is_grad_enabled():
         return function(*args, **kwargs)
     leaves, form = tree_flatten((args, kwargs))
@@ -119,7 +221,7 @@ def checkpoint(
         return function(*positional, **named)
 
     # The trigger makes the result require grad for the sake of the function's own parameters.
-    return CheckpointFunction.apply(run, preserve, empty(0, requires_grad=True), *leaves)
+    return CheckpointFunction.apply(run, preserve, context_fn, empty(0, requires_grad=True), *leaves)
 
 
 def checkpoint_sequential(functions, segments: int, input, use_reentrant: bool | None = None, **kwargs):  # noqa: A002
@@ -146,4 +248,20 @@ def checkpoint_sequential(functions, segments: int, input, use_reentrant: bool |
     return stretch(start, len(functions))(input)
 
 
-__all__ = ["CheckpointFunction", "checkpoint", "checkpoint_sequential", "noop_context_fn"]
+def detach_variable(inputs: tuple) -> tuple:
+    """Each tensor of a tuple detached, requiring grad as before."""
+    if not isinstance(inputs, tuple):
+        raise RuntimeError(f"Only tuple of tensors is supported. Got Unsupported input type: {type(inputs).__name__}")
+    return tuple(x.detach().requires_grad_(x.requires_grad) if isinstance(x, Tensor) else x for x in inputs)
+
+
+def check_backward_validity(inputs) -> None:
+    """Warn if no tensor among ``inputs`` requires grad: then no gradient comes out of a reentrant checkpoint."""
+    if not any(isinstance(x, Tensor) and x.requires_grad for x in inputs):
+        warnings.warn("None of the inputs have requires_grad=True. Gradients will be None", stacklevel=2)
+
+
+__all__ = [
+    "CheckpointFunction", "CheckpointPolicy", "SelectiveCheckpointContext", "check_backward_validity", "checkpoint",
+    "checkpoint_sequential", "create_selective_checkpoint_contexts", "detach_variable", "noop_context_fn",
+]  # fmt: skip

@@ -1,4 +1,17 @@
-"""``torch.xpu``: Intel's GPUs, which jtorch does not run on; programs ask and are told so."""
+"""``torch.xpu``: Intel's GPUs, which jtorch does not run on; programs ask and are told so.
+
+Questions and accepted calls are answered as for a machine without such a GPU: nothing is available, no memory is
+in use, there is nothing to seed. What needs a device raises RuntimeError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from ..cuda.streams import Event, Stream, StreamContext, set_stream, stream
+from .absent import nothing, refusal, zero
+
+_HINT = "jtorch has no xpu devices; torch.accelerator names the one there is"
 
 
 def is_available() -> bool:
@@ -6,22 +19,78 @@ def is_available() -> bool:
     return False
 
 
-def device_count() -> int:
-    """0."""
-    return 0
+def is_initialized() -> bool:
+    """False."""
+    return False
 
 
-def manual_seed(seed: int) -> None:
-    """Nothing to seed; programs call it next to ``torch.manual_seed``."""
+def _is_in_bad_fork() -> bool:
+    """False."""
+    return False
 
 
-def empty_cache() -> None:
-    """Nothing to empty."""
+def is_bf16_supported(including_emulation: bool = True) -> bool:
+    """False: there is no device."""
+    return False
 
 
-def synchronize(device=None) -> None:
-    """Raises RuntimeError: there is no such device."""
-    raise RuntimeError("torch.xpu.synchronize: jtorch has no xpu devices; torch.accelerator names the one there is")
+def is_tf32_supported() -> bool:
+    """False: there is no device."""
+    return False
 
 
-__all__ = ["device_count", "empty_cache", "is_available", "manual_seed", "synchronize"]
+class device(contextlib.nullcontext):
+    """``with xpu.device(i):`` nothing for None and negative indices, else RuntimeError."""
+
+    def __init__(self, device):
+        if device is not None and not (isinstance(device, int) and device < 0):
+            raise RuntimeError(f"torch.xpu.device({device!r}): {_HINT}")
+        super().__init__()
+
+
+default_generators: tuple = ()
+
+for _name in (
+    "device_count", "memory_allocated", "memory_reserved", "max_memory_allocated", "max_memory_reserved",
+):  # fmt: skip
+    globals()[_name] = zero(_name)
+for _name in (
+    "empty_cache", "manual_seed", "manual_seed_all", "reset_accumulated_memory_stats", "reset_peak_memory_stats",
+    "seed", "seed_all",
+):  # fmt: skip
+    globals()[_name] = nothing(_name)
+for _name in (
+    "current_device", "current_stream", "get_device_capability", "get_device_name", "get_device_properties",
+    "get_rng_state", "init", "initial_seed", "mem_get_info", "set_device", "set_rng_state", "synchronize",
+):  # fmt: skip
+    globals()[_name] = refusal("xpu", _name, _HINT)
+
+
+def memory_stats(device=None) -> dict:
+    """Empty: there is no device."""
+    return {}
+
+
+def get_rng_state_all() -> list:
+    """Empty: there is no device."""
+    return []
+
+
+def set_rng_state_all(new_states) -> None:
+    """Nothing to set."""
+
+
+def get_arch_list() -> list[str]:
+    """Empty: there is no device."""
+    return []
+
+
+__all__ = [
+    "Event", "Stream", "StreamContext", "current_device", "current_stream", "default_generators", "device",
+    "device_count", "empty_cache", "get_arch_list", "get_device_capability", "get_device_name",
+    "get_device_properties", "get_rng_state", "get_rng_state_all", "init", "initial_seed", "is_available",
+    "is_bf16_supported", "is_initialized", "is_tf32_supported", "manual_seed", "manual_seed_all",
+    "max_memory_allocated", "max_memory_reserved", "mem_get_info", "memory_allocated", "memory_reserved",
+    "memory_stats", "reset_accumulated_memory_stats", "reset_peak_memory_stats", "seed", "seed_all", "set_device",
+    "set_rng_state", "set_rng_state_all", "set_stream", "stream", "synchronize",
+]  # fmt: skip

@@ -1,6 +1,6 @@
 """Runs jtorch over PyTorch's table of operations, ``op_db``, and appends what came of it to a file of JSON lines.
 
-    python -m tests.conformance.ops [--shard 1/4] [--only add mul] [--dtypes quick|main|all] [--samples 8]
+    python -m tests.conformance.ops [--shard 1/4] [--only add] [--dtypes quick|...|all] [--samples 8]
 
 A run continues where the file ends; ``--again`` repeats what failed. ``--write`` makes docs/op_db.json of the file.
 """
@@ -31,6 +31,9 @@ RESULTS = os.path.join(tempfile.gettempdir(), "jtorch_op_db.jsonl")
 DTYPES = {
     "quick": ("float32", "int64", "float64"),
     "main": ("float32", "float64", "int64", "bool", "complex64", "complex128", "bfloat16"),
+    "floats": ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"),
+    "complex": ("complex128", "complex64", "complex32"),
+    "integers": ("bool", "uint8", "int32", "int8", "int16"),
 }
 #: CUDA's just-in-time kernels are none of ours: their source is CUDA's.
 ENTRIES = {op.full_name: op for op in op_db if not op.name.startswith("jiterator")}
@@ -41,6 +44,8 @@ def dtypes_of(op, which: str) -> list[torch.dtype]:
     supported = op.supported_dtypes("cpu")
     names = DTYPES.get(which) or sorted(str(d).removeprefix("torch.") for d in supported)
     chosen = [d for d in (getattr(torch, n) for n in names) if d in supported]
+    if which in ("floats", "complex", "integers"):
+        return chosen  # the errors are checked at another
     first = ops_checks.first_dtype(op)
     return [first, *(d for d in chosen if d != first)]
 
@@ -85,7 +90,7 @@ def main(args: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.conformance.ops", description=__doc__.split("\n")[0])
     parser.add_argument("--shard", default="1/1", help="i/n: every n-th entry, from the i-th")
     parser.add_argument("--only", nargs="*", help="these entries alone")
-    parser.add_argument("--dtypes", default="quick", choices=["quick", "main", "all"])
+    parser.add_argument("--dtypes", default="quick", choices=[*DTYPES, "all"])
     parser.add_argument("--samples", type=int, default=8, help="at most so many per entry and dtype, spread evenly")
     parser.add_argument("--results", default=RESULTS, help="the file of JSON lines")
     parser.add_argument("--again", action="store_true", help="run again what has failed")

@@ -28,7 +28,7 @@ def ours(value, seen: dict | None = None):
     seen = {} if seen is None else seen
     if isinstance(value, torch.Tensor):
         if id(value) not in seen:
-            seen[id(value)] = _tensor(value)
+            seen[id(value)] = _tensor(value, seen)
         return seen[id(value)]
     if isinstance(value, SampleInput):
         made = copy.copy(value)
@@ -49,25 +49,37 @@ def ours(value, seen: dict | None = None):
     return plain_converted(value, {})
 
 
-def _tensor(x):
+def _tensor(x, seen):
     if x.layout is not torch.strided:
         return _sparse(x)
     if x.device.type == "meta":
         return jtorch.empty(tuple(x.shape), dtype=ours(x.dtype), device="meta", requires_grad=x.requires_grad)
     given, x = x, x.detach().resolve_conj().resolve_neg()
-    if x.is_contiguous() and x.untyped_storage().size() == x.numel() * x.itemsize:
+    storage = x.untyped_storage()
+    place = storage.data_ptr(), x.dtype
+    if place in seen:  # of a tensor that shares its memory
+        made = seen[place].as_strided(tuple(x.shape), x.stride(), x.storage_offset())
+    elif x.is_contiguous() and storage.size() == x.numel() * x.itemsize:
         made = _dense(x)
+        if x.numel() and not given.requires_grad:
+            seen[place] = made
     else:  # the same elements in memory, seen through the same strides
-        memory = torch.empty(0, dtype=x.dtype).set_(x.untyped_storage(), 0, (x.untyped_storage().size() // x.itemsize,))
-        made = _dense(memory).as_strided(tuple(x.shape), x.stride(), x.storage_offset())
+        memory = _dense(torch.empty(0, dtype=x.dtype).set_(storage, 0, (storage.size() // x.itemsize,)))
+        if x.numel() and not given.requires_grad:
+            seen[place] = memory
+        made = memory.as_strided(tuple(x.shape), x.stride(), x.storage_offset())
     if given.requires_grad:
         made = made.detach().requires_grad_()
     return jtorch.nn.Parameter(made) if isinstance(given, torch.nn.Parameter) else made
 
 
 def _dense(x):
+    if x.dtype is torch.complex32:
+        raise NotImplementedError("tensors of dtype torch.complex32 are not supported: XLA has no such type")
     if x.dtype in _BITS:
-        return jtorch.tensor(x.view(_BITS[x.dtype]).numpy().copy()).view(ours(x.dtype))
+        return jtorch.tensor(x.view(_BITS[x.dtype]).numpy().copy()).view(ours(x.dtype)).clone()  # no view
+    if x.dim() > 64:  # more than NumPy has
+        return jtorch.tensor(x.flatten().numpy().copy()).reshape(tuple(x.shape))
     return jtorch.tensor(x.numpy().copy())
 
 
@@ -105,7 +117,9 @@ def fresh(sample):
     def copied(value):
         if isinstance(value, torch.Tensor):
             if id(value) not in seen:
-                seen[id(value)] = copy.deepcopy(value.detach()).requires_grad_(value.requires_grad)
+                plain = value.detach()
+                plain = copy.deepcopy(plain) if plain.layout is torch.strided else plain.clone()
+                seen[id(value)] = plain.requires_grad_(value.requires_grad)
             return seen[id(value)]
         if isinstance(value, dict):
             return {name: copied(entry) for name, entry in value.items()}
@@ -192,9 +206,12 @@ def callable_of(op):
     """jtorch's counterpart of an entry's function, or None when there is none."""
     if isinstance(op.op, types.FunctionType) and op.op.__module__.startswith("torch.testing"):
         return transplanted(op.op)
-    if op.op is getattr(torch.Tensor, op.name, None) or find(op.name, torch) is None:
-        return find("Tensor." + op.name, jtorch)
-    return find(op.name, jtorch)
+    if isinstance(op.op, (torch._ops.OpOverload, torch._ops.OpOverloadPacket)):
+        return find(f"ops.{op.op}", jtorch)
+    name = op.name.removeprefix("torch.")
+    if op.op is getattr(torch.Tensor, name, None) or find(name, torch) is None:
+        return find("Tensor." + name, jtorch)
+    return find(name, jtorch)
 
 
 def variant_of(function):

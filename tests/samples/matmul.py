@@ -35,6 +35,7 @@ rows(
     S(INTS, T(4, 2, dtype="int64")),
     S(COMPLEX, T(3, 2, dtype="complex64")),
 )
+rows("torch._int_mm", S(T(2, 3, dtype="int8", low=-9, high=9), T(3, 4, dtype="int8", low=-9, high=9)))
 rows("torch.bmm", S(T(2, 3, 4), T(2, 4, 5)), S(T(1, 1, 4), T(1, 4, 1)), S(T(0, 2, 3), T(0, 3, 2)))
 rows("torch.mv", S(T(3, 4), T(4)), S(T(0, 4), T(4)))
 rows(

@@ -137,7 +137,7 @@ def _fractional(n: int, input, kernel_size, output_size, output_ratio, return_in
         shape[d], shape[n + d] = out[d], kernel[d]
         index = index * size[d] + at.reshape(*channels, *shape)
     index = index.reshape(*channels, *out, math.prod(kernel))
-    values, which = x.reshape(*channels, -1).gather(-1, index.reshape(*channels, -1)).reshape(index.shape).max(-1)
+    values, which = x.flatten(2).gather(-1, index.flatten(2)).reshape(index.shape).max(-1)
     if not batched:
         values = values.squeeze(0)
     if not return_indices:

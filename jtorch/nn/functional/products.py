@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import enum
 
+import numpy as np
+
 import jtorch
 
 from ... import dtypes
@@ -64,7 +66,7 @@ def _only(value):
 
 
 def _plain_scale(name: str, scale, recipe, swizzle, allowed):
-    recipe, swizzle = _only(recipe), _only(swizzle)
+    recipe, swizzle = (getattr(kind, "value", kind) for kind in (_only(recipe), _only(swizzle)))
     if recipe not in allowed or swizzle not in (None, SwizzleType.NO_SWIZZLE):
         words = " or ".join(kind.name for kind in allowed)
         raise NotImplementedError(
@@ -94,6 +96,11 @@ def scaled_mm(
     scale_b = _plain_scale("scale_b", scale_b, scale_recipe_b, swizzle_b, kinds)
     out = (mat_a.to(jtorch.float32) @ mat_b.to(jtorch.float32)) * (scale_a * scale_b)
     out = out if bias is None else out + bias
+    if output_dtype is not None and not np.isinf(
+        np.full((), np.inf).astype(output_dtype.np)
+    ):  # saturates, for want of inf
+        largest = jtorch.finfo(output_dtype).max
+        out = out.clamp(-largest, largest)
     return out if output_dtype is None else out.to(output_dtype)
 
 

@@ -83,7 +83,7 @@ def embedding(
             raise AssertionError("Padding_idx must be within num_embeddings")
     if max_norm is not None:
         _renormalise(weight, input, max_norm, norm_type)
-    if sparse and weight.is_leaf:
+    if sparse and weight.is_leaf and weight.requires_grad:
         if scale_grad_by_freq:
             raise RuntimeError("embedding_backward: scale_grad_by_freq not supported with sparse gradients")
         return _sparse_lookup(input, weight, None if padding_idx is None else padding_idx % weight.shape[0])

@@ -105,6 +105,12 @@ class MultiheadAttention(Module):
             average_attn_weights: average the probabilities over heads.
             is_causal: a hint that ``attn_mask`` is the causal one.
         """
+        if query.is_nested:
+            if key_padding_mask is not None or attn_mask is not None or need_weights or not self.batch_first:
+                raise RuntimeError(
+                    "MultiheadAttention: nested inputs take batch_first=True, need_weights=False and no masks"
+                )
+            return self._of_nested(query, key, value), None
         batched = query.dim() == 3
         if self.batch_first and batched:
             # identities are kept, so that equal inputs are projected in one product
@@ -121,3 +127,17 @@ class MultiheadAttention(Module):
             average_attn_weights=average_attn_weights, is_causal=is_causal,
         )  # fmt: skip
         return (out.transpose(1, 0) if self.batch_first and batched else out), weights
+
+    def _of_nested(self, query, key, value):
+        """The output for nested tensors ``(N, j, E)``, whose sequences attend each to itself."""
+        if self._qkv_same_embed_dim:
+            weights = self.in_proj_weight.chunk(3)
+        else:
+            weights = self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
+        biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
+        q, k, v = (
+            F.linear(x, w, b).unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+            for x, w, b in zip((query, key, value), weights, biases, strict=True)
+        )
+        out = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
+        return self.out_proj(out.transpose(1, 2).flatten(-2))

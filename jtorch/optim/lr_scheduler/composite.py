@@ -32,7 +32,9 @@ class _Composite(LRScheduler):
 
     def state_dict(self) -> dict:
         """Everything but the optimizer; the states of the schedules under ``_schedulers``."""
-        return super().state_dict() | {"_schedulers": [s.state_dict() for s in self._schedulers]}
+        own = super().state_dict()
+        own.pop("_schedulers")
+        return own | {"_schedulers": [s.state_dict() for s in self._schedulers]}
 
     def load_state_dict(self, state_dict: dict) -> None:
         super().load_state_dict({k: v for k, v in state_dict.items() if k != "_schedulers"})

@@ -1,97 +1,34 @@
-"""``torch.utils.tensorboard``: event files that TensorBoard reads, written without it."""
+"""The writer of event files."""
 
 from __future__ import annotations
 
 import io
 import os
 import socket
-import struct
 import threading
 import time
-import zlib
 from datetime import datetime
 
 import numpy as np
 
 from jtorch.tensor import Tensor
 
+from . import embedding, summary
+from .records import _bytes, _double, _doubles, _float, _int, _png, _record, _wav
+
 
 def _array(x) -> np.ndarray:
     return x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
 
 
-# --- protocol buffers: a message is its fields one after the other, each with number, kind and value
-
-
-def _varint(n: int) -> bytes:
-    out = bytearray()
-    n &= (1 << 64) - 1
-    while n > 127:
-        out.append(n & 127 | 128)
-        n >>= 7
-    return bytes([*out, n])
-
-
-def _int(number: int, value: int) -> bytes:
-    return _varint(number << 3) + _varint(value)
-
-
-def _double(number: int, value: float) -> bytes:
-    return _varint(number << 3 | 1) + struct.pack("<d", value)
-
-
-def _float(number: int, value: float) -> bytes:
-    return _varint(number << 3 | 5) + struct.pack("<f", value)
-
-
-def _bytes(number: int, value: bytes | str) -> bytes:
-    value = value.encode() if isinstance(value, str) else value
-    return _varint(number << 3 | 2) + _varint(len(value)) + value
-
-
-def _doubles(number: int, values) -> bytes:
-    return _bytes(number, np.asarray(values, "<f8").tobytes())
-
-
-# --- records: length, its check sum, data, their check sum (CRC-32C, masked)
-
-
-def _crc_table() -> list[int]:
-    table = []
-    for n in range(256):
-        for _ in range(8):
-            n = n >> 1 ^ (0x82F63B78 if n & 1 else 0)
-        table.append(n)
-    return table
-
-
-_CRC = _crc_table()
-
-
-def _masked_crc(data: bytes) -> bytes:
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = _CRC[(crc ^ byte) & 255] ^ crc >> 8
-    crc ^= 0xFFFFFFFF
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
-
-
-def _record(data: bytes) -> bytes:
-    length = struct.pack("<Q", len(data))
-    return length + _masked_crc(length) + data + _masked_crc(data)
-
-
-def _png(image: np.ndarray) -> bytes:
-    """An image of uint8, (height, width, 1 or 3)."""
-    height, width, channels = image.shape
-    rows = np.concatenate([np.zeros((height, 1), np.uint8), image.reshape(height, -1)], 1)  # no filter
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, {1: 0, 3: 2}[channels], 0, 0, 0)
-    data = zlib.compress(rows.tobytes())
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+def _grid(images: np.ndarray) -> np.ndarray:
+    """Images ``(N, H, W, C)`` as one."""
+    count, height, width, channels = images.shape
+    columns = int(np.ceil(np.sqrt(count)))
+    rows = -(-count // columns)
+    blank = np.zeros((rows * columns - count, height, width, channels), images.dtype)
+    cells = np.concatenate([images, blank]).reshape(rows, columns, height, width, channels)
+    return cells.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)
 
 
 class SummaryWriter:
@@ -135,8 +72,8 @@ class SummaryWriter:
                 self._file.flush()
                 self._flushed = time.monotonic()
 
-    def _summary(self, tag: str, value: bytes, step, walltime, plugin: str | None = None) -> None:
-        metadata = _bytes(9, _bytes(1, _bytes(1, plugin))) if plugin else b""
+    def _summary(self, tag: str, value: bytes, step, walltime, plugin: str | None = None, content=b"") -> None:
+        metadata = _bytes(9, _bytes(1, _bytes(1, plugin) + (_bytes(2, content) if content else b""))) if plugin else b""
         self._event(_bytes(5, _bytes(1, _bytes(1, tag) + value + metadata)), step, walltime)
 
     def add_scalar(
@@ -183,6 +120,89 @@ class SummaryWriter:
         height, width, channels = image.shape
         data = _int(1, height) + _int(2, width) + _int(3, channels) + _bytes(4, _png(np.ascontiguousarray(image)))
         self._summary(tag, _bytes(4, data), global_step, walltime)
+
+    def add_images(self, tag: str, img_tensor, global_step=None, walltime=None, dataformats: str = "NCHW") -> None:
+        """Several images of one size, side by side in a grid as square as can be."""
+        images, axes = _array(img_tensor), dataformats.upper()
+        if "N" not in axes or images.ndim != len(axes):
+            raise ValueError(f"add_images: dataformats {dataformats!r} does not fit images of shape {images.shape}")
+        if "C" not in axes:
+            images, axes = images[..., None], axes + "C"
+        images = images.transpose([axes.index(a) for a in "NHWC"])
+        self.add_image(tag, _grid(images), global_step, walltime, "HWC")
+
+    def add_figure(self, tag: str, figure, global_step=None, close: bool = True, walltime=None) -> None:
+        """A figure of Matplotlib (several: side by side), which is closed unless told otherwise."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        figures = figure if isinstance(figure, list) else [figure]
+        pictures = []
+        for f in figures:
+            canvas = FigureCanvasAgg(f)
+            canvas.draw()
+            pictures.append(np.asarray(canvas.buffer_rgba())[..., :3])
+            if close:
+                import matplotlib.pyplot as plt
+
+                plt.close(f)
+        self.add_image(tag, _grid(np.stack(pictures)), global_step, walltime, "HWC")
+
+    def add_audio(self, tag: str, snd_tensor, global_step=None, sample_rate: int = 44100, walltime=None) -> None:
+        """Sound: values in [-1, 1], of one channel; values outside are cut."""
+        sound = _array(snd_tensor).astype(np.float64).reshape(-1, 1).clip(-1, 1)
+        data = _float(1, sample_rate) + _int(2, 1) + _int(3, len(sound))
+        data += _bytes(4, _wav(sound, sample_rate)) + _bytes(5, "audio/wav")
+        self._summary(tag, _bytes(6, data), global_step, walltime)
+
+    def add_video(self, tag: str, vid_tensor, global_step=None, fps: int | float = 4, walltime=None) -> None:
+        """Videos ``(N, T, C, H, W)``, side by side, as an animated GIF, which Pillow makes (uint8, or floats 0 to 1)."""
+        from PIL import Image
+
+        videos = _array(vid_tensor)
+        if videos.ndim != 5:
+            raise ValueError(f"add_video takes (N, T, C, H, W), got a tensor of shape {videos.shape}")
+        if videos.dtype != np.uint8:
+            videos = (videos * 255).clip(0, 255).astype(np.uint8)
+        frames = [_grid(videos[:, t].transpose(0, 2, 3, 1)) for t in range(videos.shape[1])]
+        height, width, channels = frames[0].shape
+        pictures = [Image.fromarray(f if channels == 3 else f[..., 0]) for f in frames]
+        out = io.BytesIO()
+        pictures[0].save(out, "GIF", save_all=True, append_images=pictures[1:], duration=int(1000 / fps), loop=0)
+        data = _int(1, height) + _int(2, width) + _int(3, channels) + _bytes(4, out.getvalue())
+        self._summary(tag, _bytes(4, data), global_step, walltime)
+
+    def add_hparams(
+        self, hparam_dict: dict, metric_dict: dict, hparam_domain_discrete: dict | None = None, run_name=None,
+        global_step=None,
+    ) -> None:  # fmt: skip
+        """Hyperparameters and the results they led to, as a run of its own in the subfolder ``run_name``."""
+        if type(hparam_dict) is not dict or type(metric_dict) is not dict:
+            raise TypeError("hparam_dict and metric_dict should be dictionary.")
+        parts = summary.hparams(hparam_dict, metric_dict, hparam_domain_discrete)
+        with SummaryWriter(os.path.join(self.log_dir, run_name or str(time.time()))) as writer:
+            for tag, content in parts:
+                writer._summary(tag, b"", None, None, "hparams", content)
+            for name, value in metric_dict.items():
+                writer.add_scalar(name, value, global_step)
+
+    def add_graph(self, model, input_to_model=None, verbose: bool = False, use_strict_trace: bool = True) -> None:
+        """The modules of ``model`` and how tensors go from one to the next, found by running it on ``input_to_model``."""
+        self._event(_bytes(4, summary.graph(model, input_to_model, verbose)), None)
+
+    def add_embedding(
+        self, mat, metadata=None, label_img=None, global_step=None, tag: str = "default", metadata_header=None
+    ) -> None:
+        """Vectors ``(N, D)`` for the projector, with labels (or rows under a header) and images."""
+        embedding.write(self.log_dir, _array(mat), metadata, label_img, global_step, tag, metadata_header)
+
+    def add_pr_curve(
+        self, tag: str, labels, predictions, global_step=None, num_thresholds: int = 127, weights=None, walltime=None
+    ) -> None:  # fmt: skip
+        """Precision and recall of binary labels, by thresholds on predictions from 0 to 1."""
+        table, content = summary.pr_curve(_array(labels), _array(predictions), num_thresholds, weights)
+        shape = _bytes(2, b"".join(_bytes(2, _int(1, n)) for n in table.shape))
+        value = _bytes(8, _int(1, 1) + shape + _bytes(4, table.astype("<f4").tobytes()))
+        self._summary(tag, value, global_step, walltime, "pr_curves", content)
 
     def add_text(self, tag: str, text_string: str, global_step=None, walltime=None) -> None:
         """A text, shown as Markdown."""

@@ -1,75 +1,19 @@
-"""``torch.utils.benchmark``: timing statements. Work is waited for, because jtorch runs it when it is needed."""
+"""Timing statements. Work is waited for, because jtorch runs it when it is needed."""
 
 from __future__ import annotations
 
-import dataclasses
-import statistics
 import timeit
 from collections.abc import Callable
 
 import jtorch
+
+from .common import Measurement
 
 
 def timer() -> float:
     """Seconds, read after everything recorded has been computed."""
     jtorch.sync()
     return timeit.default_timer()
-
-
-@dataclasses.dataclass
-class Measurement:
-    """``raw_times``: seconds for ``number_per_run`` runs of the statement, one entry per measurement."""
-
-    number_per_run: int
-    raw_times: list[float]
-    stmt: str = ""
-    label: str | None = None
-    sub_label: str | None = None
-    description: str | None = None
-    num_threads: int = 1
-
-    @property
-    def times(self) -> list[float]:
-        """Seconds per run."""
-        return [t / self.number_per_run for t in self.raw_times]
-
-    @property
-    def mean(self) -> float:
-        return statistics.fmean(self.times)
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.times)
-
-    @property
-    def iqr(self) -> float:
-        """The distance between the quartiles."""
-        if len(self.times) < 2:
-            return 0.0
-        low, _, high = statistics.quantiles(self.times, n=4, method="inclusive")
-        return high - low
-
-    @property
-    def title(self) -> str:
-        return ": ".join(part for part in (self.label or self.stmt, self.sub_label) if part)
-
-    def __repr__(self) -> str:
-        value, unit = select_unit(self.median)
-        lines = [f"<jtorch.utils.benchmark.Measurement of {self.title}>"]
-        lines += [self.description] if self.description else []
-        lines += [f"  {'Median: ' if len(self.raw_times) > 1 else ''}{value:.2f} {unit}"]
-        lines += [f"  IQR:    {self.iqr / self.median * value:.2f} {unit}"] if len(self.raw_times) > 3 else []
-        many = "s" if len(self.raw_times) > 1 else ""
-        lines += [f"  {len(self.raw_times)} measurement{many}, {self.number_per_run} runs per measurement"]
-        return "\n".join(lines)
-
-
-def select_unit(seconds: float) -> tuple[float, str]:
-    """The time in the unit that suits it, and the unit's name."""
-    for scale, unit in ((1e-9, "ns"), (1e-6, "us"), (1e-3, "ms")):
-        if seconds < 1e3 * scale:
-            return seconds / scale, unit
-    return seconds, "s"
 
 
 class Timer:
@@ -96,7 +40,7 @@ class Timer:
         self._timer = timeit.Timer(stmt, setup, timer, names)
         self._facts = {
             "stmt": stmt, "label": label, "sub_label": sub_label, "description": description,
-            "num_threads": num_threads,
+            "num_threads": num_threads, "env": env,
         }  # fmt: skip
 
     def timeit(self, number: int = 1_000_000) -> Measurement:
@@ -117,5 +61,26 @@ class Timer:
                 callback(number, times[-1])
         return Measurement(number, times, **self._facts)
 
+    def autorange(self, callback=None) -> Measurement:
+        """One measurement of as many runs as take 0.2 seconds."""
+        number, measured = self._timer.autorange(callback)
+        return Measurement(number, [measured], **self._facts)
 
-__all__ = ["Measurement", "Timer", "select_unit", "timer"]
+    def adaptive_autorange(self, threshold: float = 0.1, *, min_run_time: float = 0.01, max_run_time: float = 10.0,
+                           callback=None) -> Measurement:  # fmt: skip
+        """Measure until the times spread by less than ``threshold`` of their median, or ``max_run_time`` is over."""
+        found = self.blocked_autorange(callback, min_run_time)
+        while (found.iqr / found.median >= threshold or len(found.raw_times) < 4) and (
+            sum(found.raw_times) < max_run_time
+        ):  # fmt: skip
+            found.raw_times.append(self._timer.timeit(found.number_per_run))
+            if callback is not None:
+                callback(found.number_per_run, found.raw_times[-1])
+        return found
+
+    def collect_callgrind(self, *args, **kwargs):
+        """Raises NotImplementedError: instructions are counted by Valgrind for C++; use ``blocked_autorange``."""
+        raise NotImplementedError("Timer.collect_callgrind needs Valgrind and C++; use blocked_autorange()")
+
+
+__all__ = ["Timer", "timer"]

@@ -1,0 +1,177 @@
+"""Which spelling of an operation is the faster from which size on; writes ``jtorch/ops/lowering_table.py``.
+
+    python -m benchmarks.tune_lowerings [--only topk_share] [--rounds 9] [--write]
+
+Where an operation has two spellings and a size decides between them, both are timed in turn at several sizes, and the
+threshold is the one that would have cost least over all of them (the sum of the logarithms of the times, so that every
+size counts alike). Without ``--write`` the table is only printed. The questions are those of the CPU; on accelerators
+the operations leave the choice to XLA. Run it on a quiet machine.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from benchmarks import common
+from benchmarks.common import Contender
+from jtorch.ops import backend, conv_lowering, lowering_table, winograd
+from jtorch.trace.jaxapi import COMPILER_OPTIONS
+
+PATH = Path(lowering_table.__file__)
+
+
+class Question(NamedTuple):
+    """``below(*operands)`` and ``above(*operands)`` compute the same; from which of the ``sizes`` on is above faster?
+
+    ``operands`` makes the shapes of a size, ``meaning`` is the comment that the table shows.
+    """
+
+    meaning: str
+    sizes: tuple[int, ...]
+    operands: Callable[[int], tuple[tuple[int, ...], ...]]
+    below: Callable
+    above: Callable
+
+
+def _same_padding(x, w):
+    return conv_lowering.Geometry((1, 1), ((1, 1), (1, 1)), (1, 1), 1)
+
+
+def _xla_convolution(x, w):
+    return conv_lowering._xla(x, conv_lowering._taps_first(w), _same_padding(x, w))
+
+
+def _patches(x, w):
+    return conv_lowering._by_patches(x, w, _same_padding(x, w))
+
+
+def _winograd(x, w):
+    return winograd.convolve(x, w, ((1, 1), (1, 1)))
+
+
+def _vector_first(x, w):
+    return lax.dot_general(w, x, (((1,), (1,)), ((), ()))).T
+
+
+def _rows_first(x, w):
+    return lax.dot_general(x, w, (((1,), (1,)), ((), ())))
+
+
+def _scanned(x):
+    return lax.scan(lambda total, row: (total + row,) * 2, jnp.zeros_like(x[0]), x)[1]
+
+
+TOP = 64
+
+
+def _selected(x):
+    return lax.top_k(x, TOP)[1]
+
+
+def _sorted(x):
+    order = lax.sort((-x, lax.broadcasted_iota(np.int32, x.shape, 1)), dimension=1, num_keys=1, is_stable=True)[1]
+    return order[:, :TOP]
+
+
+QUESTIONS = {
+    "conv_few_channels": Question(
+        "channels from which on a convolution is XLA's own, and not a product with patches", (1, 2, 4, 8, 16),
+        lambda n: ((8, 32, 32, n), (64, n, 3, 3)), _patches, _xla_convolution,
+    ),
+    "conv_winograd_channels": Question(
+        "channels on both sides of a 3x3 convolution from which on it is Winograd's", (16, 32, 64, 128, 256),
+        lambda n: ((8, 16, 16, n), (n, n, 3, 3)), _xla_convolution, _winograd,
+    ),
+    "linear_rows": Question(
+        "rows from which on `x wᵀ` is computed as it stands, and not as `(w xᵀ)ᵀ`", (1, 2, 4, 8, 16),
+        lambda n: ((n, 1024), (1024, 1024)), _vector_first, _rows_first,
+    ),
+    "cumsum_scan_width": Question(
+        "width from which on a cumulative sum down the rows is a loop over them", (1, 8, 64, 512),
+        lambda n: ((1024, n),), partial(lax.cumsum, axis=0), _scanned,
+    ),
+    "topk_share": Question(
+        "length of a row / k from which on topk selects rather than sorts", (2, 4, 8, 16, 64),
+        lambda n: ((16, TOP * n),), _sorted, _selected,
+    ),
+}  # fmt: skip
+
+
+def measure(question: Question, size: int, rounds: int, seconds: float) -> tuple[float, float]:
+    """Seconds of (below, above) at a size."""
+    rng = np.random.default_rng(0)
+    operands = [jnp.asarray(rng.standard_normal(s, np.float32)) for s in question.operands(size)]
+    each = {}
+    with backend.using("cpu"):
+        for name, function in (("below", question.below), ("above", question.above)):
+            run = jax.jit(function, compiler_options=COMPILER_OPTIONS["cpu"])
+            each[name] = Contender(partial(run, *operands), jax.block_until_ready)
+        common.first_steps(each)
+    times = common.alternate(each, rounds, seconds)
+    return common.median(times, "below", 1.0), common.median(times, "above", 1.0)
+
+
+def threshold(sizes, below, above) -> int:
+    """The size from which on ``above`` should be used; twice the greatest where it never should."""
+    starts = [*sizes, 2 * sizes[-1]]
+
+    def cost(start):
+        return sum(math.log(a if n >= start else b) for n, b, a in zip(sizes, below, above, strict=True))
+
+    return min(starts, key=cost)
+
+
+def table_source(values: dict[str, int], machine: str) -> str:
+    lines = [
+        f"    # {QUESTIONS[name].meaning}\n    {name!r}: {value},".replace("'", '"') for name, value in values.items()
+    ]
+    return (
+        '"""Sizes at which one spelling of an operation overtakes another on the CPU: data, chosen by measurement.\n\n'
+        "Generated by ``python -m benchmarks.tune_lowerings --write``"
+        + (f" on\n{machine}.\n" if machine else ".\n")
+        + '"""\n\nCPU = {\n' + "\n".join(lines) + "\n}\n"
+    )  # fmt: skip
+
+
+def main(arguments=None) -> dict[str, int]:
+    parser = common.parser(__doc__)
+    parser.add_argument("--only", default=",".join(QUESTIONS))
+    parser.add_argument("--seconds", type=float, default=0.1, help="length of a burst")
+    parser.add_argument("--write", action="store_true", help="replace the table the operations read")
+    args = parser.parse_args(arguments)
+    if jax.default_backend() != "cpu":
+        raise SystemExit("these questions are the CPU's: run with JAX_PLATFORMS=cpu")
+    chosen = args.only.split(",")
+    values = dict(lowering_table.CPU)
+    table = common.Table("question".ljust(22), "size", "below ms", "above ms", "above / below")
+    for name in chosen:
+        question = QUESTIONS[name]
+        sizes = question.sizes[:2] if args.tiny else question.sizes
+        times = [measure(question, n, args.rounds, args.seconds) for n in sizes]
+        for n, (b, a) in zip(sizes, times, strict=True):
+            table.row(name, n, b * 1e3, a * 1e3, a / b)
+        values[name] = threshold(sizes, *zip(*times, strict=True))
+    print()
+    summary = common.Table("threshold".ljust(22), "table", "measured")
+    for name in chosen:
+        summary.row(name, lowering_table.CPU[name], values[name])
+    if args.write:
+        draft = PATH.with_name(PATH.name + ".new")
+        draft.write_text(table_source(values, common.machine()[0].removeprefix("processor: ")))
+        os.replace(draft, PATH)
+        print(f"\nwritten: {PATH}")
+    return values
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""``torch._inductor``: PyTorch's code generator. XLA is the one here; programs that tune the other still run."""
+
+from . import config
+
+__all__ = ["config"]

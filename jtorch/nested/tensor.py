@@ -1,0 +1,327 @@
+"""The nested tensor: sequences of different lengths, one after the other in an ordinary tensor.
+
+``values`` has the shape of a batch without its first dimension, the ragged dimension being the rows of all sequences.
+Autograd, devices and recording are those of ``values``. What functions do with nested tensors stands in
+``functions.py``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import dtypes
+from ..size import Size
+from ..tensor import Tensor, overriding
+from ..tensor.export import function
+from ..tensor.layout import jagged, strided
+from .ragged import Ragged
+
+#: name of a function or op -> what it does with nested arguments, filled by functions.py
+HANDLERS: dict = {}
+
+
+class NestedTensor(Tensor):
+    """A batch of tensors that differ in the size of one dimension; see the module docstring."""
+
+    _lens = ()  # sends dispatch to _handler
+
+    _packed: Tensor
+    _ragged: Ragged
+    _at: int  # which dimension is ragged
+    _kind: object
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        op = getattr(func, "op", None)
+        name = op.name if op is not None else func.__name__
+        handler = HANDLERS.get(name)
+        if handler is None and op is not None and op.elementwise:
+            handler = HANDLERS["elementwise"]
+        if handler is None:
+            raise NotImplementedError(
+                f"{name}() is not implemented for nested tensors; use unbind(), values() or to_padded_tensor()"
+            )
+        return handler(func, args, kwargs or {})
+
+    def _handler(self, op, operands, statics):
+        args, kwargs = overriding._arguments(op, operands, statics)
+        return NestedTensor.__torch_function__(function(op), (NestedTensor,), args, kwargs)
+
+    @property
+    def _storage(self):
+        raise NotImplementedError("Cannot access the storage of a nested tensor; use values()")
+
+    def _value(self):
+        raise NotImplementedError("this operation needs an ordinary tensor; use values() or to_padded_tensor() first")
+
+    def _refresh(self) -> None:
+        self._packed._refresh()
+
+    def _like(self, values, at: int | None = None) -> NestedTensor:
+        """The same structure with other values."""
+        return make(values, self._ragged, self._at if at is None else at, self._kind)
+
+    # --- facts
+
+    @property
+    def shape(self) -> Size:
+        sizes = list(self._packed.shape)
+        sizes[self._at - 1] = self._ragged.size
+        return Size((self._ragged.count, *sizes))
+
+    dtype = property(lambda self: self._packed.dtype)
+    device = property(lambda self: self._packed.device)
+    layout = property(lambda self: self._kind)
+    is_nested = property(lambda self: True)
+    _version = property(lambda self: self._packed._version)
+    _ragged_idx = property(lambda self: self._at)
+    _max_seqlen = property(lambda self: self._ragged.longest)
+    _min_seqlen = property(lambda self: int(self._ragged.sizes.min(initial=0)))
+
+    def dim(self) -> int:
+        """One more than the values have."""
+        return self._packed.dim() + 1
+
+    ndim = property(dim)
+    ndimension = dim
+
+    def size(self, dim: int | None = None):
+        """The shape, or one size; that of the ragged dimension is ``j1`` or the like.
+
+        Raises:
+            RuntimeError: the layout is strided and the dimension ragged.
+        """
+        if dim is None:
+            return self.shape
+        found = self.shape[dim]
+        if self._kind is strided and not isinstance(found, int):
+            raise RuntimeError(f"Given dimension {dim} is irregular and does not have a size.")
+        return found
+
+    def numel(self) -> int:
+        """The number of elements of all sequences."""
+        if self._ragged.packed:
+            return self._packed.numel()
+        rows = self._packed.shape[self._at - 1]
+        return self._packed.numel() // max(rows, 1) * int(self._ragged.sizes.sum())
+
+    nelement = numel
+
+    def __len__(self) -> int:
+        return self._ragged.count
+
+    def is_contiguous(self, memory_format=None) -> bool:
+        """Whether the sequences lie one after the other, the ragged dimension first."""
+        return self._ragged.packed and self._at == 1
+
+    def stride(self, dim=None):
+        raise RuntimeError("nested tensors have no strides of their own; use values().stride()")
+
+    def values(self) -> Tensor:
+        """The rows of all sequences, one after the other."""
+        return self._packed
+
+    def offsets(self) -> Tensor:
+        """Where each sequence begins, and the end of the last."""
+        return self._ragged.offsets
+
+    def lengths(self) -> Tensor | None:
+        """How long each sequence is, where they do not end where the next begins; else None."""
+        return self._ragged.lengths
+
+    def unbind(self, dim: int = 0) -> tuple[Tensor, ...]:
+        """The sequences.
+
+        Raises:
+            RuntimeError: another dimension than the first.
+        """
+        if dim not in (0, -self.dim()):
+            raise RuntimeError(f"unbind(): only supported for NestedTensor on dim=0, got {dim}")
+        pairs = zip(self._ragged.starts.tolist(), self._ragged.sizes.tolist(), strict=True)
+        return tuple(self._packed.narrow(self._at - 1, start, length) for start, length in pairs)
+
+    def __iter__(self):
+        return iter(self.unbind())
+
+    def __getitem__(self, item):
+        return HANDLERS["__getitem__"](None, (self, item), {})
+
+    # --- autograd: that of the values
+
+    def _history(self):
+        return self._packed._history()
+
+    @property
+    def requires_grad(self) -> bool:
+        return self._packed.requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self._packed.requires_grad = value
+
+    def requires_grad_(self, requires_grad: bool = True) -> NestedTensor:
+        """Record gradients for the values from now on; returns self."""
+        self._packed.requires_grad_(requires_grad)
+        return self
+
+    is_leaf = property(lambda self: self._packed.is_leaf)
+    grad_fn = property(lambda self: self._packed.grad_fn)
+
+    @property
+    def grad(self):
+        g = self._packed.grad
+        return None if g is None else self._like(g)
+
+    @grad.setter
+    def grad(self, value) -> None:
+        self._packed.grad = None if value is None else value._packed
+
+    @grad.deleter
+    def grad(self) -> None:
+        self._packed.grad = None
+
+    def retain_grad(self) -> None:
+        """Keep this tensor's gradient after backward."""
+        self._packed.retain_grad()
+
+    def register_hook(self, hook):
+        """Call ``hook(gradient)``, a nested tensor, when the gradient arrives."""
+
+        def called(g):
+            result = hook(self._like(g))
+            return None if result is None else result._packed
+
+        return self._packed.register_hook(called)
+
+    def detach(self) -> NestedTensor:
+        """The same tensor without history."""
+        return self._like(self._packed.detach())
+
+    data = property(detach)
+
+    def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None) -> None:
+        """Backward through the values; ``gradient`` is nested with the same structure."""
+        gradient = gradient._packed if isinstance(gradient, NestedTensor) else gradient
+        if inputs is not None:
+            inputs = [t._packed if isinstance(t, NestedTensor) else t for t in
+                      (inputs if isinstance(inputs, (list, tuple)) else [inputs])]  # fmt: skip
+        self._packed.backward(gradient, retain_graph, create_graph, inputs)
+
+    # --- writing
+
+    def _check_inplace(self) -> None:
+        self._packed._check_inplace()
+
+    def _store(self, result, what: str) -> NestedTensor:
+        if not isinstance(result, NestedTensor) or result._ragged is not self._ragged:
+            raise RuntimeError(f"{what}: the result has another structure than the nested tensor it is written to")
+        self._packed = result._packed if result.dtype is self.dtype else result._packed.to(self.dtype)
+        return self
+
+    def copy_(self, src, non_blocking: bool = False) -> NestedTensor:
+        """Overwrite the values with those of another nested tensor of the same structure.
+
+        Raises:
+            RuntimeError: the structures differ.
+        """
+        if not isinstance(src, NestedTensor) or not np.array_equal(src._ragged.sizes, self._ragged.sizes):
+            raise RuntimeError("copy_ only supports tensors that are the same size for Nested implementations")
+        self._packed.copy_(src._packed)
+        return self
+
+    # --- conversions
+
+    def to_padded_tensor(self, padding, output_size=None) -> Tensor:
+        """:func:`jtorch.nested.to_padded_tensor`."""
+        return HANDLERS["to_padded_tensor"](None, (self, padding), {"output_size": output_size})
+
+    def to(self, *args, **kwargs) -> NestedTensor:
+        """Another dtype or device, as ``Tensor.to``."""
+        values = self._packed.to(*args, **kwargs)
+        if values is self._packed:
+            return self
+        ragged = self._ragged
+        if values.device is not ragged.offsets.device:
+            moved = None if ragged.lengths is None else ragged.lengths.to(values.device)
+            ragged = Ragged(ragged.offsets.to(values.device), moved)
+        return make(values, ragged, self._at, self._kind)
+
+    def cpu(self, memory_format=None) -> NestedTensor:
+        return self.to("cpu")
+
+    def cuda(self, device=None, non_blocking=False) -> NestedTensor:
+        return self.to(self._packed.cuda(device).device)
+
+    def clone(self, *, memory_format=None) -> NestedTensor:
+        """A copy."""
+        return self._like(self._packed.clone())
+
+    def contiguous(self, memory_format=None) -> NestedTensor:
+        """The sequences one after the other: itself where they lie so."""
+        if self._ragged.packed:
+            return self if self._at == 1 else self._like(self._packed.contiguous())
+        ragged = self._ragged
+        offsets = ragged._tensor(np.concatenate([[0], np.cumsum(ragged.sizes)]).astype(np.int64))
+        return make(self._packed.index_select(self._at - 1, ragged.rows()), Ragged(offsets), self._at, self._kind)
+
+    def pin_memory(self, device=None) -> NestedTensor:
+        return self
+
+    def tolist(self) -> list:
+        """The sequences as nested lists."""
+        return [t.tolist() for t in self.unbind()]
+
+    def _host(self, cause: str):
+        raise TypeError(f"a nested tensor has no NumPy form; use unbind() or to_padded_tensor() first ({cause})")
+
+    _seen = _host
+
+    def numpy(self, *, force: bool = False):
+        """Raises TypeError: the sequences have no common shape."""
+        self._host("numpy()")
+
+    def __deepcopy__(self, memo) -> NestedTensor:
+        t = self.detach().clone().requires_grad_(self.requires_grad)
+        memo[id(self)] = t
+        return t
+
+    def __reduce_ex__(self, protocol):
+        ragged = self._ragged
+        parts = self._packed.detach(), ragged.offsets, ragged.lengths, self._at, self._kind is jagged
+        return rebuild, parts
+
+    # --- text
+
+    def __repr__(self, *, tensor_contents=None) -> str:
+        if self._kind is strided:
+            inner = ",\n".join("  " + repr(t.detach()).replace("\n", "\n  ") for t in self.unbind())
+            return f"nested_tensor([\n{inner}\n])"
+        grad = ""
+        if self.grad_fn is not None:
+            grad = f", grad_fn={self.grad_fn!r}"
+        elif self.requires_grad:
+            grad = ", requires_grad=True"
+        shape = f"({', '.join(map(str, self.shape))})"
+        return f"NestedTensor(size={shape}, offsets={self.offsets()}{grad}, contiguous={self.is_contiguous()})"
+
+    __str__ = __repr__
+
+
+def make(values, ragged: Ragged, at: int, kind=jagged) -> NestedTensor:
+    """A nested tensor of these parts, unchecked."""
+    t = object.__new__(NestedTensor)
+    t._packed, t._ragged, t._at, t._kind = values, ragged, at, kind
+    return t
+
+
+def rebuild(values, offsets, lengths, at: int, is_jagged: bool) -> NestedTensor:
+    """A nested tensor from what a pickle holds."""
+    return make(values, Ragged(offsets, lengths), at, jagged if is_jagged else strided)
+
+
+for _name, _dtype in (
+    ("double", dtypes.float64), ("float", dtypes.float32), ("half", dtypes.float16), ("bfloat16", dtypes.bfloat16),
+    ("long", dtypes.int64), ("int", dtypes.int32), ("bool", dtypes.bool_),
+):  # fmt: skip
+    setattr(NestedTensor, _name, lambda self, memory_format=None, dtype=_dtype: self.to(dtype))
+

@@ -1,0 +1,82 @@
+"""What an operation asks of its ``out=`` tensors beyond what holds for all of them: rules for the registry's ``out``.
+
+A rule is called with ``(result, out, inputs)``, Tensors each, and raises where PyTorch refuses ``out``. Most operations
+convert their result on the way; PyTorch's index operations and the like do not, and do not read what they write.
+"""
+
+from __future__ import annotations
+
+from .. import dtypes
+from .elementwise import c_type_name, type_name
+
+OVERLAP = (
+    "unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory "
+    "location. Please clone() the tensor before performing the operation."
+)
+
+
+def same_dtype(result, out, inputs) -> None:
+    """Raises:
+    RuntimeError: ``out`` has another dtype than the result.
+    """
+    if out.dtype is not result.dtype:
+        raise RuntimeError(
+            f"Expected out tensor to have dtype {c_type_name(result)}, but got {c_type_name(out)} instead"
+        )
+
+
+def apart(result, out, inputs) -> None:
+    """Raises:
+    RuntimeError: ``out`` has memory in common with an operand.
+    """
+    for x in inputs:
+        if x is out:
+            raise RuntimeError(OVERLAP)
+        if x._storage is out._storage and x.is_contiguous() and out.is_contiguous():
+            first, start = x.storage_offset(), out.storage_offset()
+            if first < start + out.numel() and start < first + x.numel():
+                raise RuntimeError(OVERLAP)
+
+
+def picked(result, out, inputs) -> None:
+    """The rule of operations that index: :func:`same_dtype` and :func:`apart`."""
+    same_dtype(result, out, inputs)
+    apart(result, out, inputs)
+
+
+def written(result, out, inputs) -> None:
+    """The rule of operations that write by index: :func:`same_dtype`, and :func:`apart` from all but the first."""
+    same_dtype(result, out, inputs)
+    apart(result, out, inputs[1:])
+
+
+def joined(result, out, inputs) -> None:
+    """The rule of ``cat`` and the operations made of it: :func:`apart`, and a dtype that can hold the result.
+
+    Raises:
+        TypeError: it cannot.
+    """
+    if not dtypes.can_cast(result.dtype, out.dtype):
+        raise TypeError(f"torch.cat(): input types can't be cast to the desired output type {out.dtype.legacy_name}")
+    apart(result, out, inputs)
+
+
+def of_input_dtype(result, out, inputs) -> None:
+    """Raises:
+    RuntimeError: ``out`` has another dtype than the operand.
+    """
+    if out.dtype is not inputs[0].dtype:
+        raise RuntimeError(
+            f"Expected the dtype for input and out to match, but got {type_name(inputs[0])} for input's dtype and "
+            f"{type_name(out)} for out's dtype."
+        )
+
+
+def not_integral(kernel: str):
+    """The rule of operations that run in ``out``'s dtype, by a kernel that PyTorch has for no integers."""
+
+    def rule(result, out, inputs) -> None:
+        if result.dtype.category >= dtypes.FLOAT and out.dtype.category < dtypes.FLOAT:
+            raise NotImplementedError(f"\"{kernel}\" not implemented for '{out.dtype.legacy_name}'")
+
+    return rule

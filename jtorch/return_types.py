@@ -1,0 +1,31 @@
+"""The named tuples that operations with several results return: ``torch.return_types.max`` and its like."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+
+class _Results:
+    """Prints as PyTorch's do: a field a line, under the name of the operation."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        fields = ",\n".join(f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True))
+        return f"torch.return_types.{type(self).__name__}(\n{fields})"
+
+    def __reduce__(self):
+        return _build, (type(self).__name__, self._fields, tuple(self))
+
+
+def named(name: str, fields: tuple[str, ...]) -> type:
+    """The type of an operation's results; one for each name, an attribute of this module."""
+    kind = globals().get(name)
+    if kind is None:
+        members = {"__slots__": (), "__module__": "torch.return_types"}
+        kind = globals()[name] = type(name, (_Results, namedtuple(name, fields)), members)
+    return kind
+
+
+def _build(name, fields, values):
+    return named(name, fields)(*values)

@@ -1,0 +1,1 @@
+"""The parts of :mod:`jtorch.utils.benchmark`."""

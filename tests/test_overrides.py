@@ -1,0 +1,174 @@
+"""``__torch_function__`` of classes and modes, and modes that see operations."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+import jtorch
+
+from .both import Table, check
+
+table = Table()
+
+
+def part(library, name):
+    return importlib.import_module(f"{library.__name__}.{name}")
+
+
+@table
+def subclass_is_kept(torch):
+    class Mine(torch.Tensor):
+        pass
+
+    m = torch.arange(6.0).reshape(2, 3).as_subclass(Mine)
+    results = [m + 1, 2 - m, torch.split(m, 1)[0], m.sum(), torch.cat([m, m]), m[0], torch.nn.functional.relu(m),
+               m.max(1).values, m.clone(), torch.nn.functional.linear(m, torch.ones(4, 3))]  # fmt: skip
+    return [type(r).__name__ for r in results] + [r.as_subclass(torch.Tensor) for r in results]
+
+
+@table
+def calls_are_seen(torch):
+    seen = []
+
+    class Logged(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            seen.append((func.__name__, [t.__name__ for t in types], len(args), sorted(kwargs or {})))
+            return super().__torch_function__(func, types, args, kwargs or {})
+
+    x = torch.arange(6.0).reshape(2, 3).as_subclass(Logged)
+    torch.add(x, x, alpha=2)
+    x.mean()
+    torch.flatten(x)
+    x.reshape(3, 2)
+    torch.nn.functional.gelu(x)
+    return seen
+
+
+@table
+def tensor_likes(torch):
+    handled = {}
+
+    class Diagonal:
+        def __init__(self, n, value):
+            self.n, self.value = n, value
+
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            if func not in handled or not all(issubclass(t, (torch.Tensor, Diagonal)) for t in types):
+                return NotImplemented
+            return handled[func](*args, **(kwargs or {}))
+
+    handled[torch.mean] = lambda d: d.value / d.n
+    handled[torch.add] = lambda a, b: "sum"
+    d, x = Diagonal(5, 2), torch.ones(2)
+    found = [torch.mean(d), torch.add(d, x), torch.add(x, d)]
+    try:
+        torch.mul(d, 3)
+    except TypeError:
+        found.append("TypeError")
+    overrides = part(torch, "overrides")
+    return found + [overrides.is_tensor_like(d), overrides.has_torch_function((d,)), overrides.has_torch_function((x,))]
+
+
+@table
+def modes(torch):
+    overrides, seen = part(torch, "overrides"), []
+
+    class Doubling(overrides.TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            seen.append(func.__name__)
+            result = func(*args, **(kwargs or {}))
+            return result * 2 if func is torch.add else result
+
+    x = torch.ones(2)
+    with Doubling():
+        a = torch.add(x, x)
+        with Doubling():
+            b = torch.add(x, x)
+        torch.zeros(2)
+        c = torch.nn.functional.softmax(x, -1)
+        with part(torch, "_C").DisableTorchFunction():
+            d = torch.add(x, x)
+    return [a, b, c, d, torch.add(x, x), seen]
+
+
+@table
+def disabled_in_parameters(torch):
+    class Scaled(torch.nn.Parameter):
+        pass
+
+    p = Scaled(torch.ones(2))
+    with part(torch, "_C").DisableTorchFunctionSubclass():
+        pass
+    return [type(p).__name__, type(p * 2).__name__, type(p * 2) is torch.Tensor]
+
+
+@table
+def gradients_through_subclasses(torch):
+    class Mine(torch.Tensor):
+        pass
+
+    x = torch.arange(3.0).as_subclass(Mine).requires_grad_()
+    y = (x * x).sum()
+    y.backward()
+    return [type(y).__name__, x.grad.as_subclass(torch.Tensor)]
+
+
+@table
+def own_functions(torch):
+    overrides = part(torch, "overrides")
+
+    class Like:
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            return "asked"
+
+        __torch_function__ = classmethod(__torch_function__)
+
+    def public(x):
+        if overrides.has_torch_function_unary(x):
+            return overrides.handle_torch_function(public, (x,), x)
+        return "plain"
+
+    wrapped = overrides.wrap_torch_function(lambda x: (x,))(lambda x: "plain")
+    return [public(Like()), public(1), wrapped(Like()), wrapped(1), overrides.resolve_name(torch.add)]
+
+
+@pytest.mark.parametrize("name", table)
+def test_programs(name):
+    check(table[name])
+
+
+def test_dispatch_mode_sees_operations():
+    module = part(jtorch, "utils._python_dispatch")
+    seen = []
+
+    class Mode(module.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    x = jtorch.ones(2, 2)
+    with Mode():
+        y = jtorch.nn.functional.linear(x, x) + x
+        with module._disable_current_modes():
+            x.sin()
+    assert seen == ["aten.mm.default", "aten.add.Tensor"] and y.tolist() == [[3.0, 3.0], [3.0, 3.0]]
+
+
+def test_all_refuse():
+    class Refusing(jtorch.Tensor):
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            return NotImplemented
+
+    with pytest.raises(TypeError, match="Refusing"):
+        jtorch.ones(2).as_subclass(Refusing) + 1
+
+
+def test_overridable_functions_are_listed():
+    found = part(jtorch, "overrides").get_overridable_functions()
+    assert jtorch.add in found[jtorch] and jtorch.split in found[jtorch] and jtorch.Tensor.split in found[jtorch.Tensor]
+    assert jtorch.nn.functional.relu in found[jtorch.nn.functional]
