@@ -67,18 +67,16 @@ def section(name: str, title: str, options: list[str], output: str, status: int,
 def plot(outputs: dict[str, str], path: Path) -> str:
     """Draw how training steps compare; say in a line what was done."""
     try:
-        import matplotlib
+        from matplotlib.figure import Figure
     except ImportError:
         return "matplotlib is not installed (`pip install jtorch[bench]`), so there is no plot."
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
     tables = common.read_tables(outputs.get("train_step", ""))
     if not tables or not tables[0]["model"]:
         return "Training steps were not run, so there is no plot."
     table = tables[0]
     series = {f"jtorch {c}": c for c in ("/ torch", "/ jax")} | {c: c for c in ("compiled / torch", "compiled / jax")}
-    figure, axes = pyplot.subplots(figsize=(9, 4), layout="constrained")
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots()
     for i, (label, column) in enumerate(series.items()):
         bars = [(j + 0.2 * i, float(cell)) for j, cell in enumerate(table[column]) if cell != "-"]
         if bars:
@@ -90,7 +88,6 @@ def plot(outputs: dict[str, str], path: Path) -> str:
     axes.legend()
     draft = path.with_name("." + path.name)
     figure.savefig(draft, format="svg", metadata={"Date": None})
-    pyplot.close(figure)
     os.replace(draft, path)
     return f"![Training steps]({path.name})"
 

@@ -9,13 +9,12 @@ anew each time; "compiled" is the same step under ``jtorch.compile``. Hand-writt
 
 from __future__ import annotations
 
-import tempfile
-
 import jax
 
 import jtorch
 from benchmarks import common, jax_models, models
 from benchmarks.common import Contender
+from jtorch import config
 from jtorch.debug import counters
 
 
@@ -62,31 +61,30 @@ def main(arguments=None) -> common.Table:
     parser.add_argument("--seconds", type=float, default=0.4, help="length of a burst")
     parser.add_argument("--compile", action="store_true", help="include torch.compile (needs a C++ compiler)")
     args = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as cache:  # first steps are cold ones
-        jax.config.update("jax_compilation_cache_dir", cache)
-        why_not = common.no_torch_compile(common.pytorch()) if args.compile else "not asked for (--compile)"
-        table = common.Table(
-            "model", "jtorch ms", "/ torch", "/ torch.compile", "/ jax", "compiled ms", "compiled / torch",
-            "compiled / jax", "compiles", "first step s: jtorch", "torch", "jax",
+    why_not = common.no_torch_compile(common.pytorch()) if args.compile else "not asked for (--compile)"
+    table = common.Table(
+        "model", "jtorch ms", "/ torch", "/ torch.compile", "/ jax", "compiled ms", "compiled / torch",
+        "compiled / jax", "compiles", "first step s: jtorch", "torch", "jax",
+    )  # fmt: skip
+    for name in args.models.split(","):
+        each = contenders(name, with_compile=why_not is None, tiny=args.tiny)
+        jtorch.sync()  # the initial weights are no part of the first step
+        before = counters()["compiles"]
+        first = common.first_steps({"jtorch": each["jtorch"]})
+        compiles = counters()["compiles"] - before
+        first |= common.first_steps({k: c for k, c in each.items() if k != "jtorch"})
+        times = common.alternate(each, args.rounds, args.seconds)
+        table.row(
+            name, common.median(times, "jtorch"), common.ratio(times, "jtorch", "torch"),
+            common.ratio(times, "jtorch", "torch.compile"), common.ratio(times, "jtorch", "jax"),
+            common.median(times, "compiled"), common.ratio(times, "compiled", "torch"),
+            common.ratio(times, "compiled", "jax"), compiles, first["jtorch"], first.get("torch"), first.get("jax"),
         )  # fmt: skip
-        for name in args.models.split(","):
-            each = contenders(name, with_compile=why_not is None, tiny=args.tiny)
-            jtorch.sync()  # the initial weights are no part of the first step
-            before = counters()["compiles"]
-            first = common.first_steps({"jtorch": each["jtorch"]})
-            compiles = counters()["compiles"] - before
-            first |= common.first_steps({k: c for k, c in each.items() if k != "jtorch"})
-            times = common.alternate(each, args.rounds, args.seconds)
-            table.row(
-                name, common.median(times, "jtorch"), common.ratio(times, "jtorch", "torch"),
-                common.ratio(times, "jtorch", "torch.compile"), common.ratio(times, "jtorch", "jax"),
-                common.median(times, "compiled"), common.ratio(times, "compiled", "torch"),
-                common.ratio(times, "compiled", "jax"), compiles, first["jtorch"], first.get("torch"), first.get("jax"),
-            )  # fmt: skip
     if why_not:
         print(f"\ntorch.compile: {why_not}")
     return table
 
 
 if __name__ == "__main__":
+    config.cache_dir = ""  # first steps are cold ones
     main()

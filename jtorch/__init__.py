@@ -138,7 +138,7 @@ for _name, _function in nn.torch_names.FUNCTIONS.items():
     globals().setdefault(_name, _function)
 
 
-def get_device_module(device=None):
+def get_device_module(device=None):  # noqa: F811 (PyTorch's parameter name)
     """The package of a kind of device (``torch.cuda`` of ``"cuda:1"``): by default that of the accelerator, or the CPU.
 
     Raises:

@@ -112,7 +112,7 @@ def get_overridable_functions() -> dict:
     """``{namespace: [functions]}`` of everything that asks."""
     overriding.switch_on()
     found: dict = {}
-    for path, module in _PLACES.items():
+    for module in _PLACES.values():
         place = import_module(module)
         functions = {id(f): f for n in vars(place) if _asks(f := getattr(place, n)) and n[0] != "_"}
         found[place] = list(functions.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -86,6 +87,48 @@ def test_example_generates(monkeypatch, capsys):
     assert "1 program for 7 positions" in capsys.readouterr().out
 
 
+def test_results_are_written_whole(tmp_path, capsys):
+    """One script through ``python -m benchmarks``; a name it does not know is an error."""
+    benchmark = importlib.import_module("benchmarks.__main__")
+    with pytest.raises(SystemExit):
+        benchmark.main(["--only", "nothing"])
+    benchmark.main(["--tiny", "--only", "recording", "--out", str(tmp_path)])
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "- processor: " in text and "## Python per operation" in text and "x.reshape(-1)" in text
+    assert not list(tmp_path.glob("*.new"))
+
+
+def test_plot_or_the_reason_for_none(tmp_path):
+    benchmark = importlib.import_module("benchmarks.__main__")
+    columns, cells = (
+        ("model", "/ torch", "/ jax", "compiled / torch", "compiled / jax"),
+        ("mlp", "1.5", "-", "0.5", "-"),
+    )
+    table = "\n".join("| " + " | ".join(row) + " |" for row in (columns, ["--"] * 5, cells))
+    said = benchmark.plot({"train_step": table}, tmp_path / "results.svg")
+    if said.startswith("matplotlib is not installed"):
+        pytest.skip(said)
+    assert said == "![Training steps](results.svg)" and "<svg" in (tmp_path / "results.svg").read_text()
+
+
+def test_thresholds_are_the_cheapest():
+    from benchmarks.tune_lowerings import QUESTIONS, threshold
+    from jtorch.ops import lowering_table
+
+    assert threshold((1, 2, 4), below=[1.0, 1.0, 9.0], above=[3.0, 2.0, 1.0]) == 4
+    assert threshold((1, 2, 4), below=[1.0] * 3, above=[2.0] * 3) == 8, "never"
+    assert lowering_table.CPU.keys() == QUESTIONS.keys()
+
+
+def test_table_source_is_the_table():
+    from benchmarks.tune_lowerings import table_source
+    from jtorch.ops import lowering_table
+
+    made = {}
+    exec(table_source(lowering_table.CPU, "a machine"), made)
+    assert made["CPU"] == lowering_table.CPU
+
+
 def test_tables_are_read_as_they_are_printed(capsys):
     table = common.Table("a", "b")
     table.row("x", 1234.5)
@@ -102,3 +145,24 @@ def test_ratios_are_medians_of_rounds():
 def test_unknown_model_is_an_error():
     with pytest.raises(ValueError, match="no benchmark model 'alexnet'"):
         models.build("alexnet", jtorch)
+
+
+def test_checkpointing_leaves_nothing_to_be_kept():
+    """A checkpointed step's program returns what the plain one returns: no dead tensor waits for Python's collector."""
+    import gc
+
+    from benchmarks.memory import pytorch_api
+
+    returned = []
+    gc.disable()
+    try:
+        for checkpointed in (False, True):
+            step, parameters = pytorch_api(jtorch, checkpointed, 2, 8, 16)
+            for _ in range(3):
+                step()
+            memory = jtorch.debug.last_trace().memory()
+            assert memory.alias_size_in_bytes >= 3 * parameters, "parameters and both moments are donated"
+            returned.append(memory.output_size_in_bytes)
+    finally:
+        gc.enable()
+    assert returned[0] == returned[1]

@@ -219,7 +219,7 @@ def test_benchmark_compare():
     compare = benchmark.Compare(rows)
     compare.trim_significant_figures()
     text = str(compare)
-    assert " sum " in text and "n=10" in text and "| 30" in text and "(us)" in text
+    assert " sum " in text and "n=10" in text and "10     |  30" in text and "(us)" in text
     compare.colorize(rowwise=True)
     assert "\033[32m" in str(compare)
     with pytest.raises(ValueError, match="Measurement"):

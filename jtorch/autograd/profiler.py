@@ -24,10 +24,10 @@ class record_function:
 
 
 def profile(
-    enabled: bool = True, *, use_cuda: bool = False, use_device=None, use_xpu: bool = False, record_shapes: bool = False,
-    with_flops: bool = False, profile_memory: bool = False, with_stack: bool = False, with_modules: bool = False,
-    use_kineto: bool = False, use_cpu: bool = True, experimental_config=None, acc_events: bool = False,
-    custom_trace_id_callback=None,
+    enabled: bool = True, *, use_cuda: bool = False, use_device=None, use_xpu: bool = False,
+    record_shapes: bool = False, with_flops: bool = False, profile_memory: bool = False, with_stack: bool = False,
+    with_modules: bool = False, use_kineto: bool = False, use_cpu: bool = True,
+    experimental_config=None, acc_events: bool = False, custom_trace_id_callback=None,
 ):  # fmt: skip
     """:class:`jtorch.profiler.profile`, or nothing unless ``enabled``; the other options are accepted."""
     if not enabled:

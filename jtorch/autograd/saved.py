@@ -42,7 +42,7 @@ class _Packed:
 
 
 class saved_tensors_hooks:
-    """Inside, ``pack_hook(tensor)`` of each value saved for backward is kept, and backward gets ``unpack_hook`` of that.
+    """Inside, ``pack_hook(tensor)`` of each value saved for backward is kept; backward gets ``unpack_hook`` of that.
 
     Which values an operation saves is the operation's business: they are its inputs and results where its derivative
     can be had from those, else intermediate ones. The hooks run when the operation is called and when backward reaches

@@ -240,3 +240,22 @@ class CUDAGraph:
 graph = make_graphed_callables = CUDAGraph
 
 globals().update({name: _tensor_type(kind.dtype, "cuda") for name, kind in _cpu_types.items()})
+
+
+memory_cached, max_memory_cached = memory_reserved, max_memory_reserved
+
+
+def _is_in_bad_fork() -> bool:
+    """False: a forked process that uses JAX is refused by JAX itself."""
+    return False
+
+
+def _lazy_call(callable, **kwargs) -> None:
+    """Call it now: JAX initialises on first use by itself."""
+    callable()
+
+
+def __getattr__(name):
+    if name == "default_generators":
+        return tuple(default_generator(devices.resolve(f"cuda:{i}")) for i in range(device_count()))
+    raise AttributeError(f"module 'torch.cuda' has no attribute {name!r}")

@@ -32,7 +32,7 @@ class RaggedSize(SymInt):
 
 
 class Ragged:
-    """``offsets`` (n + 1): sequence ``i`` begins at ``offsets[i]``; it ends where the next begins, or after ``lengths[i]``.
+    """Sequence ``i`` begins at ``offsets[i]`` and ends where the next begins, or after ``lengths[i]``.
 
     Tensors that share this object share their structure. Numbers are read from the device once, when first needed.
     """

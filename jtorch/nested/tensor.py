@@ -324,4 +324,3 @@ for _name, _dtype in (
     ("long", dtypes.int64), ("int", dtypes.int32), ("bool", dtypes.bool_),
 ):  # fmt: skip
     setattr(NestedTensor, _name, lambda self, memory_format=None, dtype=_dtype: self.to(dtype))
-

@@ -197,7 +197,7 @@ def ldl_factor(A: Array, *, hermitian: bool = False):
         jax.ShapeDtypeStruct(A.shape, A.dtype), jax.ShapeDtypeStruct((*batch, n), np.int32),
         jax.ShapeDtypeStruct(batch, np.int32),
     )  # fmt: skip
-    return jax.pure_callback(host, shapes, lax.stop_gradient(A))
+    return jax.pure_callback(host, shapes, lax.stop_gradient(A), vmap_method="sequential")
 
 
 @op(name="ldl_solve", namespaces=ONLY, differentiable=False)
@@ -221,4 +221,4 @@ def ldl_solve(LD: Array, pivots: Array, B: Array, *, hermitian: bool = False):
         found = [trs(a, p, b, lower=1)[0] for a, p, b in zip(LD, pivots, B, strict=True)]
         return np.stack(found).reshape(shape).astype(LD.dtype) if found else np.zeros(shape, LD.dtype)
 
-    return jax.pure_callback(host, jax.ShapeDtypeStruct(shape, B.dtype), LD, pivots, B)
+    return jax.pure_callback(host, jax.ShapeDtypeStruct(shape, B.dtype), LD, pivots, B, vmap_method="sequential")

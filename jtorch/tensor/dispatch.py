@@ -372,8 +372,9 @@ def _guard_written(node, computed: Storage, written: Storage) -> None:
 
 
 def write_out(op: Op | str, operands, result, out):
-    """The ``out=`` form of ``op`` (or of a function of that name): write ``result`` into ``out`` (resized when its shape
-    differs and it is empty).
+    """The ``out=`` form of ``op`` (or of a function of that name): write ``result`` into ``out``.
+
+    An empty ``out`` of another shape is resized.
 
     Returns:
         ``out``, as what ``result`` would have been: a tensor, a tuple or a named tuple.
@@ -384,8 +385,8 @@ def write_out(op: Op | str, operands, result, out):
     outs = out if isinstance(out, (tuple, list)) else (out,)
     if modes.state.grad and any(t.requires_grad for t in (*operands, *outs) if isinstance(t, TENSOR)):
         raise RuntimeError(
-            f"{getattr(op, 'name', op)}(): functions with out=... arguments don't support automatic differentiation, but one of the "
-            "arguments requires grad."
+            f"{getattr(op, 'name', op)}(): functions with out=... arguments don't support automatic differentiation, "
+            "but one of the arguments requires grad."
         )
     several = isinstance(result, (tuple, list))
     rule = getattr(op, "out", None)

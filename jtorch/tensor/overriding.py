@@ -1,8 +1,8 @@
 """``__torch_function__``: classes and modes that take over what a public function does with them.
 
 Nothing of this costs anything until it is used. The first class or mode that overrides switches it on
-(:func:`switch_on`): dispatch asks :func:`intercept` before each operation, and the public functions that are Python over
-several operations are replaced by ones that ask first.
+(:func:`switch_on`): dispatch asks :func:`intercept` before each operation, and the public functions that are written
+over several operations are replaced by ones that ask first.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 
@@ -248,19 +248,30 @@ def _functions(cls: type) -> tuple[Callable, Callable] | None:
     return None if found is None else (found.flatten_fn, found.unflatten_fn)
 
 
+# The recursions are functions of their own: a function that calls itself through its closure is a reference cycle, and
+# keeps the leaves, tensors as a rule, until Python looks for cycles.
+
+
+def _take_apart(x, is_leaf, leaves: list) -> TreeSpec:
+    functions = None if is_leaf is not None and is_leaf(x) else _functions(type(x))
+    if functions is None:
+        leaves.append(x)
+        return _LEAF
+    parts, context = functions[0](x)
+    return TreeSpec(type(x), context, tuple([_take_apart(part, is_leaf, leaves) for part in parts]))
+
+
+def _put_together(spec: TreeSpec, rest: Iterator):
+    if spec.type is None:
+        return next(rest)
+    parts = [_put_together(child, rest) for child in spec.children]
+    return _functions(spec.type)[1](parts, spec.context)
+
+
 def tree_flatten(tree, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list, TreeSpec]:
     """``(leaves, spec)``; :func:`tree_unflatten` puts them together again."""
     leaves: list = []
-
-    def visit(x) -> TreeSpec:
-        functions = None if is_leaf is not None and is_leaf(x) else _functions(type(x))
-        if functions is None:
-            leaves.append(x)
-            return _LEAF
-        parts, context = functions[0](x)
-        return TreeSpec(type(x), context, tuple(visit(part) for part in parts))
-
-    return leaves, visit(tree)
+    return leaves, _take_apart(tree, is_leaf, leaves)
 
 
 def tree_unflatten(leaves: Iterable, treespec: TreeSpec):
@@ -275,15 +286,7 @@ def tree_unflatten(leaves: Iterable, treespec: TreeSpec):
             f"tree_unflatten(leaves, treespec): `leaves` has length {len(leaves)} but the spec refers to a pytree that "
             f"holds {treespec.num_leaves} items ({treespec})"
         )
-    rest = iter(leaves)
-
-    def build(spec: TreeSpec):
-        if spec.type is None:
-            return next(rest)
-        parts = [build(child) for child in spec.children]
-        return _functions(spec.type)[1](parts, spec.context)
-
-    return build(treespec)
+    return _put_together(treespec, iter(leaves))
 
 
 def tree_leaves(tree, is_leaf=None) -> list:

@@ -42,6 +42,8 @@ ENTRIES = {op.full_name: op for op in op_db if not op.name.startswith("jiterator
 def dtypes_of(op, which: str) -> list[torch.dtype]:
     """The dtypes to run an entry at; the one that checks its errors comes first."""
     supported = op.supported_dtypes("cpu")
+    if not supported:  # an operation of CUDA's
+        return []
     names = DTYPES.get(which) or sorted(str(d).removeprefix("torch.") for d in supported)
     chosen = [d for d in (getattr(torch, n) for n in names) if d in supported]
     if which in ("floats", "complex", "integers"):

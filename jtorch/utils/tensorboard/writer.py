@@ -155,7 +155,7 @@ class SummaryWriter:
         self._summary(tag, _bytes(6, data), global_step, walltime)
 
     def add_video(self, tag: str, vid_tensor, global_step=None, fps: int | float = 4, walltime=None) -> None:
-        """Videos ``(N, T, C, H, W)``, side by side, as an animated GIF, which Pillow makes (uint8, or floats 0 to 1)."""
+        """Videos ``(N, T, C, H, W)`` side by side as an animated GIF, which Pillow makes (uint8, or 0 to 1)."""
         from PIL import Image
 
         videos = _array(vid_tensor)
@@ -186,7 +186,7 @@ class SummaryWriter:
                 writer.add_scalar(name, value, global_step)
 
     def add_graph(self, model, input_to_model=None, verbose: bool = False, use_strict_trace: bool = True) -> None:
-        """The modules of ``model`` and how tensors go from one to the next, found by running it on ``input_to_model``."""
+        """The modules of ``model`` and how tensors go from one to the next, found by running it."""
         self._event(_bytes(4, summary.graph(model, input_to_model, verbose)), None)
 
     def add_embedding(
