@@ -148,6 +148,7 @@ def logsumexp(input, dim=None, *, keepdim=False, dtype=None, mask=None):
     """The logarithm of the sum of exponentials of the elements of the mask; minus infinity where there are none."""
     x = input if dtype is None else input.to(dtype)
     kind = x.dtype  # integers are summed as floats, and what comes out is an integer again, as in PyTorch
+    x = filled_with(x, mask, lowest(kind))
     if kind.category < dtypes.FLOAT:
         x = x.to(dtypes.get_default_dtype())
-    return filled_with(x, mask, -math.inf).logsumexp(_dims(x, dim), keepdim=bool(keepdim)).to(kind)
+    return x.logsumexp(_dims(x, dim), keepdim=bool(keepdim)).to(kind)

@@ -239,12 +239,12 @@ def cosine_similarity(x1: Array, x2: Array, dim: int = 1, eps: float = 1e-8):
     return jnp.sum(a * b, dim)
 
 
-@op(namespaces=("torch", "nn.functional"), promote="float", method=False, inplace=False, out=False,
+@op(namespaces=("torch", "nn.functional"), promote="default", method=False, inplace=False, out=False,
     elementwise=False, grad_name="NormBackward1")  # fmt: skip
 def pairwise_distance(x1: Array, x2: Array, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False):
     """``‖x1 - x2 + eps‖_p`` over the last dimension; the operands broadcast."""
     broadcast_shapes(x1.shape, x2.shape)
-    return p_norm(x1 - x2 + eps, p, -1, keepdim)
+    return p_norm(_floating(x1 - x2) + eps, p, -1, keepdim)
 
 
 @op(method=False, inplace=False, out=False, promote="float", elementwise=False)

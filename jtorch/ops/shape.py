@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ..dtypes import BOOL, COMPLEX
+from ..dtypes import BOOL, COMPLEX, get_default_dtype
 from .outputs import joined, same_dtype
 from .registry import Array, Arrays, Scalar, Size, op
 from .shapes import canonical_dim, canonical_dims, existing_dim
@@ -410,12 +410,12 @@ def vander(x: Array, N: int | None = None, increasing: bool = False):
 
 
 def _trapezoids(y, x, dx, dim: int):
-    """The area of every trapezoid along ``dim``, and the dimension."""
+    """Twice the area of every trapezoid along ``dim``, in the samples' own dtype, and the dimension."""
     dim = canonical_dim(dim, y.ndim)
     left = lax.slice_in_dim(y, 0, max(y.shape[dim] - 1, 0), axis=dim)
     right = lax.slice_in_dim(y, min(1, y.shape[dim]), None, axis=dim)
     if x is None:
-        return (left + right) * (dx / 2), dim
+        return (left + right) * dx, dim
     if x.ndim == 1:
         x = x.reshape([-1 if d == dim else 1 for d in range(y.ndim)])
         along = dim
@@ -423,22 +423,29 @@ def _trapezoids(y, x, dx, dim: int):
         along = canonical_dim(dim - y.ndim, x.ndim)
     if x.shape[along] != y.shape[dim]:
         raise RuntimeError("trapezoid: There must be one `x` value for each sample point")
-    width = jnp.diff(x, axis=along)
-    return (left + right) * width / 2, dim
+    return (left + right) * jnp.diff(x, axis=along), dim
 
 
-@op(promote="float", elementwise=False, method=False, out=False)
+def _half(total):
+    return total / 2 if jnp.issubdtype(total.dtype, jnp.inexact) else total.astype(get_default_dtype().np) / 2
+
+
+def _sum_dtype(x):
+    return x.dtype if jnp.issubdtype(x.dtype, jnp.inexact) else np.int64
+
+
+@op(promote="default", elementwise=False, inplace=False, method=False, out=False)
 def trapezoid(y: Array, x: Array | None = None, *, dx: Scalar = 1, dim: int = -1):
     """The integral along ``dim`` by the trapezoidal rule, of samples at ``x`` or ``dx`` apart."""
     areas, dim = _trapezoids(y, x, dx, dim)
-    return jnp.sum(areas, dim)
+    return _half(jnp.sum(areas, dim, dtype=_sum_dtype(areas)))
 
 
-@op(promote="float", elementwise=False, method=False, out=False)
+@op(promote="default", elementwise=False, inplace=False, method=False, out=False)
 def cumulative_trapezoid(y: Array, x: Array | None = None, *, dx: Scalar = 1, dim: int = -1):
     """The running integral along ``dim`` by the trapezoidal rule; one element shorter than ``y``."""
     areas, dim = _trapezoids(y, x, dx, dim)
-    return jnp.cumsum(areas, dim)
+    return _half(jnp.cumsum(areas, dim, dtype=_sum_dtype(areas)))
 
 
 # --- copies and casts ----------------------------------------------------------------------------------------------

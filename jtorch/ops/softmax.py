@@ -79,6 +79,6 @@ def _log_softmax(input: Array, *, dim: int, dtype: DType | None = None):
 
 @op(namespaces=(), grad_name="SoftmaxBackward0")
 def _softmin(input: Array, *, dim: int, dtype: DType | None = None):
-    """``softmax(-x)`` along ``dim``."""
-    x, dim = _prepared("softmin", input, dim, dtype)
-    return softmax_along(-x, dim) if x.ndim else jnp.exp(x - x)
+    """``softmax(-x)`` along ``dim``; unsigned integers wrap around before ``dtype`` converts them."""
+    x, dim = _prepared("softmin", -input, dim, dtype)
+    return softmax_along(x, dim) if x.ndim else jnp.exp(x - x)

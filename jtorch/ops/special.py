@@ -125,7 +125,12 @@ def polygamma(n: int, input: Array):
     """
     if n < 0:
         raise RuntimeError("polygamma(n, x) does not support negative n.")
-    return digamma(input) if n == 0 else _polygamma(n, input)
+    if n != 1:
+        return digamma(input) if n == 0 else _polygamma(n, input)
+    # PyTorch reflects, pi^2 / sin^2(pi x): at a negative whole number what rounding leaves of the sine makes that finite
+    pole = (input < 0) & (input == jnp.floor(input))
+    sine = jnp.sin(np.asarray(np.pi, input.dtype) * jnp.where(pole, input, 1))
+    return jnp.where(pole, lax.stop_gradient((np.pi / sine) ** 2), _polygamma(1, jnp.where(pole, 1, input)))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
