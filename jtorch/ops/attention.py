@@ -17,7 +17,7 @@ from jax import lax
 
 from . import backend
 from .registry import Array, Scalar, op
-from .shapes import broadcast_shapes
+from .shapes import broadcast_shapes, known
 from .softmax import widened
 
 
@@ -128,6 +128,8 @@ def _plan(q, k, causal: bool) -> _Plan | None:
     """None where the scores are few enough to be computed at once."""
     (n, length, _), keys = q.shape, k.shape[1]
     most = WHOLE if backend.platform() == "cpu" else WHOLE_ON_ACCELERATOR
+    if not known(n, length, keys):  # an export's open sizes
+        return None
     if n * length * keys <= most or min(length, keys) <= 2 * FEW_ROWS:
         return None
     cuts = [length * i // BANDS for i in range(BANDS + 1)] if causal and length >= BANDS * FEW_ROWS else [0, length]

@@ -37,6 +37,7 @@ from jax import lax
 from . import backend, winograd
 from .elementwise import in_float32
 from .lowering_table import CPU
+from .shapes import known
 
 
 class Geometry(NamedTuple):
@@ -230,7 +231,7 @@ def _by_winograd(
     (o, c), kernel = w_shape[:2], w_shape[2:]
     plain = kernel == (3, 3) and geometry.groups == 1 and {*geometry.stride, *geometry.dilation} == {1}
     inside = all(0 <= p <= 2 for pair in geometry.padding for p in pair)
-    if not (plain and inside and x.dtype == jnp.float32):
+    if not (plain and inside and x.dtype == jnp.float32 and known(*x.shape)):
         return False
     return winograd.suits(x.shape[0], x.shape[1:-1], geometry.padding, o, c, channels, tiles)
 

@@ -15,7 +15,7 @@ from .lowering_table import CPU
 from .pointwise_binary import complex_logaddexp
 from .reduction import accumulated, take_at
 from .registry import Array, op
-from .shapes import canonical_dim
+from .shapes import canonical_dim, known
 
 
 def _along(fn, x, dim: int):
@@ -28,7 +28,7 @@ def _along(fn, x, dim: int):
 def _cumsum(x, dim: int):
     # XLA's CPU prefix sum is a tree of strided slices; over a leading dim, row after row is 10 times faster
     # (1.9 ms against 20 for 4096 x 1024 float32) and adds in the order PyTorch does.
-    wide = math.prod(x.shape[1:]) >= CPU["cumsum_scan_width"]
+    wide = known(*x.shape) and math.prod(x.shape[1:]) >= CPU["cumsum_scan_width"]
     if dim == 0 and wide and x.shape[0] > 1 and jax.default_backend() == "cpu":
         return lax.scan(lambda total, row: (total + row,) * 2, jnp.zeros_like(x[0]), x)[1]
     return lax.cumsum(x, dim)

@@ -19,6 +19,7 @@ from .elementwise import added
 from .lowering_table import CPU
 from .outputs import same_dtype
 from .registry import Array, op
+from .shapes import known
 
 
 def dot2d(a, b, contract: tuple[int, int]):
@@ -50,7 +51,7 @@ def conflicting(g, x) -> bool:
 
 
 def _project(x2, weight):
-    if x2.shape[0] < CPU["linear_rows"]:  # XLA's CPU dot is 20 times slower with a vector on the left
+    if known(x2.shape[0]) and x2.shape[0] < CPU["linear_rows"]:  # XLA's CPU dot is 20 times slower with a vector on the left
         return dot2d(weight, x2, (1, 1)).T
     return dot2d(x2, weight, (1, 1))
 

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def known(*sizes) -> bool:
+    """Whether the sizes are numbers, which can be compared; those that an export leaves open cannot."""
+    return all(isinstance(n, int) for n in sizes)
+
+
 def canonical_dim(dim: int, ndim: int) -> int:
     """``dim`` counted from the front; 0-d tensors accept 0 and -1.
 

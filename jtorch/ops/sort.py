@@ -17,7 +17,7 @@ from .elementwise import is_half
 from .index import IN_RANGE, outside, take_along
 from .lowering_table import CPU
 from .registry import Array, Number, op
-from .shapes import canonical_dim
+from .shapes import canonical_dim, known
 from .view import type_name
 
 # --- sorting -------------------------------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ def _top_indices(x, k: int, largest: bool):
     """The indices of the ``k`` greatest (or least) along the last dimension, in order."""
     n = x.shape[-1]
     # XLA has a selection for float32 on CPU; every other type, and a large k, is faster sorted.
-    if not (_exact_in_float32(x.dtype) and 0 < k * CPU["topk_share"] <= n):
+    if not (_exact_in_float32(x.dtype) and known(n) and 0 < k * CPU["topk_share"] <= n):
         return lax.slice_in_dim(sorted_indices(x, x.ndim - 1, largest), 0, k, axis=x.ndim - 1)
     keys = _one_nan(x.astype(np.float32))
     if not largest:
