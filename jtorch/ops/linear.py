@@ -51,7 +51,8 @@ def conflicting(g, x) -> bool:
 
 
 def _project(x2, weight):
-    if known(x2.shape[0]) and x2.shape[0] < CPU["linear_rows"]:  # XLA's CPU dot is 20 times slower with a vector on the left
+    # XLA's CPU dot is 20 times slower with a vector on the left
+    if known(x2.shape[0]) and x2.shape[0] < CPU["linear_rows"]:
         return dot2d(weight, x2, (1, 1)).T
     return dot2d(x2, weight, (1, 1))
 

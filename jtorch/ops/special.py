@@ -127,7 +127,7 @@ def polygamma(n: int, input: Array):
         raise RuntimeError("polygamma(n, x) does not support negative n.")
     if n != 1:
         return digamma(input) if n == 0 else _polygamma(n, input)
-    # PyTorch reflects, pi^2 / sin^2(pi x): at a negative whole number what rounding leaves of the sine makes that finite
+    # PyTorch reflects, pi^2 / sin^2(pi x); what rounding leaves of the sine makes that finite at negative whole numbers
     pole = (input < 0) & (input == jnp.floor(input))
     sine = jnp.sin(np.asarray(np.pi, input.dtype) * jnp.where(pole, input, 1))
     return jnp.where(pole, lax.stop_gradient((np.pi / sine) ** 2), _polygamma(1, jnp.where(pole, 1, input)))
