@@ -118,10 +118,9 @@ def _efficient_attention(
 
 def _upsample_aa(mode: str) -> Callable:
     def upsample(input, output_size, align_corners, scale_factors=None, scales_w=None, *, scales_h=None):
-        if output_size is None or not input.dtype.is_floating_point:
-            factors = None if output_size is not None else tuple(scale_factors)
+        if output_size is None:
             return jtorch.nn.functional.interpolate(
-                input, output_size, factors, mode=mode, align_corners=align_corners, antialias=True
+                input, None, tuple(scale_factors), mode=mode, align_corners=align_corners, antialias=True
             )
         scales = (scale_factors if scales_h is None else scales_h, scales_w)  # the fourth argument is either's
         return call(

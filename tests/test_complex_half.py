@@ -185,6 +185,32 @@ def test_attention_is_as_exact_as_pytorchs(dtype, causal):
     assert error <= 1.01 * theirs
 
 
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("corners", [False, True])
+def test_images_are_read_where_pytorch_reads_them(dtype, mode, padding, corners):
+    """Places are worked out in half precision, step by step: the results are equal to the last bit."""
+    torch = pytest.importorskip("torch")
+
+    def read(library):
+        image, grid = draw(library, 2, 3, 5, 6, dtype=dtype), draw(library, 2, 40, 7, 2, dtype=dtype, seed=1)
+        out = library.nn.functional.grid_sample(image, grid, mode, padding, corners)
+        return out.double().numpy()
+
+    np.testing.assert_array_equal(read(jtorch), read(torch))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_soft_margin_beyond_the_largest_exponential(dtype):
+    """The loss is infinite, as PyTorch's; its gradient is the one of the line that it is there, not NaN."""
+    x = jtorch.tensor([-200.0, 3.0], dtype=getattr(jtorch, dtype)).requires_grad_()
+    loss = jtorch.nn.functional.soft_margin_loss(x, jtorch.ones_like(x), reduction="none")
+    assert loss[0].item() == math.inf and 0 < loss[1].item() < 0.05
+    (grad,) = jtorch.autograd.grad(loss.sum(), x)
+    assert grad[0].item() == -1
+
+
 def test_complex_half_is_refused():
     """XLA has no complex32: naming it is fine, a tensor of it is not."""
     x = jtorch.ones(2, 2, dtype=jtorch.float16)

@@ -111,3 +111,22 @@ def test_bools(name):
         return BOOLS[name](module, a, b, module.tensor(AT))
 
     _same(run, "bool", A, B)
+
+
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_images_of_bytes(mode, antialias):
+    """Bytes are resampled in fixed point: equal, not merely close."""
+    values = torch.randint(0, 256, (2, 3, 17, 13), generator=torch.Generator().manual_seed(0)).tolist()
+    for size in ((7, 5), (30, 13), (3, 40)):
+        for corners in (False, True):
+
+            def run(module, x, size=size, corners=corners):
+                return module.nn.functional.interpolate(x, size, mode=mode, align_corners=corners, antialias=antialias)
+
+            _same(run, "uint8", values)
+
+
+def test_images_of_bytes_with_scales_of_their_own():
+    values = torch.randint(0, 256, (1, 2, 10, 20), generator=torch.Generator().manual_seed(0)).tolist()
+    _same(lambda module, x: module.ops.aten._upsample_bilinear2d_aa(x, [3, 3], False, 1.7, 0.9), "uint8", values)

@@ -6,25 +6,27 @@ import itertools
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from .elementwise import in_float32
+from .elementwise import in_float32, is_half
 from .registry import Array, op
 
 
 def _unnormalized(x, n: int, align_corners: bool):
     """[-1, 1] as positions on ``n`` pixels: their centres at the ends, or their outer edges."""
-    return (x + 1) * ((n - 1) / 2) if align_corners else ((x + 1) * n - 1) / 2
+    return (x + 1) * ((n - 1) / 2) if align_corners else (x + 1) * (n / 2) - 0.5
 
 
 def _reflected(x, low: float, high: float):
     """Positions folded back between two edges."""
     if high <= low:
         return jnp.zeros_like(x)
-    span = high - low
+    if is_half(x):  # the compiler would join the shift by ``low`` to the one before, and with it two roundings
+        x = lax.optimization_barrier(x)
+    period = 2 * (high - low)
     t = jnp.abs(x - low)
-    turns = jnp.floor(t / span)
-    rest = t - turns * span
-    return jnp.where(turns % 2 == 0, rest + low, span - rest + low)
+    t = t - jnp.trunc(t / period) * period
+    return jnp.minimum(t, period - t) + low
 
 
 def _placed(x, n: int, mode: str, align_corners: bool):
@@ -63,7 +65,7 @@ def _linear(image, places):
     for corner in itertools.product((0, 1), repeat=len(places)):
         weight = 1
         for p, a, c in zip(places, low, corner, strict=True):
-            weight = weight * ((p - a) if c else (a + 1 - p))
+            weight = weight * ((p - a) if c else 1 - (p - a))
         total = total + _read(image, [a + c for a, c in zip(low, corner, strict=True)]) * weight[:, None]
     return total
 
@@ -82,17 +84,21 @@ def _cubic_weights(t, a: float = -0.75):
 
 def _cubic(image, places, padding_mode: str, align_corners: bool):
     low = [jnp.floor(p) for p in places]
-    weights = [_cubic_weights(p - a) for p, a in zip(places, low, strict=True)]
+    down, across = (_cubic_weights(p - a) for p, a in zip(places, low, strict=True))
     sizes = image.shape[2:]
     total = 0
-    for i, j in itertools.product(range(4), repeat=2):
-        at = [_placed(a + (k - 1), n, padding_mode, align_corners) for a, k, n in zip(low, (i, j), sizes, strict=True)]
-        total = total + _read(image, at) * (weights[0][i] * weights[1][j])[:, None]
+    for i in range(4):
+        row = 0
+        for j in range(4):
+            corner = zip(low, (i, j), sizes, strict=True)
+            at = [_placed(a + (k - 1), n, padding_mode, align_corners) for a, k, n in corner]
+            row = row + _read(image, at) * across[j][:, None]
+        total = total + row * down[i][:, None]
     return total
 
 
-@in_float32
 def _sample(image, grid, mode: str, padding_mode: str, align_corners: bool):
+    """In the dtype of the operands, each step rounded to it: half precision places an image as PyTorch's does."""
     sizes = image.shape[2:]
     # the grid's last dim is (x, y[, z]): the last spatial dim first
     places = [_unnormalized(grid[..., -1 - d], n, align_corners) for d, n in enumerate(sizes)]

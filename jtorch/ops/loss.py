@@ -371,10 +371,12 @@ def triplet_margin_loss(
 
 @op(namespaces=F, promote="default", elementwise=False)
 def soft_margin_loss(input: Array, target: Array, reduction: str = "mean"):
-    """``log(1 + exp(-y x))``."""
+    """``log(1 + exp(-y x))``; infinite where the exponential is too large for the dtype, with a finite gradient."""
     broadcast_shapes(input.shape, target.shape)
     require_float("soft_margin_loss", input)
-    return reduced(-logsigmoid(target * input), reduction)
+    margin = target * input
+    overflow = jnp.where(jnp.isinf(jnp.exp(-margin)), jnp.inf, 0).astype(margin.dtype)
+    return reduced(lax.stop_gradient(overflow) - logsigmoid(margin), reduction)
 
 
 def _expect_rows(name: str, input, reduction: str) -> None:

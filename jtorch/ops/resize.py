@@ -85,6 +85,14 @@ def _antialiased(n: int, o: int, scale: float | None, mode: str, align_corners: 
     return weights
 
 
+def _fixed_point(weights: np.ndarray) -> tuple[np.ndarray, int]:
+    """The weights as 16-bit integers over ``2^bits``, with the most bits that fit: bytes are resampled in integers."""
+    bits = 0
+    while bits < 22 and int(0.5 + weights.max() * 2 ** (bits + 1)) < 2**15:
+        bits += 1
+    return np.trunc(weights * 2**bits + np.copysign(0.5, weights)), bits
+
+
 def _apply(x, matrix: np.ndarray, axis: int):
     """The product of ``matrix`` with ``x`` along ``axis``."""
     if matrix.shape[0] == matrix.shape[1] and np.array_equal(matrix, np.eye(matrix.shape[0])):
@@ -94,16 +102,23 @@ def _apply(x, matrix: np.ndarray, axis: int):
 
 
 @in_float32
-def _resample(x, out, scales, mode: str, align_corners: bool, antialias: bool, whole: bool = False):
-    """One dim after the other, the last first; ``whole`` rounds each pass to 0..255, as image code does."""
-    kind = "cubic" if mode == "bicubic" else "linear"
+def _resample(x, out, scales, mode: str, align_corners: bool, antialias: bool):
+    """One dim after the other, the last first; bytes in fixed point, each pass rounded to 0..255, as image code does.
+
+    The integers of fixed point weights are exact in float32: 255 * 2^15 is below 2^24.
+    """
+    whole, kind = x.dtype == np.uint8, "cubic" if mode == "bicubic" else "linear"
     make = _antialiased if antialias else _matrix
     for axis in reversed(range(2, x.ndim)):
         i = axis - 2
-        x = _apply(x, make(x.shape[axis], out[i], scales[i], kind, align_corners), axis)
+        weights, bits = make(x.shape[axis], out[i], scales[i], kind, align_corners), 0
         if whole:
-            x = jnp.clip(jnp.floor(x + 0.5), 0, 255)
-    return x
+            weights, bits = _fixed_point(weights)
+            x = x.astype(np.float32)
+        x = _apply(x, weights, axis)
+        if whole:
+            x = jnp.clip(jnp.floor(x / 2**bits + 0.5), 0, 255)
+    return x.astype(np.uint8) if whole else x
 
 
 def _check_arguments(x, size, scale_factor, mode, align_corners, antialias) -> None:
@@ -182,15 +197,13 @@ def interpolate(
         for axis in range(2, x.ndim):
             x = _take(x, _nearest(x.shape[axis], out[axis - 2], scales[axis - 2], mode == "nearest-exact"), axis)
         return x
-    if x.dtype == np.uint8:
-        wide = _resample(x.astype(np.float32), out, scales, mode, bool(align_corners), antialias, True)
-        return wide.astype(np.uint8)
     return _resample(x, out, scales, mode, bool(align_corners), antialias)
 
 
 @op(namespaces=(), grad_name="UpsampleBackward0")
 def _upsample_aa(input: Array, size: tuple[int, ...], scales: tuple[float | None, ...], mode: str, align_corners: bool):
     """Antialiased :func:`interpolate` of ``(N, C, H, W)`` to ``size``, with scales that need not follow from it."""
+    refuse(f"_upsample_{mode}2d_aa", input, when=is_integral(input) and input.dtype != np.uint8)
     return _resample(input, size, scales, mode, align_corners, True)
 
 

@@ -105,6 +105,8 @@ def main(args: list[str]) -> int:
     config.quick_compile = True  # each program runs once
     first, count = (int(x) for x in options.shard.split("/"))
     names = options.only or list(ENTRIES)[first - 1 :: count]
+    if unknown := [n for n in names if n not in ENTRIES]:
+        parser.error(f"op_db has no {', '.join(unknown)}")
     if options.again:
         names = [n for n in names if any(ops_table.failed(r) for (name, _), r in done.items() if name == n)]
     with open(options.results, "a") as file:
