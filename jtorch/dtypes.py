@@ -179,12 +179,13 @@ _WIDE_UNSIGNED = (uint16, uint32, uint64)
 _FLOAT_RANK = {bfloat16: 1, float16: 1, float32: 2, float64: 3}
 
 
-def promote_types(a: dtype, b: dtype) -> dtype:
+def promote_types(type1: dtype, type2: dtype) -> dtype:
     """The smallest type both can be converted to, in PyTorch's lattice.
 
     Raises:
         RuntimeError: two different 8-bit floats, or a wide unsigned integer with another type that is not floating.
     """
+    a, b = type1, type2
     if a is b:
         return a
     if a.category < b.category:

@@ -26,8 +26,7 @@ SAMPLED_ELSEWHERE = {"eig", "_segment_reduce"}
 #: Operations that follow PyTorch's documentation where its tables and schemas say something else, and those that take
 #: the parameters of several schemas.
 DOCUMENTED = {
-    "torch.cholesky_solve": "documented as (B, L)", "linalg.lstsq": "documented as (A, B)",
-    "torch.ormqr": "documented as (input, tau, other)", "linalg.tensorsolve": "documented as (A, B)",
+    "linalg.lstsq": "documented as (A, B)", "linalg.tensorsolve": "documented as (A, B)",
     "nn.functional.max_pool3d": "documented with ceil_mode before return_indices",
     "torch.var": "unbiased and correction in one", "torch.std": "unbiased and correction in one",
     "torch.var_mean": "unbiased and correction in one", "torch.std_mean": "unbiased and correction in one",

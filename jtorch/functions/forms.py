@@ -160,7 +160,7 @@ def ravel(input):
 # --- parts ---------------------------------------------------------------------------------------------------------
 
 
-@composite("torch", method=True)
+@composite("torch", method=True, names={"axis": "dim"})
 def select(input, dim, index):
     """The sub-tensor at ``index`` of dimension ``dim``, which disappears, as a view.
 
@@ -170,7 +170,7 @@ def select(input, dim, index):
     return dispatch(OPS["select"], (input, check_select(tuple(input.shape), dim, int(index))), (dim,))
 
 
-@composite("torch", method=True)
+@composite("torch", method=True, names={"axis": "dim"})
 def narrow(input, dim, start, length):
     """``length`` elements from ``start`` on along ``dim``, as a view.
 
@@ -192,12 +192,12 @@ def unfold(self, dimension, size, step):
 
 
 @composite(method=True)
-def repeat(self, *repeats):
+def repeat(self, *counts, repeats=()):
     """The tensor tiled ``repeats`` times along each dimension."""
-    return dispatch(OPS["repeat"], (self,), (_sizes(repeats),))
+    return dispatch(OPS["repeat"], (self,), (_sizes(counts or (repeats,)),))
 
 
-@composite("torch", method=True)
+@composite("torch", method=True, names={"axis": "dim"})
 def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
     """Each element repeated: by one number, or by a tensor of counts along ``dim``.
 
@@ -262,8 +262,9 @@ def _shape_inplace(name: str):
     op_form = name[:-1]
 
     def inplace(self, *args, **kwargs):
-        if self._root is not None:
-            raise RuntimeError(f"{name} changes the shape of a view in place, which is not supported; use {op_form}()")
+        # the storage holds its tensor's shape: that may change where nothing else looks at the storage
+        if self._lens is not None or self._storage.shared() and not self._requires_grad:
+            return self._become_view(lambda t: getattr(t, op_form)(*args, **kwargs))
         new = getattr(self.detach() if self._edge is None else self, op_form)(*args, **kwargs)
         self._edge = new._edge
         strides = dense_strides(tuple(new.shape), new.stride())
@@ -281,9 +282,9 @@ for _name in ("squeeze_", "unsqueeze_", "transpose_", "t_", "swapaxes_", "swapdi
 
 
 @composite(method=True)
-def resize_(self, *sizes, memory_format=None):
+def resize_(self, *sizes, size=(), memory_format=None):
     """Change the shape in place; elements beyond the old ones are zero."""
-    new = _sizes(sizes)
+    new = _sizes(sizes or (size,))
     if tuple(self.shape) == new:
         return self
     if self._lens is not None or self.requires_grad:
@@ -297,9 +298,9 @@ def resize_(self, *sizes, memory_format=None):
 
 
 @composite(method=True)
-def resize_as_(self, other, memory_format=None):
+def resize_as_(self, the_template, memory_format=None):
     """Change the shape in place to ``other``'s."""
-    return resize_(self, tuple(other.shape))
+    return resize_(self, tuple(the_template.shape))
 
 
 # --- counting ------------------------------------------------------------------------------------------------------
@@ -384,9 +385,9 @@ def index_put_(self, indices, values, accumulate=False):
 
 
 @composite(method=True)
-def map_(self, tensor, callable):
+def map_(self, other, callable):
     """Apply a Python function to each pair of elements (on the host)."""
-    a, b = self.detach().numpy(), tensor.detach().numpy()
+    a, b = self.detach().numpy(), other.detach().numpy()
     out = np.vectorize(callable, otypes=[a.dtype])(a, b)
     return self.copy_(wrap(put(out, self.device)))
 

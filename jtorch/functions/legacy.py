@@ -20,8 +20,8 @@ class _TensorType(type):
 def tensor_type(d: dtypes.dtype, device_type: str = "cpu") -> type:
     """The class called ``<d>Tensor``."""
 
-    def new(cls, *args, device=None):
-        return legacy(Tensor, args, d, device or devices.device(device_type))
+    def new(cls, *args, data=None, device=None):
+        return legacy(Tensor, args if data is None else (data,), d, device or devices.device(device_type))
 
     return _TensorType(f"{d.legacy_name}Tensor", (), {
         "__new__": new, "dtype": d, "device_type": device_type, "__module__": "torch",

@@ -119,13 +119,14 @@ def randint(
 
 @composite("torch")
 def randint_like(
-    input, low, high=None, *, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None
-):
+    input, low, high=None, *, generator=None, dtype=None, layout=None, device=None, requires_grad=False,
+    memory_format=None, pin_memory=False,
+):  # fmt: skip
     """Integers in [low, high) ([0, low) with one bound), like ``input``."""
     low, high = (0, low) if high is None else (low, high)
     t = draw(
         "randint", input.shape, (int(low), int(high)), dtype_of(dtype, input.dtype), input.device if device is None
-        else device,
+        else device, generator,
     )  # fmt: skip
     return finish(t, requires_grad, layout)
 

@@ -64,7 +64,8 @@ def arange(*args, start=None, end=None, step=None, out=None, dtype=None, layout=
 
 
 @composite("torch")
-def range(start=0, end=None, step=1, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
+def range(start=0, end=None, step=1, *, out=None, dtype=None, layout=None, device=None, requires_grad=False,
+          pin_memory=False):  # fmt: skip
     """Deprecated: as :func:`arange`, with ``end`` included."""
     if end is None:
         start, end = 0, start
@@ -117,8 +118,10 @@ def eye(n, m=None, *, out=None, dtype=None, layout=None, device=None, requires_g
 
 
 def _triangle(name: str):
-    def triangle(row, col, offset=0, *, dtype=dtypes.int64, device=None, layout=None):
-        return on_device(name, device, row=row, col=col, offset=offset, dtype=dtype_of(dtype))
+    def triangle(row, col, offset=0, *, dtype=dtypes.int64, device=None, layout=None, requires_grad=False,
+                 pin_memory=False):  # fmt: skip
+        t = on_device(name, device, row=row, col=col, offset=offset, dtype=dtype_of(dtype))
+        return finish(t, requires_grad, layout)
 
     triangle.__name__ = triangle.__qualname__ = name
     triangle.__doc__ = OPS[name].doc
@@ -131,8 +134,8 @@ _triangle("triu_indices")
 
 def _cosine_window(name: str, coefficients: tuple[float, ...], doc: str):
     def window(
-        window_length, periodic=True, *args, dtype=None, layout=None, device=None, requires_grad=False, alpha=None,
-        beta=None,
+        window_length, periodic=True, *args, dtype=None, layout=None, device=None, requires_grad=False,
+        pin_memory=False, alpha=None, beta=None,
     ):  # fmt: skip
         weights = coefficients
         if name == "hamming_window" and (args or alpha is not None):
@@ -156,7 +159,9 @@ _cosine_window("blackman_window", (0.42, 0.5, 0.08), "The Blackman window.")
 
 
 @composite("torch")
-def bartlett_window(window_length, periodic=True, *, dtype=None, layout=None, device=None, requires_grad=False):
+def bartlett_window(
+    window_length, periodic=True, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False
+):
     """The Bartlett (triangular) window."""
     t = on_device(
         "bartlett_window", device, window_length=int(window_length), periodic=bool(periodic), dtype=dtype_of(dtype)
@@ -166,8 +171,9 @@ def bartlett_window(window_length, periodic=True, *, dtype=None, layout=None, de
 
 @composite("torch")
 def kaiser_window(
-    window_length, periodic=True, beta=12.0, *, dtype=None, layout=None, device=None, requires_grad=False
-):
+    window_length, periodic=True, beta=12.0, *, dtype=None, layout=None, device=None, requires_grad=False,
+    pin_memory=False,
+):  # fmt: skip
     """The Kaiser window."""
     t = on_device(
         "kaiser_window", device, window_length=int(window_length), periodic=bool(periodic), beta=float(beta),

@@ -8,8 +8,12 @@ from ..tensor import Tensor
 from ..tensor.dispatch import dispatch
 from ..tensor.export import composite
 
+#: What the overloads for a number and for a list call the same argument.
+_SIZES = dict.fromkeys(("split_size", "split_sizes"), "split_size_or_sections") | {"axis": "dim"}
+_CUTS = dict.fromkeys(("sections", "indices", "tensor_indices_or_sections"), "indices_or_sections") | {"axis": "dim"}
 
-@composite("torch", method=True)
+
+@composite("torch", method=True, names={"axis": "dim"})
 def unbind(input, dim=0):
     """The slices along ``dim``, which disappears, as a tuple of views.
 
@@ -26,7 +30,7 @@ def _pieces(input, dim, bounds):
     )
 
 
-@composite("torch", method=True)
+@composite("torch", method=True, names=_SIZES)
 def split(tensor, split_size_or_sections, dim=0):
     """Views of ``split_size`` elements each along ``dim`` (the last may be smaller), or of the sizes given.
 
@@ -56,13 +60,13 @@ def split(tensor, split_size_or_sections, dim=0):
     return _pieces(tensor, dim, bounds)
 
 
-@composite("torch", method=True)
+@composite("torch", method=True, names={"axis": "dim"})
 def split_with_sizes(input, split_sizes, dim=0):
     """Views of the given sizes along ``dim``."""
     return split(input, list(split_sizes), dim)
 
 
-@composite("torch", method=True)
+@composite("torch", method=True, names={"axis": "dim"})
 def chunk(input, chunks, dim=0):
     """At most ``chunks`` views of equal size along ``dim`` (the last may be smaller).
 
@@ -78,7 +82,7 @@ def chunk(input, chunks, dim=0):
     return split(input, -(-n // chunks), dim)
 
 
-@composite("torch", method=True)
+@composite("torch", method=True, names=_CUTS)
 def tensor_split(input, indices_or_sections, dim=0):
     """Views cut at the given indices, or ``sections`` nearly equal ones along ``dim``."""
     dim = canonical_dim(dim, input.dim())
@@ -122,7 +126,7 @@ def _along(name, at, least: int):
 
     f.__name__ = f.__qualname__ = name
     f.__doc__ = f"``tensor_split`` along dimension {at(3)} ({at(1)} for 1-d input)."
-    composite("torch", method=True)(f)
+    composite("torch", method=True, names=_CUTS)(f)
 
 
 _along("hsplit", lambda n: 0 if n == 1 else 1, 1)

@@ -176,15 +176,15 @@ def solve_triangular(A: Array, B: Array, *, upper: bool, left: bool = True, unit
 
 
 @op
-def cholesky_solve(B: Array, L: Array, upper: bool = False):
-    """The X with ``A X = B``, given the Cholesky factor ``L`` of ``A``: ``A = L L^H``, or ``L^H L`` with ``upper``.
+def cholesky_solve(input: Array, input2: Array, upper: bool = False):
+    """The X with ``A X = input``, given the Cholesky factor ``L = input2``: ``A = L L^H``, or ``L^H L`` with ``upper``.
 
     As in PyTorch, values come from one triangle of ``L`` and gradients go to all of it: they are those of solving
     with ``A``.
     """
-    _square("cholesky_solve", L)
-    shape = broadcast_shapes(B.shape[:-2], L.shape[:-2])
-    B, L = (jnp.broadcast_to(x, (*shape, *x.shape[-2:])) for x in (B, L))
+    _square("cholesky_solve", input2)
+    shape = broadcast_shapes(input.shape[:-2], input2.shape[:-2])
+    B, L = (jnp.broadcast_to(x, (*shape, *x.shape[-2:])) for x in (input, input2))
     first, second = (adjoint(L), L) if upper else (L, adjoint(L))
     lower, higher = lax.stop_gradient(first), lax.stop_gradient(second)
 

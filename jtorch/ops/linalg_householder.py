@@ -55,18 +55,21 @@ def householder_product(A: Array, tau: Array):
 
 
 @op
-def orgqr(input: Array, tau: Array):
+def orgqr(input: Array, input2: Array):
     """Another name of :func:`jtorch.linalg.householder_product`."""
-    return householder_product(input, tau)
+    return householder_product(input, input2)
 
 
 @op
-def ormqr(input: Array, tau: Array, other: Array, left: bool = True, transpose: bool = False):
+def ormqr(input: Array, input2: Array, input3: Array, left: bool = True, transpose: bool = False):
     """``Q other`` (``left=False``: ``other Q``; ``transpose``: with ``Q^H``), Q being the m×m product of reflectors.
+
+    ``input``, ``tau = input2`` are what ``geqrf`` gives, and ``other`` is ``input3``.
 
     Raises:
         RuntimeError: the sizes do not fit.
     """
+    tau, other = input2, input3
     side = -2 if left else -1
     if input.ndim < 2 or other.ndim < 2:
         raise RuntimeError(f"torch.ormqr: {'input' if input.ndim < 2 else 'other'} must have at least 2 dimensions.")

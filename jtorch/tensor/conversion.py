@@ -162,10 +162,10 @@ class ConversionMixin:
         return _dispatch.wrap(values.put(np.array(array, order="C") if copy else array, target))
 
     @classmethod
-    def _legacy_new(cls, *args, device=None, dtype=None):
+    def _legacy_new(cls, *args, data=None, device=None, dtype=None):
         from . import creation
 
-        return creation.legacy(cls, args, dtype or dtypes.get_default_dtype(), device)
+        return creation.legacy(cls, args if data is None else (data,), dtype or dtypes.get_default_dtype(), device)
 
     # --- exchange
 

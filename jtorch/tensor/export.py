@@ -17,7 +17,7 @@ from . import dispatch as _dispatch
 
 _MISSING = type("_Missing", (), {"__repr__": lambda self: "<required>"})()
 #: NumPy's spellings, which PyTorch accepts too.
-_SYNONYMS = {"dim": "axis", "keepdim": "keepdims"}
+_SYNONYMS = {"dim": "axis", "keepdim": "keepdims", "dim0": "axis0", "dim1": "axis1"}
 #: static attributes of these classes are hashable as they are
 _PLAIN = (int, type(None), bool, float, str, dtypes.dtype)
 
@@ -118,6 +118,7 @@ def _make(op: Op, kind: str) -> Callable:
     fn.__doc__ = op.doc if kind == "call" else f"In-place form of :func:`{op.name}`."
     fn.__module__ = "jtorch"
     fn.__signature__ = _signature(op, kind)
+    fn.also_named = tuple(_SYNONYMS[p.name] for p in op.parameters if p.name in _SYNONYMS and p.kind == "static")
     fn.op = op
     return fn
 
@@ -151,11 +152,13 @@ def composite(
     method: bool | str = False,
     aliases: tuple[str, ...] = (),
     out: bool = False,
+    names: dict[str, str] | None = None,
 ):
     """Register a Python-level operation, written over Tensors: exported like an op, and as a method if asked to.
 
     Args:
         out: give it an ``out=`` argument, which takes what it returns.
+        names: other keywords for its parameters, as ``{"axis": "dim"}``: PyTorch's overloads name one differently.
 
     Raises:
         ValueError: the name is taken in a namespace.
@@ -163,6 +166,7 @@ def composite(
 
     def register(fn):
         fn = _with_out(fn) if out else fn
+        fn = _with_names(fn, names) if names else fn
         for exported in (name or fn.__name__, *aliases):
             for namespace in namespaces:
                 if (namespace, exported) in _composites:
@@ -189,6 +193,19 @@ def _with_out(fn: Callable) -> Callable:
     keyword = inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None)
     computed.__signature__ = signature.replace(parameters=[*signature.parameters.values(), keyword])
     return computed
+
+
+def _with_names(fn: Callable, names: dict[str, str]) -> Callable:
+    """``fn``, its parameters also known by other names."""
+
+    @functools.wraps(fn)
+    def renaming(*args, **kwargs):
+        if kwargs:
+            kwargs = {names.get(k, k): v for k, v in kwargs.items()}
+        return fn(*args, **kwargs)
+
+    renaming.also_named = tuple(names)
+    return renaming
 
 
 def functions(namespace: str) -> dict[str, Callable]:

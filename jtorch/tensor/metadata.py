@@ -17,9 +17,10 @@ class MetadataMixin:
             return self._storage.value.aval.shape
         return self._aval.shape
 
-    def size(self, dim: int | None = None):
+    def size(self, dim: int | None = None, *, axis: int | None = None):
         """The shape, or the length of one dimension."""
         shape = self.shape
+        dim = axis if dim is None else dim
         return shape if dim is None else shape[canonical_dim(dim, len(shape))]
 
     @property
@@ -55,9 +56,10 @@ class MetadataMixin:
     def nbytes(self) -> int:
         return self.numel() * self.dtype.itemsize
 
-    def stride(self, dim: int | None = None):
+    def stride(self, dim: int | None = None, *, axis: int | None = None):
         """Steps in elements between neighbours along each dimension (as PyTorch would lay the tensor out)."""
         strides = layout.strides(self)
+        dim = axis if dim is None else dim
         return strides if dim is None else strides[canonical_dim(dim, len(strides))]
 
     def storage_offset(self) -> int:
@@ -110,9 +112,9 @@ class MetadataMixin:
     def is_neg(self) -> bool:
         return False
 
-    def is_set_to(self, other) -> bool:
+    def is_set_to(self, tensor) -> bool:
         """Whether both are the same view of the same storage."""
-        return self._storage is other._storage and self._lens == other._lens
+        return self._storage is tensor._storage and self._lens == tensor._lens
 
     def _is_view(self) -> bool:
         return self._root is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from ..trace.recorder import note_write
 from ..trace.value import Value
 
@@ -16,6 +18,10 @@ class Storage:
 
     def __init__(self, value: Value):
         self.value, self.writes, self.version = value, 0, 0
+
+    def shared(self) -> bool:
+        """Whether more than one Tensor may hold this storage."""
+        return sys.getrefcount(self) > 3  # the tensor's reference, the caller's, and getrefcount's own
 
     def write(self, value: Value, counted: bool = True) -> None:
         note_write(self, self.value)

@@ -105,6 +105,8 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
     def _refresh(self) -> None:
         """Bring a view up to date with its storage, and its history with its root's."""
         storage, root = self._storage, self._root
+        if root is not None and root._root is not None:
+            root = self._root = root._root  # what it was a view of has become a view itself
         if root is not None and self._edge_history != root._history_count:
             if root.requires_grad and not self._made_without_grad:
                 before, modes.state.grad = modes.state.grad, True
@@ -123,6 +125,26 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
                 self._memo = lens.get(apply_values, storage.value, self._lens)
             self._memo_writes = storage.writes
 
+    def _become_view(self, form) -> Tensor:
+        """Show the same storage as the view ``form(self)`` does, as ``unsqueeze_`` and its kin ask; returns self.
+
+        A base leaves its place to a tensor that nobody else holds, so that the views of it keep what they are views of.
+        """
+        self._check_inplace()
+        source = self
+        if self._root is None:
+            source = object.__new__(Tensor)
+            source.__dict__.update(self.__dict__)
+        before, modes.state.grad = modes.state.grad, True
+        try:
+            view = form(source)
+        finally:
+            modes.state.grad = before
+        for name in ("_strides", "_geometry"):
+            self.__dict__.pop(name, None)
+        self.__dict__.update(view.__dict__)
+        return self
+
     # --- writing
 
     def _check_inplace(self) -> None:
@@ -136,6 +158,7 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
                     "or write to .detach() if the write should not be recorded."
                 )
             return
+        self._refresh()
         if self._root._requires_grad and self._root._edge is None:
             raise RuntimeError(
                 "a view of a leaf Variable that requires grad is being used in an in-place operation. Use "
@@ -239,15 +262,15 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
             else:
                 self._assign(result)
 
-    def copy_(self, src: Tensor, non_blocking: bool = False) -> Tensor:
-        """Overwrite this tensor with ``src``, converted to this dtype and device and broadcast to this shape."""
+    def copy_(self, other: Tensor, non_blocking: bool = False) -> Tensor:
+        """Overwrite this tensor with ``other``, converted to this dtype and device and broadcast to this shape."""
         self._check_inplace()
-        if isinstance(src, Tensor):
-            if src.device is not self.device:
-                src = src.to(self.device)
-        elif not isinstance(src, (int, float, complex, np.generic)):
-            raise TypeError(f"copy_(): argument 'other' must be Tensor, not {type(src).__name__}")
-        self._assign(_dispatch.dispatch(OPS["_copy"], (self, src), ()))
+        if isinstance(other, Tensor):
+            if other.device is not self.device:
+                other = other.to(self.device)
+        elif not isinstance(other, (int, float, complex, np.generic)):
+            raise TypeError(f"copy_(): argument 'other' must be Tensor, not {type(other).__name__}")
+        self._assign(_dispatch.dispatch(OPS["_copy"], (self, other), ()))
         return self
 
     def set_(self, source: Tensor) -> Tensor:

@@ -1,0 +1,93 @@
+"""Every keyword that an overload of PyTorch's functions and methods has is one of jtorch's."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pathlib
+
+import pytest
+
+import jtorch
+
+#: What is not taken, and why.
+ABSENT = {
+    "torch": {
+        "elu": "scale and input_scale are the fused kernel's own",
+        "_softmax_backward_data": "an inner function",
+        "_native_batch_norm_legit": "two overloads by position",
+        "dequantize": "of a list: by position",
+        "full": "names",
+        "hspmm": "mat1",
+        "isin": "of a number: by position",
+        "quantize_per_tensor": "of a list: by position",
+        "result_type": "of numbers: by position",
+        "rrelu_": "generator",
+        "set_num_interop_threads": "by position, as PyTorch's",
+        "set_num_threads": "by position, as PyTorch's",
+        "threshold": "out",
+    },
+    "Tensor": {
+        "_make_subclass": "PyTorch's dispatch flags",
+        "expand": "implicit is of TorchScript",
+        "new": "by position",
+        "record_stream": "by position",
+        "requires_grad_": "mode is in its stubs only",
+        "sparse_resize_": "refused",
+        "sparse_resize_and_clear_": "refused",
+        "to": "by position",
+    },
+}
+#: Sparse results cannot be written into, and mixed precision of a product is not offered by PyTorch's CPU either.
+UNOFFERED = {"out", "out_dtype", "cudnn_enable", "cudnn_enabled"}
+
+
+def _overloads(path: pathlib.Path, cls: str | None) -> dict[str, set[str]]:
+    """The parameters of all overloads in a stub file, by function."""
+    body = ast.parse(path.read_text()).body
+    if cls is not None:
+        body = next(n for n in body if isinstance(n, ast.ClassDef) and n.name == cls).body
+    found: dict[str, set[str]] = {}
+    for n in body:
+        if isinstance(n, ast.FunctionDef) and not n.name.startswith("__"):
+            found.setdefault(n.name, set()).update(a.arg for a in (*n.args.args, *n.args.kwonlyargs))
+    return found
+
+
+@pytest.mark.parametrize("place, stub, cls", [
+    ("torch", "_VariableFunctions.pyi", None), ("Tensor", "__init__.pyi", "TensorBase"),
+])  # fmt: skip
+def test_keywords(place, stub, cls):
+    torch = pytest.importorskip("torch")
+    library = jtorch if place == "torch" else jtorch.Tensor
+    overloads = _overloads(pathlib.Path(torch.__file__).parent / "_C" / stub, cls)
+    assert len(overloads) > 500
+    absent = {}
+    for name, keywords in overloads.items():
+        function = getattr(library, name, None)
+        if function is None or not callable(function) or isinstance(function, type):
+            continue
+        parameters = inspect.signature(function).parameters
+        if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            continue
+        known = {*parameters, *getattr(function, "also_named", ()), "self", "input", "cls"}
+        missing = keywords - known - UNOFFERED
+        if missing and name not in ABSENT[place]:
+            absent[name] = missing
+    assert absent == {}
+
+
+def test_other_names():
+    x = jtorch.arange(16.0).reshape(4, 4)
+    assert [p.shape for p in x.split(split_size=2)] == [(2, 4), (2, 4)]
+    assert [p.shape for p in jtorch.tensor_split(x, indices=(1,), dim=1)] == [(4, 1), (4, 3)]
+    assert [p.shape for p in x.hsplit(sections=2)] == [(4, 2), (4, 2)]
+    assert len(x.unbind(axis=1)) == len(jtorch.chunk(x, 4, axis=0)) == x.size(axis=0) == 4
+    assert x.repeat(repeats=(1, 2)).shape == x.repeat_interleave(2, axis=1).shape == (4, 8)
+    assert jtorch.swapaxes(x, axis0=0, axis1=1).equal(x.t())
+    assert x.select(axis=0, index=1).equal(x.narrow(axis=0, start=1, length=1)[0])
+    assert jtorch.LongTensor(data=[1, 2]).tolist() == [1, 2]
+    assert x.clone().resize_(size=(2, 2)).shape == (2, 2)
+    assert x.clone().copy_(other=x + 1).equal(x + 1)
+    with pytest.raises(TypeError):
+        x.split(split=2)
