@@ -179,6 +179,8 @@ def __getattr__(name):
         from .tensor.random import default_generator as default
 
         return default()
+    if name == "Future":
+        return _import_module("jtorch.futures").Future
     if name == "TensorType":
         return _import_module("jtorch._C").TensorType
     raise AttributeError(f"module 'jtorch' has no attribute {name!r}")

@@ -160,6 +160,36 @@ def no_accelerator(torch):
     ]  # fmt: skip
 
 
+@programs
+def activation_checkpointing_in_place(torch):
+    wrapping = part(torch, "distributed.algorithms._checkpoint.checkpoint_wrapper")
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Sequential(torch.nn.Tanh(), torch.nn.Linear(4, 2)))
+    state, x = model.state_dict(), torch.ones(2, 3)
+    expected = model(x)
+    wrapping.apply_activation_checkpointing(model, check_fn=lambda m: isinstance(m, torch.nn.Linear))
+    assert isinstance(model[1][1], wrapping.CheckpointWrapper) and not isinstance(
+        model[1][0], wrapping.CheckpointWrapper
+    )
+    assert list(model.state_dict()) == list(state) == ["0.weight", "0.bias", "1.1.weight", "1.1.bias"]
+    model.load_state_dict({k: v + 0.5 for k, v in state.items()})
+    out = model(x)
+    out.sum().backward()
+    grads = [p.grad for p in model.parameters()]
+    inner = [name for name, _ in model[0].named_parameters()]
+    return expected, out, grads, inner, model[0].in_features, model[1][1].weight
+
+
+@programs
+def reentrant_checkpoint_wrapper(torch):
+    wrapping = part(torch, "distributed.algorithms._checkpoint.checkpoint_wrapper")
+    torch.manual_seed(0)
+    layer = wrapping.checkpoint_wrapper(torch.nn.Linear(3, 2), wrapping.CheckpointImpl.REENTRANT)
+    x = torch.ones(2, 3, requires_grad=True)
+    layer(x).sum().backward()
+    return x.grad, layer.weight.grad, list(layer.state_dict()), layer.load_state_dict(layer.state_dict())
+
+
 @pytest.mark.parametrize("name", programs)
 def test_same_as_pytorch(name):
     check(programs[name])
@@ -345,3 +375,18 @@ def test_dlpack_and_hooks():
     assert part(jtorch, "utils.hooks").RemovableHandle is part(jtorch, "tape.node").RemovableHandle
     assert part(jtorch, "utils.model_zoo").load_url is part(jtorch, "hub").load_state_dict_from_url
     assert isinstance(jtorch.ones(1).device, part(jtorch, "types").Device.__args__[0])
+
+
+# --- other names, and wrappers ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("old, new, name", [
+    ("distributed._tensor", "distributed.tensor", "distribute_tensor"),
+    ("distributed._composable.fsdp", "distributed.fsdp", "fully_shard"),
+    ("distributed.tensor.placement_types", "distributed.tensor", "Shard"),
+    ("distributed.tensor", "distributed.device_mesh", "init_device_mesh"),
+    ("cuda.amp.grad_scaler", "cuda.amp", "GradScaler"),
+    ("cuda.amp.autocast_mode", "cuda.amp", "autocast"),
+])  # fmt: skip
+def test_one_thing_by_two_names(old, new, name):
+    assert getattr(part(jtorch, old), name) is getattr(part(jtorch, new), name)

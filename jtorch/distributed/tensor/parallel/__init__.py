@@ -1,5 +1,6 @@
 """Tensor parallelism: plans that say how a module's parameters and activations lie on a mesh."""
 
+from .loss import loss_parallel
 from .plan import parallelize_module
 from .styles import (
     ColwiseParallel,
@@ -12,5 +13,5 @@ from .styles import (
 
 __all__ = [
     "ColwiseParallel", "ParallelStyle", "PrepareModuleInput", "PrepareModuleOutput", "RowwiseParallel",
-    "SequenceParallel", "parallelize_module",
+    "SequenceParallel", "loss_parallel", "parallelize_module",
 ]  # fmt: skip

@@ -2,9 +2,9 @@
 
 from functools import partial
 
-from ..amp import custom_bwd as _custom_bwd
-from ..amp import custom_fwd as _custom_fwd
-from ..amp.legacy import of_device as _of_device
+from ...amp import custom_bwd as _custom_bwd
+from ...amp import custom_fwd as _custom_fwd
+from ...amp.legacy import of_device as _of_device
 
 __all__ = ["GradScaler", "autocast", "custom_bwd", "custom_fwd"]
 

@@ -1,0 +1,1 @@
+"""Activation checkpointing as a module around a module."""
