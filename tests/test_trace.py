@@ -353,6 +353,25 @@ def test_sync_waits_and_settles_checks():
         picked.numpy()
 
 
+def test_sync_waits_for_what_is_held_and_what_is_not():
+    """An output is enough to wait for; where none is left, a program of its own goes through the queue."""
+    from jtorch.trace import executor
+
+    x = jtorch.randn(300, 300)
+    held = [x @ x for _ in range(3)]
+    jtorch.sync()
+    assert all(h._value().array.is_ready() for h in held) and not executor._started
+    held[0] += x @ x
+    y = held[0] @ x
+    jtorch.sync()
+    assert y._value().array.is_ready() and held[0]._value().array.is_ready()
+    for n in range(70):  # more programs than are remembered, and nobody holds the results of some
+        y = x @ x if n % 2 else (x @ x).sum().item()
+    jtorch.sync()
+    assert y._value().array.is_ready() and not executor._started
+    jtorch.sync()
+
+
 @pytest.mark.slow
 def test_resident_memory_is_flat_over_2000_steps():
     import resource

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, OrderedDict
+import weakref
+from collections import Counter, OrderedDict, deque
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,8 @@ from .jaxapi import compile_program, prepare_compilation_cache, x64
 
 _entries: OrderedDict[tuple, Entry] = OrderedDict()
 _lock = threading.Lock()
+#: an output of each program started since the last :func:`wait`; of more than so many the first are forgotten
+_started: deque[weakref.ref] = deque(maxlen=64)
 
 
 class Counters:
@@ -300,12 +303,27 @@ def run(trace, outputs: tuple[int, ...], donate: tuple[bool, ...], rewritten, sh
             counters.hits += 1
             _entries.move_to_end(signature)
     explain.remember(entry)
-    return entry, *entry.run(trace)
+    results, check = entry.run(trace)
+    _started.append(weakref.ref(results[0]))
+    return entry, results, check
 
 
 def wait() -> None:
     """Block until every device has finished what was started, and raise what the index checks found."""
     checks.settle()
+    outputs = []
+    while _started:
+        outputs.append(_started.popleft()())
+    for array in outputs:
+        # of a donated output, the program that took it over has an output here
+        if array is not None and not array.is_deleted():
+            array.block_until_ready()
+    if len(outputs) == _started.maxlen or any(array is None for array in outputs):
+        _drain()
+
+
+def _drain() -> None:
+    """Wait for programs of which nothing is left to wait for: one more goes through each device's queue."""
     for device in jax.local_devices():
         with x64(True):
             (jax.device_put(np.zeros(()), device) + 0).block_until_ready()
