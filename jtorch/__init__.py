@@ -179,6 +179,8 @@ def __getattr__(name):
         from .tensor.random import default_generator as default
 
         return default()
+    if name == "torch":  # PyTorch's package, too, has itself as an attribute
+        return _import_module("jtorch")
     if name == "Future":
         return _import_module("jtorch.futures").Future
     if name == "TensorType":

@@ -91,3 +91,12 @@ def test_other_names():
     assert x.clone().copy_(other=x + 1).equal(x + 1)
     with pytest.raises(TypeError):
         x.split(split=2)
+
+
+def test_names_of_little_use():
+    assert jtorch.torch is jtorch and jtorch.Future is jtorch.futures.Future
+    assert not jtorch.cuda.nccl.is_available([jtorch.ones(2)])
+    with pytest.raises(NotImplementedError, match="nested"):
+        jtorch.ones(2).to_padded_tensor(0.0)
+    nested = jtorch.nested.nested_tensor([jtorch.ones(2), jtorch.ones(3)])
+    assert nested.to_padded_tensor(0.0).shape == (2, 3)

@@ -12,7 +12,7 @@ from ..functions.legacy import tensor_type as _tensor_type
 from ..tensor.random import default_generator
 from ..trace.jaxapi import backend_started
 from ..trace.recorder import sync
-from . import amp, driver
+from . import amp, driver, nccl
 from .streams import Event, Stream, StreamContext, current_stream, default_stream, set_stream, stream
 
 

@@ -199,6 +199,16 @@ def dequantize(self):
     return self.to(dtypes.float32)
 
 
+@composite(method=True)
+def to_padded_tensor(self, padding, output_size=None):
+    """Of nested tensors only: :func:`jtorch.nested.to_padded_tensor`.
+
+    Raises:
+        NotImplementedError: the tensor is not nested.
+    """
+    raise NotImplementedError("to_padded_tensor() needs a nested tensor; an ordinary one is padded already")
+
+
 Tensor.name = property(lambda self: None, doc="None: tensors have no names.")
 Tensor.volatile = property(lambda self: False, doc="False: use ``torch.no_grad`` instead.")
 Tensor.is_mtia = Tensor.is_maia = property(lambda self: False)
