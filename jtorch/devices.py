@@ -88,13 +88,14 @@ def _stack() -> list:
     return stack
 
 
+_Device = device  # where a parameter has the class's name
 _process_default: device | None = None
 
 
-def set_default_device(d: device | str | None) -> None:
+def set_default_device(device: _Device | str | None) -> None:
     """Where factory functions put tensors when no ``device=`` is given (``None``: the CPU)."""
     global _process_default
-    _process_default = None if d is None else device(d)
+    _process_default = None if device is None else _Device(device)
 
 
 def get_default_device() -> device:

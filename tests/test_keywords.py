@@ -100,3 +100,28 @@ def test_names_of_little_use():
         jtorch.ones(2).to_padded_tensor(0.0)
     nested = jtorch.nested.nested_tensor([jtorch.ones(2), jtorch.ones(3)])
     assert nested.to_padded_tensor(0.0).shape == (2, 3)
+
+
+def test_parameters_by_pytorchs_names():
+    x = jtorch.ones(2, 3)
+    layer = jtorch.nn.Linear(3, 1)
+    state = {"weight": jtorch.ones(1, 3), "bias": jtorch.zeros(1)}
+    assert jtorch.func.functional_call(layer, parameter_and_buffer_dicts=state, args=(x,)).tolist() == [[3.0], [3.0]]
+    jtorch.set_default_device(device="meta")
+    try:
+        assert jtorch.ones(2).is_meta
+    finally:
+        jtorch.set_default_device(device=None)
+    assert jtorch.cuda.Event(True).enable_timing and isinstance(jtorch.cuda.Event(), jtorch.Event)
+    assert jtorch.sym_ite(b=True, t=1, f=2) == 1
+
+
+def test_settings_of_compile():
+    compiled = jtorch.compile(lambda x, n: x * n, name="scaled", recompile_limit=2, isolate_recompiles=True)
+    x = jtorch.ones(3)
+    for n in (2, 3, 4, 5):
+        for _ in range(3):
+            assert compiled(x, n).tolist() == [n] * 3
+    assert compiled.captures == 2 and "2 different cases" in compiled.reason and "scaled" in repr(compiled)
+    with pytest.raises(NotImplementedError, match="shapes_spec"):
+        jtorch.compile(lambda x: x, shapes_spec={})

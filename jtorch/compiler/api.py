@@ -27,8 +27,10 @@ class InvalidBackend(RuntimeError):
 
 
 def compile(
-    model: Callable | None = None, *, fullgraph: bool = False, dynamic: bool | None = None, backend="inductor",
-    mode: str | None = None, options: dict | None = None, disable: bool = False,
+    model: Callable | None = None, *, fullgraph: bool = False, dynamic: bool | None = None,
+    backend: str | Callable | None = None, mode: str | None = None, options: dict | None = None,
+    name: str | None = None, disable: bool = False, recompile_limit: int | None = None,
+    isolate_recompiles: bool = False, shapes_spec=None,
 ):  # fmt: skip
     """Capture what a function or module does, and repeat it without running its Python code again.
 
@@ -46,12 +48,20 @@ def compile(
         backend: the names PyTorch knows are all XLA; ``"eager"`` and its like record without capturing.
         mode: checked and otherwise left alone: XLA has one mode.
         options: settings of PyTorch's Inductor, which do not apply here.
+        name: what messages call the function; default: its own name.
         disable: return the function as it is.
+        recompile_limit: how many cases are captured before the function is only recorded; default:
+            ``torch._dynamo.config.recompile_limit``.
+        isolate_recompiles: accepted; what one call of ``compile`` returns shares its captures with no other.
 
     Raises:
         RuntimeError: both ``mode`` and ``options``, or an unknown mode or backend.
-        NotImplementedError: ``backend`` is a function: it would be given an FX graph, which does not exist here.
+        NotImplementedError: ``backend`` is a function: it would be given an FX graph, which does not exist here; or
+            ``shapes_spec`` is given: shapes are always static.
     """
+    backend = "inductor" if backend is None else backend
+    if shapes_spec is not None:
+        raise NotImplementedError("compile(shapes_spec=) is not supported: every shape is captured by itself")
     if mode is not None and options is not None:
         raise RuntimeError("Either mode or options can be specified, but both can't be specified at the same time.")
     if mode not in _MODES:
@@ -65,18 +75,20 @@ def compile(
         raise InvalidBackend(f"Invalid backend: {backend!r}, see `torch._dynamo.list_backends()` for available ones")
     if model is None:
         return functools.partial(
-            compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode, options=options, disable=disable
-        )
+            compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode, options=options, name=name,
+            disable=disable, recompile_limit=recompile_limit,
+        )  # fmt: skip
     if not callable(model):
         raise TypeError(f"compile() expects a function or a module, not {type(model).__name__}")
     if disable or isinstance(model, (CompiledFunction, OptimizedModule)):
         return model
     capture = backend not in _EAGER
     if isinstance(model, Module):
-        return OptimizedModule(model, CompiledFunction(model, fullgraph, type(model).__name__, capture))
+        named = name or type(model).__name__
+        return OptimizedModule(model, CompiledFunction(model, fullgraph, named, capture, recompile_limit))
     if inspect.isclass(model):
         raise RuntimeError("compile() expects a function or a module, not a class: compile an instance of it")
-    return CompiledFunction(model, fullgraph, capture=capture)
+    return CompiledFunction(model, fullgraph, name, capture, recompile_limit)
 
 
 # --- excluding, asking, telling ------------------------------------------------------------------------------------

@@ -36,9 +36,11 @@ class CompiledFunction(Compiled):
         reason: why it is only recorded, or None.
     """
 
-    def __init__(self, fn, fullgraph: bool = False, name: str | None = None, capture: bool = True):
+    def __init__(
+        self, fn, fullgraph: bool = False, name: str | None = None, capture: bool = True, limit: int | None = None
+    ):
         functools.update_wrapper(self, fn, updated=())
-        self._fn, self._fullgraph, self._capture = fn, fullgraph, capture
+        self._fn, self._fullgraph, self._capture, self._limit = fn, fullgraph, capture, limit
         self._name = name or getattr(fn, "__qualname__", type(fn).__name__)
         self._owner = getattr(fn, "__self__", None)
         self._lock = threading.RLock()
@@ -108,8 +110,9 @@ class CompiledFunction(Compiled):
         return _pytree.tree_map(plain, result) if log.reads else result
 
     def _learn(self, args, kwargs):
-        if len(self._entries) >= config.recompile_limit:
-            self._give_up(f"it was captured for {config.recompile_limit} different cases (recompile_limit)")
+        limit = config.recompile_limit if self._limit is None else self._limit
+        if len(self._entries) >= limit:
+            self._give_up(f"it was captured for {limit} different cases (recompile_limit)")
             return self._record(args, kwargs)
         if ambient() is None or sys.getprofile() is not None:
             return self._record(args, kwargs)
@@ -166,13 +169,13 @@ class CompiledFunction(Compiled):
 
     def around(self, fn) -> CompiledFunction:
         """Another function compiled in the same way."""
-        return CompiledFunction(fn, self._fullgraph, self._name, self._capture)
+        return CompiledFunction(fn, self._fullgraph, self._name, self._capture, self._limit)
 
     def __deepcopy__(self, memo):
         return self.around(copy.deepcopy(self._fn, memo))
 
     def __reduce__(self):
-        return CompiledFunction, (self._fn, self._fullgraph, self._name, self._capture)
+        return CompiledFunction, (self._fn, self._fullgraph, self._name, self._capture, self._limit)
 
     def __repr__(self) -> str:
         return f"<compiled {self._name}>"

@@ -13,7 +13,8 @@ from ..tensor.random import default_generator
 from ..trace.jaxapi import backend_started
 from ..trace.recorder import sync
 from . import amp, driver, nccl
-from .streams import Event, Stream, StreamContext, current_stream, default_stream, set_stream, stream
+from .streams import DeviceEvent as Event
+from .streams import Stream, StreamContext, current_stream, default_stream, set_stream, stream
 
 
 def _gpus() -> list:

@@ -59,9 +59,7 @@ class Stream:
 class Event:
     """A point in the program. With ``enable_timing``, recording one waits for the device, so that the time is true."""
 
-    def __init__(
-        self, device=None, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False, **_
-    ):
+    def __init__(self, device=None, *, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False):
         self.device, self.enable_timing = device, enable_timing
         self._time: float | None = None
 
@@ -94,6 +92,15 @@ class Event:
         if self._time is None or end_event._time is None:
             raise RuntimeError("Both events must be recorded before calculating elapsed time.")
         return (end_event._time - self._time) * 1e3
+
+
+class DeviceEvent(Event):
+    """``torch.cuda.Event``: an :class:`Event` of the present device."""
+
+    def __init__(
+        self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False, external: bool = False
+    ):
+        super().__init__(enable_timing=enable_timing, blocking=blocking, interprocess=interprocess)
 
 
 def current_stream(device=None) -> Stream:

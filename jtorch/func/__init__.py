@@ -10,7 +10,7 @@ import contextlib
 import functools
 
 from .. import autograd
-from ..nn.utils.stateless import functional_call
+from ..nn.utils import stateless
 from ..tape import modes
 from ..tensor import Tensor
 from ..utils import _pytree as pytree
@@ -162,6 +162,15 @@ def vjp(func, *primals, has_aux: bool = False):
 
     shown = _settle(out, level)
     return (shown, vjp_fn, _settle(aux, level)) if has_aux else (shown, vjp_fn)
+
+
+def functional_call(
+    module, parameter_and_buffer_dicts, args=None, kwargs=None, *, tie_weights: bool = True, strict: bool = False
+):
+    """:func:`jtorch.nn.utils.stateless.functional_call`; ``parameter_and_buffer_dicts``: one dict, or several."""
+    return stateless.functional_call(
+        module, parameter_and_buffer_dicts, args, kwargs, tie_weights=tie_weights, strict=strict
+    )
 
 
 def stack_module_state(models):

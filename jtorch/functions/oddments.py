@@ -32,15 +32,15 @@ def while_loop(cond_fn, body_fn, carried_inputs):
 
 
 @composite("torch")
-def sym_ite(condition, a, b):
-    """``a`` if the condition holds, else ``b``."""
-    return a if condition else b
+def sym_ite(b, t, f):
+    """``t`` if ``b`` holds, else ``f``."""
+    return t if b else f
 
 
 @composite("torch")
-def sym_sqrt(x):
+def sym_sqrt(a):
     """The square root of a number."""
-    return math.sqrt(x)
+    return math.sqrt(a)
 
 
 @composite("torch")

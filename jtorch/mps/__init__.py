@@ -3,7 +3,7 @@
 Answers are those of a machine without such a GPU; what needs a device raises RuntimeError.
 """
 
-from ..cuda.streams import Event
+from ..cuda.streams import DeviceEvent as Event
 from ..xpu.absent import nothing, refusal, zero
 
 _HINT = "jtorch has no mps devices; torch.accelerator names the one there is"

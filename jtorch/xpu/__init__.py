@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 
-from ..cuda.streams import Event, Stream, StreamContext, set_stream, stream
+from ..cuda.streams import DeviceEvent as Event
+from ..cuda.streams import Stream, StreamContext, set_stream, stream
 from .absent import nothing, refusal, zero
 
 _HINT = "jtorch has no xpu devices; torch.accelerator names the one there is"
