@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from ..linalg.checked import lu_factor_ex, written
+from ..linalg.checked import lu_factor_ex
 from ..linalg.lu import lu_unpack
 from ..ops.registry import OPS
 from ..tensor.export import composite, function
 
-composite("torch")(lu_unpack)
+composite("torch", out=True)(lu_unpack)
 
 
-@composite("torch", method=True)
-def lu(A, pivot=True, get_infos=False, out=None):
+@composite("torch", method=True, out=True)
+def lu(A, pivot=True, get_infos=False):
     """Of old: ``(LU, pivots)`` of :func:`jtorch.linalg.lu_factor`, with ``get_infos`` also ``info``."""
     result = tuple(lu_factor_ex(A, pivot=pivot, check_errors=not get_infos))
-    return written(result if get_infos else result[:2], out)
+    return result if get_infos else result[:2]
 
 
-@composite("torch", method=True)
-def lu_solve(b, LU_data, LU_pivots, *, out=None):
+@composite("torch", method=True, out=True)
+def lu_solve(b, LU_data, LU_pivots):
     """The x with ``A x = b``, given A's LU factorization."""
-    return function(OPS["linalg_lu_solve"])(LU_data, LU_pivots, b, out=out)
+    return function(OPS["linalg_lu_solve"])(LU_data, LU_pivots, b)
 
 
 @composite("torch")
@@ -48,8 +48,8 @@ def lobpcg(
     return values.flip(-1)[..., :k], vectors.flip(-1)[..., :k]
 
 
-@composite("torch")
-def nuclear_norm(input, dim=None, keepdim=False, *, out=None):
+@composite("torch", out=True)
+def nuclear_norm(input, dim=None, keepdim=False):
     """The sum of the singular values of matrices (of the whole matrix, or over two dims)."""
     if dim is None:
         if input.dim() != 2:
@@ -57,14 +57,14 @@ def nuclear_norm(input, dim=None, keepdim=False, *, out=None):
                 f"Expected a tensor with 2 dimensions, but got a tensor with {input.dim()} dimension(s) instead."
             )
         dim = (0, 1)
-    return function(OPS["matrix_norm"])(input, "nuc", tuple(dim), keepdim, out=out)
+    return function(OPS["matrix_norm"])(input, "nuc", tuple(dim), keepdim)
 
 
-@composite("torch")
-def frobenius_norm(input, dim=(), keepdim=False, *, out=None):
+@composite("torch", out=True)
+def frobenius_norm(input, dim=(), keepdim=False):
     """The square root of the sum of squares over ``dim`` (all dims by default)."""
-    return function(OPS["vector_norm"])(input, 2, tuple(dim) if not isinstance(dim, int) and dim else
-                                        (dim if isinstance(dim, int) else None), keepdim, out=out)  # fmt: skip
+    dims = (dim if isinstance(dim, int) else tuple(dim)) if isinstance(dim, int) or dim else None
+    return function(OPS["vector_norm"])(input, 2, dims, keepdim)
 
 
 def _removed(name: str, instead: str, method: bool) -> None:

@@ -12,18 +12,6 @@ class LinAlgError(RuntimeError):
     """A matrix is singular, or not positive-definite, where it must not be."""
 
 
-def written(result, out, kind=tuple):
-    """``result`` (a tensor or a tuple of them), in ``out`` where that is given."""
-    if out is None:
-        return result
-    if isinstance(result, tuple):
-        for target, r in zip(out, result, strict=True):
-            target._write_out(r)
-        return kind(out) if kind is tuple else kind(*out)
-    out._write_out(result)
-    return out
-
-
 def _failure(info) -> int:
     """The first nonzero ``info``; 0 when all went well, and where there is no data to ask: on meta, in an export."""
     if info.is_meta or isinstance(info._value().trace, GraphTrace):
@@ -41,8 +29,8 @@ _LdlFactor = named("linalg_ldl_factor", ("LD", "pivots"))
 _LdlFactorEx = named("linalg_ldl_factor_ex", ("LD", "pivots", "info"))
 
 
-@composite("linalg")
-def cholesky_ex(A, *, upper=False, check_errors=False, out=None):
+@composite("linalg", out=True)
+def cholesky_ex(A, *, upper=False, check_errors=False):
     """``(L, info)``: the Cholesky factor, and 0 or the order of the first leading minor that is not positive-definite.
 
     Where ``info`` is not 0, ``L`` is NaN.
@@ -56,11 +44,11 @@ def cholesky_ex(A, *, upper=False, check_errors=False, out=None):
             "linalg.cholesky_ex: The factorization could not be completed because the input is not positive-definite "
             f"(the leading minor of order {k} is not positive-definite)."
         )
-    return written(result, out, _CholeskyEx)
+    return result
 
 
-@composite("linalg")
-def inv_ex(A, *, check_errors=False, out=None):
+@composite("linalg", out=True)
+def inv_ex(A, *, check_errors=False):
     """``(inverse, info)``; ``info`` is 0 or the position of a zero pivot.
 
     Raises:
@@ -72,11 +60,11 @@ def inv_ex(A, *, check_errors=False, out=None):
             f"linalg.inv_ex: The diagonal element {k} is zero, the inversion could not be completed because the input "
             "matrix is singular."
         )
-    return written(result, out, _InvEx)
+    return result
 
 
-@composite("linalg")
-def solve_ex(A, B, *, left=True, check_errors=False, out=None):
+@composite("linalg", out=True)
+def solve_ex(A, B, *, left=True, check_errors=False):
     """``(result, info)`` of ``A X = B``; ``info`` is 0 or the position of a zero pivot.
 
     Raises:
@@ -85,7 +73,7 @@ def solve_ex(A, B, *, left=True, check_errors=False, out=None):
     result = _SolveEx(*function(OPS["_solve_ex"])(A, B, left=left))
     if check_errors and _failure(result.info):
         raise LinAlgError("torch.linalg.solve_ex: The solver failed because the input matrix is singular.")
-    return written(result, out, _SolveEx)
+    return result
 
 
 def _zero_pivot(name: str, k: int):
@@ -95,8 +83,8 @@ def _zero_pivot(name: str, k: int):
     )
 
 
-@composite("linalg")
-def lu_factor_ex(A, *, pivot=True, check_errors=False, out=None):
+@composite("linalg", out=True)
+def lu_factor_ex(A, *, pivot=True, check_errors=False):
     """``(LU, pivots, info)``; ``info`` is 0 or the position of a zero on U's diagonal.
 
     Raises:
@@ -105,11 +93,11 @@ def lu_factor_ex(A, *, pivot=True, check_errors=False, out=None):
     result = _LuFactorEx(*function(OPS["_lu_factor_ex"])(A, pivot=pivot))
     if check_errors and (k := _failure(result.info)):
         _zero_pivot("lu_factor_ex", k)
-    return written(result, out, _LuFactorEx)
+    return result
 
 
-@composite("linalg")
-def ldl_factor_ex(A, *, hermitian=False, check_errors=False, out=None):
+@composite("linalg", out=True)
+def ldl_factor_ex(A, *, hermitian=False, check_errors=False):
     """``(LD, pivots, info)`` of the Bunch-Kaufman factorization of a symmetric (or Hermitian) matrix.
 
     Computed by LAPACK on the host; carries no gradient.
@@ -120,17 +108,17 @@ def ldl_factor_ex(A, *, hermitian=False, check_errors=False, out=None):
     result = _LdlFactorEx(*function(OPS["_ldl_factor"])(A, hermitian=hermitian))
     if check_errors and (k := _failure(result.info)):
         raise RuntimeError(f"torch.linalg.ldl_factor_ex: D[{k},{k}] is exactly zero: the factor is singular")
-    return written(result, out, _LdlFactorEx)
+    return result
 
 
-@composite("linalg")
-def ldl_factor(A, *, hermitian=False, out=None):
+@composite("linalg", out=True)
+def ldl_factor(A, *, hermitian=False):
     """``(LD, pivots)`` of :func:`ldl_factor_ex`."""
-    return written(_LdlFactor(*ldl_factor_ex(A, hermitian=hermitian)[:2]), out, _LdlFactor)
+    return _LdlFactor(*ldl_factor_ex(A, hermitian=hermitian)[:2])
 
 
-@composite("linalg", name="cholesky")
-def linalg_cholesky(A, *, upper=False, out=None):
+@composite("linalg", name="cholesky", out=True)
+def linalg_cholesky(A, *, upper=False):
     """The lower triangular L with ``L L^H = A`` for a positive-definite ``A`` (``upper``: its adjoint).
 
     Whether there is one is read on the host; :func:`cholesky_ex` does not read.
@@ -144,17 +132,17 @@ def linalg_cholesky(A, *, upper=False, out=None):
             "linalg.cholesky: The factorization could not be completed because the input is not positive-definite "
             f"(the leading minor of order {k} is not positive-definite)."
         )
-    return written(result.L, out)
+    return result.L
 
 
-@composite("torch", method=True)
-def cholesky(input, upper=False, *, out=None):
+@composite("torch", method=True, out=True)
+def cholesky(input, upper=False):
     """The same as ``linalg.cholesky``."""
-    return linalg_cholesky(input, upper=upper, out=out)
+    return linalg_cholesky(input, upper=upper)
 
 
-@composite("linalg")
-def inv(A, *, out=None):
+@composite("linalg", out=True)
+def inv(A):
     """The inverse of a square matrix. Whether there is one is read on the host; :func:`inv_ex` does not read.
 
     Raises:
@@ -166,17 +154,17 @@ def inv(A, *, out=None):
             f"linalg.inv: The diagonal element {k} is zero, the inversion could not be completed because the input "
             "matrix is singular."
         )
-    return written(result.inverse, out)
+    return result.inverse
 
 
-@composite("torch", method=True)
-def inverse(input, *, out=None):
+@composite("torch", method=True, out=True)
+def inverse(input):
     """The same as :func:`inv`."""
-    return inv(input, out=out)
+    return inv(input)
 
 
-@composite("linalg")
-def solve(A, B, *, left=True, out=None):
+@composite("linalg", out=True)
+def solve(A, B, *, left=True):
     """The X with ``A X = B`` (``X A = B`` with ``left=False``); ``B`` may be a vector, and batch dims broadcast.
 
     Whether there is one is read on the host; :func:`solve_ex` does not read.
@@ -188,4 +176,4 @@ def solve(A, B, *, left=True, out=None):
     result = _SolveEx(*function(OPS["_solve_ex"])(A, B, left=left))
     if _failure(result.info):
         raise LinAlgError("torch.linalg.solve: The solver failed because the input matrix is singular.")
-    return written(result.result, out)
+    return result.result

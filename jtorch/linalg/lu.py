@@ -7,25 +7,23 @@ from ..ops.registry import OPS
 from ..return_types import named
 from ..tensor.creation import filled
 from ..tensor.export import composite, function
-from .checked import written
 
 _Lu = named("linalg_lu", ("P", "L", "U"))
 _LuUnpack = named("lu_unpack", ("P", "L", "U"))
 
 
-@composite("linalg")
-def lu(A, *, pivot=True, out=None):
+@composite("linalg", out=True)
+def lu(A, *, pivot=True):
     """``A = P L U``: a permutation, a unit lower and an upper triangular matrix.
 
     Raises:
         RuntimeError: ``pivot=False``.
     """
     factors, pivots = function(OPS["lu_factor"])(A, pivot=pivot)
-    result = _Lu(function(OPS["_lu_permutation"])(factors, pivots), *function(OPS["_lu_triangles"])(factors))
-    return written(result, out, _Lu)
+    return _Lu(function(OPS["_lu_permutation"])(factors, pivots), *function(OPS["_lu_triangles"])(factors))
 
 
-def lu_unpack(LU_data, LU_pivots, unpack_data=True, unpack_pivots=True, *, out=None):
+def lu_unpack(LU_data, LU_pivots, unpack_data=True, unpack_pivots=True):
     """``(P, L, U)`` from what :func:`jtorch.linalg.lu_factor` returns; what is not asked for is empty.
 
     Raises:
@@ -42,4 +40,4 @@ def lu_unpack(LU_data, LU_pivots, unpack_data=True, unpack_pivots=True, *, out=N
         else (filled((0,), 0, LU_data.dtype, LU_data.device))
     )
     L, U = function(OPS["_lu_triangles"])(LU_data, unpack_data)
-    return written(_LuUnpack(P, L, U), out, _LuUnpack)
+    return _LuUnpack(P, L, U)

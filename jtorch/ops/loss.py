@@ -15,7 +15,7 @@ from jax import lax
 
 from .. import dtypes
 from .activation import logsigmoid
-from .elementwise import is_complex
+from .elementwise import is_complex, is_half
 from .registry import Array, Number, op
 from .shapes import broadcast_shapes, canonical_dim
 from .view import type_name
@@ -34,10 +34,9 @@ def reduced(loss, reduction: str):
     """
     if reduction == "none":
         return loss
-    if reduction == "mean":
-        return jnp.mean(loss, dtype=loss.dtype)
-    if reduction == "sum":
-        return jnp.sum(loss, dtype=loss.dtype)
+    if reduction in ("mean", "sum"):
+        reduce, wide = getattr(jnp, reduction), np.float32 if is_half(loss) else loss.dtype
+        return reduce(loss, dtype=wide).astype(loss.dtype)
     raise ValueError(f"{reduction} is not a valid value for reduction")
 
 

@@ -135,17 +135,22 @@ def polygamma(n: int, input: Array):
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _polygamma(n: int, x):
-    """By ``ψₙ(x) = ψₙ(x + 1) - (-1)ⁿ n! / x^(n+1)`` up to positive numbers: XLA's zeta is one of those alone."""
+    """By ``ψₙ(x) = ψₙ(x + 1) - (-1)ⁿ n! / x^(n+1)`` up to positive numbers: XLA's zeta is one of those alone.
+
+    Infinite at the poles, 0 and the negative whole numbers, of the sign that it has to their right.
+    """
 
     def step(carry):
         at, total = carry
         low = at < 0
         return jnp.where(low, at + 1, at), total + jnp.where(low, at ** -(n + 1), 0)
 
-    start = jnp.where(jnp.isfinite(x), x, jnp.ones_like(x))
+    pole = (x <= 0) & (x == jnp.floor(x))
+    start = jnp.where(jnp.isfinite(x) & ~pole, x, jnp.ones_like(x))
     at, total = lax.while_loop(lambda carry: jnp.any(carry[0] < 0), step, (start, jnp.zeros_like(x)))
     below = (-1) ** (n + 1) * math.factorial(n) * total
-    return jsp.polygamma(n, jnp.where(jnp.isfinite(x), at, x)) + below
+    found = jsp.polygamma(n, jnp.where(jnp.isfinite(x), at, x)) + below
+    return jnp.where(pole, (-1) ** (n + 1) * np.asarray(np.inf, x.dtype), found)
 
 
 @_polygamma.defjvp
