@@ -15,7 +15,7 @@ from jax import lax
 
 from .. import dtypes
 from .activation import logsigmoid
-from .elementwise import is_complex, is_half
+from .elementwise import in_float32, is_complex
 from .registry import Array, Number, op
 from .shapes import broadcast_shapes, canonical_dim
 from .view import type_name
@@ -26,6 +26,7 @@ F = ("nn.functional",)
 # --- shared pieces -------------------------------------------------------------------------------------------------
 
 
+@in_float32
 def reduced(loss, reduction: str):
     """``loss`` itself, its mean or its sum.
 
@@ -34,9 +35,10 @@ def reduced(loss, reduction: str):
     """
     if reduction == "none":
         return loss
-    if reduction in ("mean", "sum"):
-        reduce, wide = getattr(jnp, reduction), np.float32 if is_half(loss) else loss.dtype
-        return reduce(loss, dtype=wide).astype(loss.dtype)
+    if reduction == "mean":
+        return jnp.mean(loss, dtype=loss.dtype)
+    if reduction == "sum":
+        return jnp.sum(loss, dtype=loss.dtype)
     raise ValueError(f"{reduction} is not a valid value for reduction")
 
 

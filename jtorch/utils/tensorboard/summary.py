@@ -31,7 +31,7 @@ def _value(x) -> tuple[int, bytes]:
 
 
 def hparams(hparam_dict: dict, metric_dict: dict, hparam_domain_discrete: dict | None = None) -> list:
-    """``[(tag, plugin data), ...]``: the experiment, the start of a session and its end."""
+    """``[(tag, plugin data), ...]``: the experiment, the start of a run and its end."""
     domains = hparam_domain_discrete or {}
     infos = start = b""
     for name, x in hparam_dict.items():
