@@ -3,6 +3,7 @@
 ==========================  ===========================================================================================
 ``JTORCH_LOGS``             comma-separated topics to print on stderr: ``flushes``, ``recompiles``, ``graph_breaks``
 ``JTORCH_CACHE_DIR``        folder of the persistent compilation cache; empty turns it off
+``JTORCH_KEEP_PROGRAMS``   ``0``: keep compiled programs in JAX's cache only (see ``trace/kept.py``)
 ``JTORCH_MAX_TRACE``        a trace is flushed when it holds this many calls
 ``JTORCH_MAX_WHOLE``        a longer program that repeats itself is compiled in pieces (see ``max_whole``)
 ``JTORCH_MAX_EXECUTABLES``  compiled programs kept in memory (least recently used goes first)
@@ -25,6 +26,8 @@ cache_dir: str = os.environ.get(
     "JTORCH_CACHE_DIR",
     os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache"), "jtorch", "xla"),
 )
+#: Keep, in the cache folder, what later processes need in order to run a known program without tracing it.
+keep_programs: bool = os.environ.get("JTORCH_KEEP_PROGRAMS", "1") not in ("", "0")
 #: Compile for programs that run once or twice (tests over many shapes): what is recorded and computed is the same,
 #: XLA's CPU backend spends less on the code. Programs already compiled stay as they are.
 quick_compile: bool = os.environ.get("JTORCH_QUICK_COMPILE", "") not in ("", "0")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import jax
 import numpy as np
 
 from .. import devices
-from .jaxapi import compile_program, x64
+from . import kept
+from .jaxapi import compiler_options, lower_program, x64
 from .program import Program
 
 _BANK_DTYPES = (np.float64, np.float64, np.int64, np.complex128)  # Hyper numbers, floats, ints and bools, complexes
@@ -46,10 +49,16 @@ class Executable:
         self.varying, self.device, self.spread = varying, device, shardings is not None
         self._banks = [(p, "fic".index(program.bank(p))) for p in varying]
         self._numbers: list[tuple] = [(None, None)] * 4  # per bank: the values of the last run, and their array
+        where = devices.jax_device(device)
+        options = compiler_options(where.platform)
+        name = kept.program_name(program, constants, varying, donate, where, options) if shardings is None else None
         with x64(True):
-            self.compiled = compile_program(
-                *flat(program, constants, varying), donate, devices.jax_device(device), shardings
-            )
+            self.compiled = kept.program(name, where)
+            if self.compiled is None:
+                lowered = lower_program(*flat(program, constants, varying), donate, where, shardings)
+                start = time.perf_counter()
+                self.compiled = lowered.compile(compiler_options=options or None)
+                kept.keep_program(name, lowered, self.compiled, time.perf_counter() - start)
 
     def __call__(self, leaves, hypers: list, scalars: list, before) -> tuple:
         """``(outputs, check)``; ``before``: whether anything failed earlier."""
