@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import devices
 from . import kept
-from .jaxapi import compiler_options, lower_program, x64
+from .jaxapi import compile_lowered, lower_program, x64
 from .program import Program
 
 _BANK_DTYPES = (np.float64, np.float64, np.int64, np.complex128)  # Hyper numbers, floats, ints and bools, complexes
@@ -50,14 +50,13 @@ class Executable:
         self._banks = [(p, "fic".index(program.bank(p))) for p in varying]
         self._numbers: list[tuple] = [(None, None)] * 4  # per bank: the values of the last run, and their array
         where = devices.jax_device(device)
-        options = compiler_options(where.platform)
-        name = kept.program_name(program, constants, varying, donate, where, options) if shardings is None else None
+        name = kept.program_name(program, constants, varying, donate, where) if shardings is None else None
         with x64(True):
             self.compiled = kept.program(name, where)
             if self.compiled is None:
                 lowered = lower_program(*flat(program, constants, varying), donate, where, shardings)
                 start = time.perf_counter()
-                self.compiled = lowered.compile(compiler_options=options or None)
+                self.compiled = compile_lowered(lowered, where.platform)
                 kept.keep_program(name, lowered, self.compiled, time.perf_counter() - start)
 
     def __call__(self, leaves, hypers: list, scalars: list, before) -> tuple:

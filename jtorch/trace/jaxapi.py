@@ -87,10 +87,27 @@ QUICK_OPTIONS = {
 }
 
 
+#: options this release of XLA does not have (any more)
+_unknown_options: set[str] = set()
+
+
 def compiler_options(platform: str) -> dict[str, object]:
-    """The XLA options a program is compiled with."""
+    """The XLA options for a program, as far as XLA has them."""
     options = COMPILER_OPTIONS.get(platform, {})
     return {**options, **QUICK_OPTIONS.get(platform, {})} if config.quick_compile else options
+
+
+def compile_lowered(lowered: jax.stages.Lowered, platform: str) -> jax.stages.Compiled:
+    """What was lowered, compiled with the platform's options. Options come and go with XLA's releases."""
+    while True:
+        options = {k: v for k, v in compiler_options(platform).items() if k not in _unknown_options}
+        try:
+            return lowered.compile(compiler_options=options or None)
+        except jax.errors.JaxRuntimeError as error:
+            missing = [name for name in options if f"No such compile option: '{name}'" in str(error)]
+            if not missing:
+                raise
+            _unknown_options.update(missing)
 
 
 def lower_program(fn, avals, donate: tuple[int, ...], device, shardings=None) -> jax.stages.Lowered:
