@@ -332,14 +332,14 @@ def by_hand(torch):
     z = graph.call_method("mul", (y, n), {})
     names = [graph.create_node("call_function", f, (x, x), name=name).name for f, name in [
         (torch.relu, None), (torch.relu, None), (torch.relu, "relu"), (operator.and_, None), (getattr, None),
-        (torch.sum, None), (torch.ops.aten.relu.default, None), (lambda a: a, None), (torch.relu, "in"),
+        (torch.sum, None), (torch.ops.aten.relu.default, None), (torch.relu, "in"),
     ]]  # fmt: skip
     names += [graph.call_method(n, (x,)).name for n in ("__getitem__", "float", "myName", "__and__")]
     graph.output([z, w])
     linear, weight = nn.Linear(2, 2), nn.Parameter(torch.ones(2))
     with torch.no_grad():
         linear.weight.fill_(1.0), linear.bias.fill_(0.5)
-    text = graph.python_code("self").src.replace("<lambda>", "")
+    text = graph.python_code("self").src
     for node in list(reversed(graph.nodes))[1:]:
         if not node.users and node.op != "placeholder":
             graph.erase_node(node)
@@ -482,6 +482,40 @@ def fusing(torch):
     x = torch.linspace(0, 1, 16).reshape(1, 1, 4, 4)
     close = torch.allclose(model(x), fused(x), atol=1e-6)
     return [fused.code, sorted(fused.state_dict()), close, str(fx.symbolic_trace(model).graph)]
+
+
+@table
+def splitting(torch):
+    fx, nn = part(torch, "fx"), torch.nn
+    split = part(torch, "fx.passes.split_module").split_module
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.p = nn.Linear(2, 2), nn.Linear(2, 2), nn.Parameter(torch.ones(2))
+
+        def forward(self, x, y=1):
+            u = self.a(x)
+            v = torch.relu(u) + self.p
+            return self.b(v) + u, v * y
+
+    model = Model()
+    gm, paths, said = fx.symbolic_trace(model), {}, []
+    numbers = {"b": 1, "add_1": 1, "mul": 2}
+    for made in (
+        split(gm, model, lambda n: numbers.get(n.name, 0), qualname_map=paths),
+        split(gm, model, lambda n: n.name not in ("a", "relu"), partition_affix="q", tuple_return=True),
+        split(gm, model, lambda n: n.name not in ("a", "relu"), keep_original_order=True,
+              keep_original_node_name=True, keep_original_input_name=False),
+    ):  # fmt: skip
+        x = torch.ones(1, 2)
+        said += [made.code, [(name, child.code) for name, child in made.named_children()], sorted(made.state_dict())]
+        said.append(torch.allclose(made(x)[0], model(x)[0]))
+    try:
+        split(gm, model, lambda n: n.name not in ("a", "b"))
+    except RuntimeError as error:
+        said.append(str(error))
+    return [*said, paths, gm.print_readable(print_output=False, expanded_def=True)]
 
 
 @table

@@ -67,9 +67,16 @@ class CodeGen:
         self._body_transformer = None
         self._func_name = "forward"
 
-    def gen_fn_def(self, free_vars: list[str], maybe_return_annotation: str) -> str:
-        """The line ``def …:``, with what must follow it at once."""
+    def gen_fn_def(self, free_vars: list[str], maybe_return_annotation: str, *, expanded_def: bool = False) -> str:
+        """The line ``def …:``, with what must follow it at once.
+
+        Args:
+            expanded_def: a line for each parameter.
+        """
         parameters = free_vars if free_vars[:1] == ["self"] else ["self", *free_vars]
+        if expanded_def:
+            lines = "".join(f"    {name},\n" for name in parameters)
+            return f"def {self._func_name}(\n{lines}){maybe_return_annotation}:"
         return f"def {self._func_name}({', '.join(parameters)}){maybe_return_annotation}:"
 
     def generate_output(self, output_args) -> str:
@@ -97,10 +104,10 @@ class _Writer:
     """One run of :class:`CodeGen`."""
 
     def __init__(self, codegen, root, namespace, *, verbose=False, include_stride=False, include_device=False,
-                 additional_meta=None):  # fmt: skip
+                 expanded_def=False, additional_meta=None):  # fmt: skip
         self.codegen, self.root, self.namespace = codegen, root, namespace
         self.verbose, self.stride, self.device = verbose, include_stride, include_device
-        self.additional_meta = additional_meta or ()
+        self.expanded_def, self.additional_meta = expanded_def, additional_meta or ()
         self.globals: dict[str, Any] = {}
         self.body: list[str] = []
         self.parameters: list[str] = []
@@ -221,7 +228,8 @@ class _Writer:
         for name, value in self.codegen.additional_globals():
             self.add_global(name, value)
         wrap = "\n".join(f'torch.fx._symbolic_trace.wrap("{name}")' for name in self.wrapped)
-        head = self.codegen.gen_fn_def(self.parameters, self.returns)
+        expanded = {"expanded_def": True} if self.expanded_def else {}
+        head = self.codegen.gen_fn_def(self.parameters, self.returns, **expanded)
         body = "\n".join("    " + line for line in "".join(self.body).lstrip("\n").split("\n"))
         src = f"\n{wrap}\n\n{head}\n{body}"
         return PythonCode(src, self.globals, {}, src[: src.index(head)].count("\n") + 1)

@@ -369,6 +369,7 @@ class Graph:
         verbose: bool = False,
         include_stride: bool = False,
         include_device: bool = False,
+        expanded_def: bool = False,
         additional_meta: list[str] | None = None,
     ) -> PythonCode:
         """The function as source text, with the globals it needs.
@@ -376,6 +377,7 @@ class Graph:
         Args:
             root_module: the name by which the text reaches the module (``"self"``).
             verbose: with shapes that passes have noted, and where in the program a step comes from.
+            expanded_def: a line for each parameter.
             additional_meta: keys of ``node.meta`` to show.
         """
         namespace = _Namespace()
@@ -389,7 +391,7 @@ class Graph:
                 n._repr_fn = name_of
             return self._codegen._gen_python_code(
                 self.nodes, root_module, namespace, verbose=verbose, include_stride=include_stride,
-                include_device=include_device, additional_meta=additional_meta,
+                include_device=include_device, expanded_def=expanded_def, additional_meta=additional_meta,
             )  # fmt: skip
         finally:
             for n, was in before:

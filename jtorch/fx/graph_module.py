@@ -259,26 +259,28 @@ class GraphModule(Module):
             print_output: print it as well.
             include_stride, include_device: show those of tensors in ``meta["val"]``.
             additional_meta: keys of ``node.meta`` to show.
+            expanded_def: a line for each parameter.
             fast_sympy_print: without effect, because sizes are numbers.
 
         Raises:
-            NotImplementedError: ``colored`` or ``expanded_def``.
+            NotImplementedError: ``colored``.
         """
-        if colored or expanded_def:
-            raise NotImplementedError("print_readable: colored=True and expanded_def=True are not supported")
-        text = _readable(self, type(self).__name__, include_stride, include_device, additional_meta)
+        if colored:
+            raise NotImplementedError("print_readable(colored=True) is not supported; leave it out")
+        text = _readable(
+            self, type(self).__name__, include_stride=include_stride, include_device=include_device,
+            expanded_def=expanded_def, additional_meta=additional_meta,
+        )  # fmt: skip
         if print_output:
             print(text)
         return text
 
 
-def _readable(module: GraphModule, name: str, stride: bool, device: bool, additional_meta) -> str:
-    made = module.graph.python_code(
-        "self", verbose=True, include_stride=stride, include_device=device, additional_meta=additional_meta
-    )
+def _readable(module: GraphModule, name: str, **shown) -> str:
+    made = module.graph.python_code("self", verbose=True, **shown)
     texts = [f"class {name}(torch.nn.Module):\n{_deeper(made.src.strip())}"]
     texts += [
-        _deeper(_readable(child, child_name, stride, device, additional_meta).rstrip())
+        _deeper(_readable(child, child_name, **shown).rstrip())
         for child_name, child in module.named_children()
         if isinstance(child, GraphModule)
     ]

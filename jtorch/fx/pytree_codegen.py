@@ -47,9 +47,9 @@ class _PyTreeCodeGen(CodeGen):
     def process_outputs(self, out):
         return tree_unflatten(out if isinstance(out, (list, tuple)) else [out], self.pytree_info.out_spec)
 
-    def gen_fn_def(self, free_vars: list[str], maybe_return_annotation: str) -> str:
+    def gen_fn_def(self, free_vars: list[str], maybe_return_annotation: str, *, expanded_def: bool = False) -> str:
         names = self.pytree_info.orig_args
-        head = super().gen_fn_def(list(names), maybe_return_annotation)
+        head = super().gen_fn_def(list(names), maybe_return_annotation, expanded_def=expanded_def)
         leaves = [v.partition(":")[0].partition("=")[0].strip() for v in free_vars]
         leaves = ["self", *leaves] if names[:1] == ["self"] else leaves
         taken = f"{', '.join(leaves)}, = " if leaves else ""
