@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import importlib
 import io
@@ -15,6 +16,7 @@ import warnings
 import pytest
 
 import jtorch
+from jtorch.fx import listening
 
 from .both import Table, check, check_raises
 
@@ -286,6 +288,53 @@ def wrapped_functions(torch):
     gm = place["fx"].symbolic_trace(place["forward"])
     assert place["len"] is len if "len" in place else True
     return [gm.code, str(gm.graph), gm(torch.ones(4)), place["forward"](torch.ones(4)), place["mine"].__name__]
+
+
+# --- every function, with Proxies for its arguments
+
+#: Recorded otherwise. What is no function of tensors, or only has another name behind it:
+_OTHERWISE = {
+    "can_cast", "promote_types", "dequantize", "int_repr", "quantize_per_tensor_dynamic", "sym_sqrt", "sym_sum",
+    "segment_reduce", "grouped_mm", "lobpcg", "pca_lowrank", "svd_lowrank", "saddmm", "dsmm", "hsmm", "spmm",
+    "native_channel_shuffle", "upsample",
+}  # fmt: skip
+
+
+def recorded(torch, namespace, name, count):
+    """How a call with ``count`` Proxies is printed; None if it is not recorded."""
+    fx = part(torch, "fx")
+    graph = fx.Graph()
+    tracer = fx.proxy.GraphAppendingTracer(graph)
+    args = [fx.Proxy(graph.placeholder(letter), tracer) for letter in "abc"[:count]]
+    try:
+        result = getattr(part(torch, namespace) if namespace else torch, name)(*args)
+    except Exception:  # too few arguments, or ones that are looked at: PyTorch's is the measure
+        return None
+    return graph.output(result.node).prev.format_node() if isinstance(result, fx.Proxy) else None
+
+
+@pytest.mark.parametrize("namespace", listening.NAMESPACES)
+def test_every_function_is_recorded_as_pytorch_does(namespace):
+    torch = pytest.importorskip("torch")
+    place = "" if namespace == "torch" else namespace
+    theirs_has = set(dir(part(torch, place) if place else torch))
+    names_of = collections.defaultdict(set)  # a function of several names is recorded under one of them
+    for space in listening.NAMESPACES:
+        for name, f in listening.public_functions(space).items():
+            names_of[f].add((space, name))
+    compared = 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, f in listening.public_functions(namespace).items():
+            shared = len(names_of[f]) > 1 and namespace != "nn.functional"
+            if name in _OTHERWISE or shared or name not in theirs_has:
+                continue
+            for count in (1, 2, 3):
+                theirs = recorded(torch, place, name, count)
+                if theirs is not None:
+                    assert recorded(jtorch, place, name, count) == theirs
+                    compared += 1
+    assert compared > 15
 
 
 # --- changing graphs
