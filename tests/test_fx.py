@@ -10,6 +10,7 @@ import operator
 import pickle
 import subprocess
 import sys
+import threading
 import typing
 import warnings
 
@@ -743,6 +744,28 @@ def test_functions_listen_only_while_proxies_live():
     assert jtorch.relu.__code__ is before[0]
 
 
+def test_threads_trace_at_once():
+    fx = importlib.import_module("jtorch.fx")
+    before, errors = jtorch.relu.__code__, []
+
+    def work():
+        try:
+            for _ in range(30):
+                proxy = fx.Proxy(fx.Graph().placeholder("x"))
+                assert jtorch.relu(proxy).node.target is jtorch.relu
+                assert jtorch.relu(jtorch.ones(2)).tolist() == [1.0, 1.0]
+                del proxy
+        except Exception as error:  # shown below
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors and jtorch.relu.__code__ is before
+
+
 def test_functions_imported_before():
     place: dict = {}
     source = (
@@ -780,6 +803,8 @@ def test_what_is_refused():
         gm.to_folder("nowhere")
     with pytest.raises(NotImplementedError, match="no symbolic sizes"):
         importlib.import_module("jtorch.fx.experimental.symbolic_shapes").ShapeEnv()
+    with pytest.warns(UserWarning, match="cannot check"):
+        fx.symbolic_trace(lambda x, f: f(x), {"f": jtorch.relu})
     with pytest.raises(NotImplementedError, match="keyword-only"):
         fx.symbolic_trace(lambda x, *, d: x + d[0], {"d": [fx.PH]})
 

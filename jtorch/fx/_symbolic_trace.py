@@ -11,6 +11,7 @@ import itertools
 import math
 import threading
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ import jtorch
 
 from .graph import Graph
 from .graph_module import GraphModule
-from .listening import listening, original
+from .listening import Listening, original
 from .names import signature as signature_of
 from .proxy import ParameterProxy, Proxy, TracerBase, _find_user_frame, find_tracers
 from .pytree_codegen import PH, PHBase, PHWithMeta, flatten_root
@@ -266,6 +267,12 @@ class Tracer(TracerBase):
             self.create_proxy("call_function", _assert_is_none, (proxy, message), {})
         elif isinstance(value, (bool, int, float)) or type(value) is str:
             self.create_proxy("call_function", jtorch._assert, (proxy == value, message), {})
+        else:
+            warnings.warn(
+                f"The graph cannot check that {name} is the {type(value).__name__} it was traced with: call it with the "
+                "same",
+                stacklevel=2,
+            )
         return value
 
     # --- the trace
@@ -287,7 +294,7 @@ class Tracer(TracerBase):
             self.root, fn = jtorch.nn.Module(), root
         self.graph = Graph(tracer_cls=getattr(self, "__class__", None))
         self.tensor_attrs = dict(_tensor_attributes(self.root))
-        self._held = listening()
+        self._held = Listening()
         try:
             fn, args = self.create_args_for_root(fn, isinstance(root, jtorch.nn.Module), concrete_args)
             hint = getattr(fn, "__annotations__", {}).get("return")

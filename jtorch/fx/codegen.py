@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import importlib
 import types
 import typing
@@ -32,6 +33,7 @@ inplace_methods = {
 }  # fmt: skip
 
 
+@functools.lru_cache(None)
 def known_globals() -> dict[str, Any]:
     """Names that every generated function may use, as ``repr`` of values gives them."""
     return {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from typing import Any
 
 import jtorch
@@ -14,6 +13,7 @@ from .codegen import CodeGen, PythonCode, dotted, inplace_methods, magic_methods
 from .names import qualified_name, resolve
 from .namespace import _Namespace, snake_case
 from .node import Node, Target, _is_overload, map_arg, target_to_name
+from .pytree_codegen import _PyTreeCodeGen, _PyTreeInfo  # noqa: F401 (whose place PyTorch has here)
 
 __all__ = ["CodeGen", "Graph", "PythonCode", "inplace_methods", "magic_methods"]
 _format_target = dotted
@@ -486,9 +486,3 @@ def _rebuilt(cls, records, codegen, tracer_cls) -> Graph:
         if wrapped:
             nodes[name].meta["is_wrapped"] = True
     return graph
-
-
-def __getattr__(name: str):
-    if name in ("_PyTreeCodeGen", "_PyTreeInfo"):
-        return getattr(import_module("jtorch.fx.pytree_codegen"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -234,8 +234,8 @@ class GraphModule(Module):
         return made
 
     def __reduce__(self):
-        state = {k: v for k, v in self.__getstate__().items()
-                 if k not in ("_graph", "_code") and not k.endswith("_hooks") or k in Module().__dict__}  # fmt: skip
+        made = set(GraphModule._hooks.__code__.co_names) | {"_graph", "_code"}  # which are made anew
+        state = {k: v for k, v in self.__getstate__().items() if k not in made}
         base = next(c for c in type(self).__mro__ if c.__dict__.get("_is_instance_class") is None)
         return _restored, (base, type(self).__name__, state, self._graph)
 

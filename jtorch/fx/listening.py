@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import threading
 import types
-import weakref
 from collections.abc import Iterator
 from importlib import import_module
 
@@ -130,38 +129,45 @@ def _mentions_proxy(x) -> bool:
     return cls is dict and any(map(_mentions_proxy, x.values()))
 
 
-class _Listening:
-    """Public functions look for Proxies as long as this object lives."""
+#: Of each function its own code, and the one that listens.
+_made: dict[types.FunctionType, tuple[types.CodeType, types.CodeType]] = {}
+#: The functions that listen now, with their own code.
+_listening: dict[types.FunctionType, types.CodeType] = {}
+_lock = threading.RLock()
+
+
+def _start() -> None:
+    from . import names
+
+    names.tables()  # signatures are read from the functions' own code
+    for fn in _everything():
+        if fn not in _listening:
+            own, listens = _made.get(fn, (None, None))
+            if own is not fn.__code__:
+                own, listens = _made[fn] = fn.__code__, _listening_code(fn, fn.__code__)
+            _listening[fn] = own
+            fn.__code__ = listens
+
+
+def _stop() -> None:
+    for fn, own in _listening.items():
+        fn.__code__ = own
+    _listening.clear()
+
+
+class Listening:
+    """As long as one of these lives, public functions look for Proxies. Each Proxy holds one."""
+
+    _alive = 0
 
     def __init__(self):
-        from . import names
-
-        names.tables()  # signatures are read from the functions' own code
-        self.before: dict[types.FunctionType, types.CodeType] = {}
-        for fn in _everything():
-            if fn not in self.before:
-                self.before[fn] = fn.__code__
-                made = _made.get(fn)
-                if made is None or made[0] is not fn.__code__:
-                    made = _made[fn] = (fn.__code__, _listening_code(fn, fn.__code__))
-                fn.__code__ = made[1]
+        with _lock:
+            Listening._alive += 1
+            if Listening._alive == 1:
+                _start()
 
     def __del__(self):
-        for fn, code in self.before.items():
-            fn.__code__ = code
-
-
-_made: dict[types.FunctionType, tuple[types.CodeType, types.CodeType]] = {}
-_lock = threading.RLock()
-_current = None
-
-
-def listening() -> _Listening:
-    """What a Proxy holds as long as it lives."""
-    global _current
-    with _lock:
-        found = _current() if _current is not None else None
-        if found is None:
-            found = _Listening()
-            _current = weakref.ref(found)
-        return found
+        with _lock:
+            Listening._alive -= 1
+            if Listening._alive == 0:
+                _stop()

@@ -22,7 +22,7 @@ from . import traceback as fx_traceback
 from .codegen import magic_methods
 from .graph import Graph
 from .immutable_collections import immutable_dict, immutable_list
-from .listening import listening, tensor_methods
+from .listening import Listening, tensor_methods
 from .names import _known, spelled_out
 from .node import Node, base_types
 
@@ -179,7 +179,7 @@ class Proxy:
     def __init__(self, node: Node, tracer: TracerBase | None = None):
         self.tracer = GraphAppendingTracer(node.graph) if tracer is None else tracer
         self.node = node
-        self._listening = listening()
+        self._listening = Listening()
 
     def __repr__(self) -> str:
         return f"Proxy({self.node.name})"
