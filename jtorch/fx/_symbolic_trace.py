@@ -269,8 +269,8 @@ class Tracer(TracerBase):
             self.create_proxy("call_function", jtorch._assert, (proxy == value, message), {})
         else:
             warnings.warn(
-                f"The graph cannot check that {name} is the {type(value).__name__} it was traced with: call it with the "
-                "same",
+                f"The graph cannot check that {name} is the {type(value).__name__} it was traced with: call it with "
+                "the same",
                 stacklevel=2,
             )
         return value
