@@ -335,6 +335,7 @@ def test_every_function_is_recorded_as_pytorch_does(namespace):
                 if theirs is not None:
                     assert recorded(jtorch, place, name, count) == theirs
                     compared += 1
+                    break
     assert compared > 15
 
 
