@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import collections
 import copy
+import dataclasses
+import enum
+import functools
 import importlib
 import io
 import operator
@@ -593,6 +596,66 @@ def iterating(torch):
 
     return [fx.symbolic_trace(unpacked).code, fx.symbolic_trace(lambda x: pair(x, 1)).code,
             repr(fx.Proxy(fx.Graph().placeholder("x")))]  # fmt: skip
+
+
+class Kind(enum.Enum):
+    first = 1
+
+
+@dataclasses.dataclass
+class Both:
+    a: int
+    b: object
+
+
+@table
+def other_values(torch):
+    fx = part(torch, "fx")
+
+    class Pair(metaclass=fx.ProxyableClassMeta):
+        def __init__(self, a, b):
+            self.a, self.b = a, b
+
+        def total(self):
+            return self.a + self.b
+
+    class Deciding(fx.Tracer):
+        def to_bool(self, obj):
+            return True
+
+        def iter(self, obj):
+            return iter([obj[0], obj[1]])
+
+    def doubled(f):
+        @functools.wraps(f)
+        def wrapper(*args):
+            return f(*args) * 2
+
+        return wrapper
+
+    said = [str(Deciding().trace(lambda x: [a for a in x] if x > 0 else 3))]
+    said.append(fx.symbolic_trace(lambda x: (x.foo(Kind.first), x.bar(Both(1, x)))).code)
+    said.append(fx.symbolic_trace(doubled(lambda x, y=2: x - y)).code)
+    pairs = fx.symbolic_trace(lambda x, y: Pair(x, y).total() * Pair(torch.ones(1), 2.0).total())
+    with part(torch, "fx.traceback").preserve_node_meta(), part(torch, "fx.traceback").annotate({"k": 1}):
+        said.append([n.meta.get("custom") for n in fx.symbolic_trace(lambda x: x + 1).graph.nodes])
+    relu = fx.symbolic_trace(lambda x: torch.nn.functional.relu(x)).graph.output_node().prev
+    said.append(str(relu.normalized_arguments(None, normalize_to_only_use_kwargs=True)))
+    return [*said, pairs.code, pairs(torch.ones(1), 1)]
+
+
+@table
+def trees_of_arguments(torch):
+    fx = part(torch, "fx")
+    gm = fx.symbolic_trace(lambda x, d: {"y": x + d["a"] + d["b"][0]}, {"d": {"a": fx.PH, "b": [fx.PH, 3]}})
+    x, d = torch.ones(1), {"a": torch.ones(1), "b": [torch.ones(1) * 2, 3], "unused": 1}
+    made = fx.Transformer(gm).transform()
+    d_exact = {k: d[k] for k in ("a", "b")}
+    said = [gm(x, d), fx.Interpreter(gm).run(x, d_exact), made.code, made(x, d), copy.deepcopy(gm)(x, d)]
+    for wrong, error in (({"a": 1}, KeyError), ({"a": 1, "b": [1, 4]}, AssertionError)):
+        with pytest.raises(error):
+            gm(x, wrong)
+    return said
 
 
 @table

@@ -11,6 +11,7 @@ def tree_flatten_spec(pytree, spec) -> list:
     """The leaves of ``pytree`` that a tree formed ``spec`` has.
 
     Raises:
+        KeyError: a dict lacks a key.
         RuntimeError: it is of another class, or lacks a part.
     """
     if spec.is_leaf():
@@ -18,7 +19,7 @@ def tree_flatten_spec(pytree, spec) -> list:
     if isinstance(pytree, dict) and issubclass(spec.type, dict):
         missing = [k for k in spec.context if k not in pytree]
         if missing:
-            raise RuntimeError(f"expected a dict with the keys {list(spec.context)}, got one without {missing}")
+            raise KeyError(f"expected a dict with the keys {list(spec.context)}, got one without {missing}")
         parts = [pytree[k] for k in spec.context]
     elif isinstance(pytree, (list, tuple)) and issubclass(spec.type, (list, tuple)):
         parts = list(pytree)

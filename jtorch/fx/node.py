@@ -38,6 +38,13 @@ _RANDOM = ("rand", "randn", "randint", "randperm", "rand_like", "randn_like", "r
            "bernoulli", "multinomial")  # fmt: skip
 
 
+class ArgsKwargsPair(typing.NamedTuple):
+    """The arguments of a call."""
+
+    args: tuple
+    kwargs: dict
+
+
 def has_side_effect(fn: Callable) -> Callable:
     """Keep calls of ``fn`` when dead code is removed. Returns ``fn``, so that it can decorate."""
     _side_effectful_functions.add(fn)
@@ -309,10 +316,10 @@ class Node:
             return None
         bound.apply_defaults()
         if not normalize_to_only_use_kwargs:
-            return bound.args, bound.kwargs
+            return ArgsKwargsPair(bound.args, bound.kwargs)
         if any(p.kind in (p.VAR_POSITIONAL, p.POSITIONAL_ONLY) for p in signature.parameters.values()):
             return None
-        return (), dict(bound.arguments)
+        return ArgsKwargsPair((), dict(bound.arguments))
 
     # --- what it is
 
