@@ -19,7 +19,11 @@ from .pmap import axis_index, pmap, pmean, psum  # noqa: E402
 
 
 def __getattr__(name: str):
-    if name in ("nn", "algorithms"):  # imported on first use: they need functions and modules, which need this package
+    if name in (
+        "nn",
+        "algorithms",
+        "checkpoint",
+    ):  # imported on first use: they need functions and modules, which need this package
         import importlib
 
         return importlib.import_module(f"{__name__}.{name}")
