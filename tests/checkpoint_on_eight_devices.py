@@ -393,6 +393,32 @@ def test_methods_other_than_forward():
     model.set_requires_gradient_sync(False), model.unshard(async_op=True).wait(), model.reshard()
 
 
+def test_in_a_job_of_one_process(expected):
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        model = FSDP(mlp(), auto_wrap_policy=LINEARS)
+        losses, _ = train(model)
+        assert losses == pytest.approx(expected[0], abs=1e-5)
+        x = torch.arange(32.0).view(16, 2)
+        out = model[0](x.repeat(1, 8)).sum(1)  # on eight devices, where XLA likes
+        total, found = out.detach().clone(), [torch.empty(16)]
+        dist.all_reduce(total), dist.all_gather(found, out.detach())
+        np.testing.assert_array_equal(total.numpy(), out.detach().numpy())
+        np.testing.assert_array_equal(found[0].numpy(), out.detach().numpy())
+        weight = model.module[0].module.weight
+        before = weight.detach().clone()
+        dist.broadcast(weight.detach(), 0)
+        assert torch.equal(weight, before)
+        sums = torch.zeros(2)
+        sums[0] += out.sum()
+        dist.all_reduce(sums)
+        assert sums[0].item() == pytest.approx(out.sum().item())
+        with pytest.raises(TypeError, match="process group"):
+            FSDP(mlp(), process_group=3)
+    finally:
+        dist.destroy_process_group()
+
+
 def test_what_the_wrapper_refuses():
     with pytest.raises(NotImplementedError, match="offload"):
         FSDP(mlp(), cpu_offload=CPUOffload(offload_params=True))

@@ -151,16 +151,15 @@ def fully_shard(
     Raises:
         NotImplementedError: offloading.
         ValueError: the mesh has more than two dimensions, or the module is fully sharded already.
-        RuntimeError: the dimension ``shard_placement_fn`` asks for cannot be shared evenly; or this is one of several
-            processes, and no mesh says which of its own devices are meant.
+        RuntimeError: the dimension ``shard_placement_fn`` asks for cannot be shared evenly; or several processes have
+            joined a job.
     """
     if isinstance(offload_policy, CPUOffloadPolicy):
         raise NotImplementedError("fully_shard: CPU offloading is not supported; leave offload_policy out")
     if isinstance(module, FSDPModule):
         raise ValueError("fully_shard has been applied to this module already")
-    if mesh is None:
-        one_process_only("fully_shard")
-        mesh = all_local(next((p.device.type for p in module.parameters()), "cpu"))
+    one_process_only("fully_shard")
+    mesh = mesh or all_local(next((p.device.type for p in module.parameters()), "cpu"))
     if mesh.ndim > 2:
         raise ValueError(f"fully_shard expects a 1D or 2D DeviceMesh but got {mesh!r}")
     attach(module, _Group(module, mesh, shard_placement_fn, ignored_params or set(), mp_policy))

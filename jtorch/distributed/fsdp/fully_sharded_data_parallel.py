@@ -18,6 +18,7 @@ from ...trace.value import move, put
 from .. import layout
 from ..algorithms._checkpoint.checkpoint_wrapper import CheckpointWrapper, _renamed
 from ..device_mesh import DeviceMesh, all_local, local_devices
+from ..group import ProcessGroup
 from ..state_names import modules, of_optimizer, parameter_names, with_names, with_numbers
 from .api import (
     BackwardPrefetch,
@@ -103,6 +104,9 @@ class FullyShardedDataParallel(nn.Module):
     ):  # fmt: skip
         super().__init__()
         one_process_only("FullyShardedDataParallel")
+        for group in process_group if isinstance(process_group, tuple) else (process_group,):
+            if not isinstance(group, ProcessGroup | None):
+                raise TypeError(f"process_group must be a process group, a pair of them, or None, but got {group!r}")
         if cpu_offload is not None and cpu_offload.offload_params:
             raise NotImplementedError(
                 "FullyShardedDataParallel: CPUOffload(offload_params=True) is not supported; leave cpu_offload out"
