@@ -20,6 +20,8 @@ from jtorch.distributed.checkpoint import state_dict as dsd
 from jtorch.distributed.fsdp import (
     BackwardPrefetch,
     CPUOffload,
+    DataParallelMeshDims,
+    FSDPModule,
     FullOptimStateDictConfig,
     FullStateDictConfig,
     MixedPrecision,
@@ -34,6 +36,7 @@ from jtorch.distributed.fsdp.wrap import CustomPolicy, ModuleWrapPolicy, size_ba
 from jtorch.distributed.tensor import Replicate, Shard, distribute_tensor
 from jtorch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
 from jtorch.nn import functional as F
+from jtorch.serialization.safetensors import load_file
 
 LINEARS = ModuleWrapPolicy({nn.Linear})
 
@@ -144,6 +147,12 @@ def test_blocks_of_any_shape(tmp_path):
         for name, found in state.items():
             assert found is held[name] and torch.equal(found, t), (name, placements)
             assert placements is None or found.placements == tuple(placements)
+    dcp.save({"t": distribute_tensor(t, mesh, kinds["both"])},
+             storage_writer=dcp.HuggingFaceStorageWriter(tmp_path / "whole"))  # fmt: skip
+    assert torch.equal(load_file(tmp_path / "whole" / "model-00001-of-00001.safetensors")["t"], t)
+    state = {"t": distribute_tensor(torch.zeros(16, 24), mesh, kinds["columns"])}
+    dcp.load(state, storage_reader=dcp.HuggingFaceStorageReader(tmp_path / "whole"))
+    assert torch.equal(state["t"], t)
     view = torch.zeros(2, 16, 24)
     dcp.load({"both": view[1]}, checkpoint_id=tmp_path)
     assert torch.equal(view[1], t) and not view[0].any()
@@ -391,6 +400,21 @@ def test_methods_other_than_forward():
     assert placements == (Replicate(),) and out.shape == (8, 8)
     assert model.weight.placements == (Shard(0),)
     model.set_requires_gradient_sync(False), model.unshard(async_op=True).wait(), model.reshard()
+
+
+def test_lists_of_modules_and_dimensions_of_a_mesh(expected):
+    mesh = dist.init_device_mesh("cpu", (2, 2, 2), mesh_dim_names=("pp", "copies", "parts"))
+    model, dims = mlp(), DataParallelMeshDims(shard="parts", replicate="copies")
+    assert fully_shard([model[2], model[4]], mesh=mesh, dp_mesh_dims=dims) == [model[2], model[4]]
+    fully_shard(model, mesh=mesh, dp_mesh_dims=dims)
+    assert isinstance(model[4], FSDPModule) and not isinstance(model[0], FSDPModule)
+    for m in (model[0], model[2]):
+        assert m.weight.placements == (Replicate(), Replicate(), Shard(0))
+    assert train(model)[0] == pytest.approx(expected[0], abs=1e-5)
+    with pytest.raises(NotImplementedError, match="one dimension to shard along"):
+        fully_shard(mlp(), mesh=mesh, dp_mesh_dims=DataParallelMeshDims(replicate="copies"))
+    with pytest.raises(NotImplementedError, match="multiply the loss"):
+        model.set_gradient_divide_factor(2.0)
 
 
 def test_in_a_job_of_one_process(expected):

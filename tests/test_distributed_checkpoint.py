@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import pickle
@@ -163,6 +164,32 @@ def test_files(tmp_path):
         dcp.save_state_dict(state, dcp.FileSystemWriter(tmp_path / "old"))
     with pytest.warns(FutureWarning, match="deprecated"):
         dcp.load_state_dict(found, dcp.FileSystemReader(tmp_path / "old"))
+
+
+def test_safetensors_files(theirs, tmp_path):
+    state = {"a": torch.arange(6.0).view(2, 3), "b.c": torch.ones(2).bfloat16(), "n": torch.tensor(3)}
+    dcp.save(state, storage_writer=dcp.HuggingFaceStorageWriter(tmp_path, {"a": 1, "b.c": 2, "n": 1}))
+    names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    assert sorted(os.listdir(tmp_path)) == ["model.safetensors.index.json", *names][1:] + [
+        "model.safetensors.index.json"
+    ]
+    assert json.loads((tmp_path / "model.safetensors.index.json").read_text()) == {
+        "metadata": {"total_size": 24 + 4 + 8}, "weight_map": {"a": names[0], "n": names[0], "b.c": names[1]},
+    }  # fmt: skip
+    for library, reader in ((torch, dcp), (theirs, theirs.distributed.checkpoint)):
+        found = {"a": library.zeros(2, 3), "b.c": library.zeros(2).bfloat16(), "n": library.tensor(0)}
+        reader.load(found, storage_reader=reader.HuggingFaceStorageReader(str(tmp_path)))
+        assert leaves(found) == leaves(state)
+    writer = theirs.distributed.checkpoint.HuggingFaceStorageWriter(str(tmp_path / "x"), save_distributed=True)
+    theirs.distributed.checkpoint.save(found, storage_writer=writer)
+    again = {k: torch.zeros_like(v) for k, v in state.items()}
+    dcp.load(again, storage_reader=dcp.HuggingFaceStorageReader(tmp_path / "x"))
+    assert leaves(again) == leaves(state)
+    with pytest.raises(dcp.CheckpointException, match="hold tensors only"):
+        dcp.save({"n": 1}, storage_writer=dcp.HuggingFaceStorageWriter(tmp_path))
+    with pytest.raises(dcp.CheckpointException, match="no .safetensors files"):
+        (tmp_path / "empty").mkdir()
+        dcp.load(again, storage_reader=dcp.HuggingFaceStorageReader(tmp_path / "empty"))
 
 
 class Counter:

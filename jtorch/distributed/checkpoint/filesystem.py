@@ -318,7 +318,7 @@ class FileSystemReader(StorageReader):
 
     def _info(self, index) -> _StorageInfo:
         info = self.storage_data.get(index)
-        if type(info) is not _StorageInfo:
+        if not isinstance(info, _StorageInfo):
             raise RuntimeError(f"the checkpoint in {self.path} does not say where {index} lies")
         if info.transform_descriptors:
             raise NotImplementedError(
@@ -331,6 +331,11 @@ class FileSystemReader(StorageReader):
             raise pickle.UnpicklingError(f"the metadata names a file outside of the checkpoint, or is damaged: {info}")
         return info
 
+    def _tensor(self, stretch: _Slice, info: _StorageInfo):
+        """A stored block."""
+        stretch.seek(0)
+        return serialization.load(stretch, map_location="cpu", weights_only=True)
+
     def _read(self, stretch: _Slice, items: list, planner: LoadPlanner) -> None:
         """Each stored block is read once, whatever is made of it."""
         tensors = [item for item in items if item.type is LoadItemType.TENSOR]
@@ -339,8 +344,7 @@ class FileSystemReader(StorageReader):
                 stretch.seek(0)
                 planner.load_bytes(item, io.BytesIO(stretch.read()))
         if tensors:
-            stretch.seek(0)
-            stored = serialization.load(stretch, map_location="cpu", weights_only=True)
+            stored = self._tensor(stretch, self.storage_data[tensors[0].storage_index])
             for item in tensors:
                 planner.load_tensor(item, blocks.part(stored, item.storage_offsets, item.lengths))
 

@@ -6,6 +6,7 @@ from . import api
 from .api import *  # noqa: F403
 from .fully_shard import (
     CPUOffloadPolicy,
+    DataParallelMeshDims,
     FSDPModule,
     MixedPrecisionPolicy,
     OffloadPolicy,
@@ -14,14 +15,12 @@ from .fully_shard import (
     register_fsdp_forward_method,
 )
 
-_WRAPPER = (
-    "FullyShardedDataParallel",
-    "OptimStateKeyType",
-)  # a module: imported on first use, as nn needs this package
+# A module: imported on first use, as nn needs this package.
+_WRAPPER = ("FullyShardedDataParallel", "OptimStateKeyType")
 
 __all__ = [  # noqa: PLE0604
-    "CPUOffloadPolicy", "FSDPModule", "MixedPrecisionPolicy", "OffloadPolicy", "UnshardHandle", "fully_shard",
-    "register_fsdp_forward_method", *api.__all__, *_WRAPPER,
+    "CPUOffloadPolicy", "DataParallelMeshDims", "FSDPModule", "MixedPrecisionPolicy", "OffloadPolicy", "UnshardHandle",
+    "fully_shard", "register_fsdp_forward_method", *api.__all__, *_WRAPPER,
 ]  # fmt: skip
 
 

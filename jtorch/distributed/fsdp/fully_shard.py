@@ -40,6 +40,26 @@ class MixedPrecisionPolicy:
     cast_forward_inputs: bool = True
 
 
+@dataclass(frozen=True)
+class DataParallelMeshDims:
+    """Which dimensions of a mesh are data parallel.
+
+    Args:
+        shard: the dimension parameters are cut along.
+        replicate: the dimension along which there are copies.
+
+    Raises:
+        ValueError: neither is given.
+    """
+
+    shard: str | tuple[str, ...] | None = None
+    replicate: str | tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        if self.shard is None and self.replicate is None:
+            raise ValueError("At least one of shard or replicate must be set in DataParallelMeshDims")
+
+
 @dataclass
 class OffloadPolicy:
     """No offloading."""
@@ -62,6 +82,9 @@ class FSDPModule:
     def set_requires_gradient_sync(self, requires_gradient_sync: bool, *, recurse: bool = True) -> None:
         """Accepted: a gradient is that of the whole batch after each backward, and accumulates as on one device."""
 
+    def set_requires_all_reduce(self, requires_all_reduce: bool, *, recurse: bool = True) -> None:
+        """Accepted: a gradient is that of the whole batch after each backward, and accumulates as on one device."""
+
     def set_is_last_backward(self, is_last_backward: bool) -> None:
         """Accepted: no backward leaves anything pending."""
 
@@ -76,6 +99,19 @@ class FSDPModule:
 
     def set_modules_to_backward_prefetch(self, modules: list) -> None:
         """Accepted: XLA schedules."""
+
+    def set_unshard_in_backward(self, unshard_in_backward: bool) -> None:
+        """Accepted: XLA decides how long a gathered parameter lives."""
+
+    def set_gradient_divide_factor(self, factor: float) -> None:
+        """
+        Raises:
+            NotImplementedError: always; gradients are those of the loss over the whole batch, and nothing divides them.
+        """
+        raise NotImplementedError(
+            "set_gradient_divide_factor: gradients are those of the loss over the whole batch, which nothing divides; "
+            "multiply the loss instead"
+        )
 
     def reshard(self) -> None:
         """Nothing to do: parameters lie in parts whenever the module does not run."""
@@ -129,8 +165,9 @@ def fully_shard(
     module, *, mesh: DeviceMesh | None = None, reshard_after_forward: bool | int | None = None,
     shard_placement_fn=None, mp_policy: MixedPrecisionPolicy | None = None,
     offload_policy: OffloadPolicy | None = None, ignored_params: set | None = None,
+    dp_mesh_dims: DataParallelMeshDims | None = None,
 ):  # fmt: skip
-    """Keep a module's parameters in parts, one on each device; returns the module.
+    """Keep a module's (or each module's of a list) parameters in parts, one on each device; returns the module.
 
     A parameter is cut along dimension 0, or where the devices cannot share that evenly along its largest dimension
     that they can; one without such a dimension is replicated. Apply it to submodules first and to the whole model
@@ -147,25 +184,45 @@ def fully_shard(
         shard_placement_fn: ``fn(parameter)`` gives the ``Shard(dim)`` to use, or None for the rule above.
         mp_policy: which dtypes the module computes in.
         ignored_params: parameters to leave alone.
+        dp_mesh_dims: which dimensions of ``mesh`` to use, instead of a submesh.
 
     Raises:
-        NotImplementedError: offloading.
+        NotImplementedError: offloading; several dimensions taken for one.
         ValueError: the mesh has more than two dimensions, or the module is fully sharded already.
         RuntimeError: the dimension ``shard_placement_fn`` asks for cannot be shared evenly; or several processes have
             joined a job.
     """
+    if isinstance(module, list | tuple):
+        for m in module:
+            fully_shard(
+                m, mesh=mesh, reshard_after_forward=reshard_after_forward, shard_placement_fn=shard_placement_fn,
+                mp_policy=mp_policy, offload_policy=offload_policy, ignored_params=ignored_params,
+                dp_mesh_dims=dp_mesh_dims,
+            )  # fmt: skip
+        return module
     if isinstance(offload_policy, CPUOffloadPolicy):
         raise NotImplementedError("fully_shard: CPU offloading is not supported; leave offload_policy out")
     if isinstance(module, FSDPModule):
         raise ValueError("fully_shard has been applied to this module already")
     one_process_only("fully_shard")
     mesh = mesh or all_local(next((p.device.type for p in module.parameters()), "cpu"))
+    mesh = mesh if dp_mesh_dims is None else _submesh(mesh, dp_mesh_dims)
     if mesh.ndim > 2:
         raise ValueError(f"fully_shard expects a 1D or 2D DeviceMesh but got {mesh!r}")
     attach(module, _Group(module, mesh, shard_placement_fn, ignored_params or set(), mp_policy))
     cls = type(module)
     module.__class__ = type(f"FSDP{cls.__name__}", (FSDPModule, cls), {})
     return module
+
+
+def _submesh(mesh: DeviceMesh, dims: DataParallelMeshDims) -> DeviceMesh:
+    names = [(name,) if isinstance(name, str) else name for name in (dims.replicate, dims.shard) if name is not None]
+    if any(len(name) != 1 for name in names) or dims.shard is None:
+        raise NotImplementedError(
+            f"fully_shard: {dims} is not supported: name one dimension to shard along, and perhaps one with copies; "
+            "make the mesh with those dimensions"
+        )
+    return mesh[tuple(name for (name,) in names)]
 
 
 def one_process_only(what: str) -> None:
