@@ -312,6 +312,12 @@ def test_names_and_summoned_parameters():
     assert all(p.placements == (Shard(0),) for p in model.parameters())
     with pytest.raises(NotImplementedError, match="writeback=False"), FSDP.summon_full_params(model, rank0_only=True):
         pass
+    with FSDP.summon_full_params(model, offload_to_cpu=True):
+        for p in model.parameters():
+            p.data.fill_(2.0)
+    assert all(p.placements == (Shard(0),) and (p == 2).all() for p in model.parameters())
+    model.double()
+    assert all(p.placements == (Shard(0),) and p.dtype is torch.float64 for p in model.parameters())
     model.apply(zero)
     assert not any(p.any() for p in model.parameters())
     assert all(p.placements == (Shard(0),) for p in model.parameters())
@@ -359,6 +365,7 @@ def test_mixed_precision():
     plain = Typed()
     plain(x).sum().backward()
     np.testing.assert_allclose(model.lin.weight.grad.numpy(), plain.lin.weight.grad.numpy(), rtol=0.02, atol=0.1)
+    assert fully_shard(mlp()).to(low)[2].weight.placements == (Shard(0),)
     policy = MixedPrecisionPolicy(low, torch.float32, torch.float32)
     model = fully_shard(Typed(), mp_policy=policy, reshard_after_forward=False)
     assert model(x).dtype is torch.float32 and model.seen[0] == (low, low, torch.float32, low, torch.float32)

@@ -87,15 +87,13 @@ def is_cut(t) -> bool:
 
 
 def block(t, offsets: Size) -> Tensor:
-    """A block as a tensor on the CPU."""
-    if isinstance(t, HostTensor):
-        return dispatch.wrap(put(t.blocks[offsets], CPU))
-    if layout.sharding_of(t._value()) is None:
-        return t.detach().cpu()
+    """A block as a tensor on the CPU (not a view: what is saved of a view is not what it is a view of)."""
     return dispatch.wrap(put(np.asarray(_parts(t)[offsets]), CPU))
 
 
-def _parts(t) -> dict[Size, jax.Array]:
+def _parts(t) -> dict[Size, jax.Array | np.ndarray]:
+    if isinstance(t, HostTensor):
+        return t.blocks
     array = t._value().concrete("saving a checkpoint")
     return {_start(s.index, array.ndim): s.data for s in array.addressable_shards if s.replica_id == 0}
 

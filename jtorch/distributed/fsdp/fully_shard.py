@@ -79,6 +79,11 @@ class FSDPModule:
     needs no steering. They are accepted and change nothing.
     """
 
+    def _apply(self, fn, recurse: bool = True):
+        super()._apply(fn, recurse)
+        self._fsdp_group.cut_again(self, None)
+        return self
+
     def set_requires_gradient_sync(self, requires_gradient_sync: bool, *, recurse: bool = True) -> None:
         """Accepted: a gradient is that of the whole batch after each backward, and accumulates as on one device."""
 
@@ -306,9 +311,20 @@ class _Group:
         return self.mesh._sharding(*(n if len(n) > 1 else n[0] if n else None for n in names))
 
     def cut_again(self, module, keys) -> None:
-        """A ``state_dict`` was loaded: cut what it brought."""
+        """Parameters have new content, from a ``state_dict`` perhaps: cut it.
+
+        Raises:
+            RuntimeError: it is on another type of device.
+        """
         for i, (table, name, _, whole, parts) in enumerate(self.uses):
             p = table[name]
+            if p.is_meta:
+                continue
+            if p.device.type != self.mesh.device.type:
+                raise RuntimeError(
+                    f"the parameter {name!r} of a fully sharded module went to {p.device}, but is cut over "
+                    f"{self.mesh.device_type} devices; move the module there before it is cut"
+                )
             if p._value().sharding != parts:
                 layout.relocate(p, parts, self.mesh.device)
             self.uses[i] = (table, name, p, whole, parts)

@@ -190,6 +190,11 @@ class FullyShardedDataParallel(nn.Module):
         for name, b in super().named_buffers(*args, **kwargs):
             yield (name.replace(FSDP_PREFIX, "") if self._summoned else name), b
 
+    def _apply(self, fn, recurse: bool = True):
+        super()._apply(fn, recurse)
+        self._fsdp_group.cut_again(self, None)
+        return self
+
     def apply(self, fn):
         """Call ``fn`` on every module, submodules first; what it does to parameters they keep, in their layout."""
         super().apply(fn)
