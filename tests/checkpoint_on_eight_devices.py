@@ -26,12 +26,14 @@ from jtorch.distributed.fsdp import (
     FullStateDictConfig,
     MixedPrecision,
     MixedPrecisionPolicy,
+    OptimStateKeyType,
     ShardingStrategy,
     StateDictType,
     fully_shard,
     register_fsdp_forward_method,
 )
 from jtorch.distributed.fsdp import FullyShardedDataParallel as FSDP
+from jtorch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 from jtorch.distributed.fsdp.wrap import CustomPolicy, ModuleWrapPolicy, size_based_auto_wrap_policy
 from jtorch.distributed.tensor import Replicate, Shard, distribute_tensor
 from jtorch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
@@ -285,6 +287,11 @@ def test_state_dict_types(expected):
     adam = torch.optim.AdamW(other.parameters(), lr=0.1)
     FSDP.optim_state_dict_to_load(other, adam, optim, load_directly=True)
     assert adam.param_groups[0]["lr"] == 1e-2 and train(other, adam)[0] == pytest.approx(train(model, opt)[0], abs=1e-5)
+    numbered = FSDP.rekey_optim_state_dict(optim, OptimStateKeyType.PARAM_ID, expected[1])
+    assert list(numbered["state"]) == list(range(6)) == numbered["param_groups"][0]["params"]
+    assert list(FSDP.rekey_optim_state_dict(numbered, OptimStateKeyType.PARAM_NAME, expected[1])["state"]) == list(
+        whole
+    )
     with pytest.warns(FutureWarning, match="replaced by"):
         assert set(FSDP.full_optim_state_dict(model, opt)["state"]) == set(whole)
     with pytest.raises(NotImplementedError, match="SHARDED_STATE_DICT"):
@@ -337,6 +344,24 @@ def test_clipping_and_accumulation():
         np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), atol=1e-5)
     with pytest.raises(RuntimeError, match="root"):
         model[0].clip_grad_norm_(1.0)
+
+
+def test_scaled_gradients(expected):
+    model, scaler = FSDP(mlp(), auto_wrap_policy=LINEARS), ShardedGradScaler()
+    torch.manual_seed(1)
+    x, y = torch.randn(32, 16), torch.randint(0, 8, (32,))
+    opt, losses = torch.optim.AdamW(model.parameters(), lr=1e-2), []
+    for _ in range(3):
+        opt.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        scaler.scale(loss).backward()
+        scaler.step(opt), scaler.update()
+        losses.append(loss.item())
+    assert losses == pytest.approx(expected[0], abs=1e-5) and scaler.get_scale() == 2.0**16
+    before = model.module[0].module.bias.detach().clone()
+    model.module[0].module.bias.grad = torch.full_like(before, float("inf"))
+    scaler.step(opt), scaler.update()
+    assert torch.equal(model.module[0].module.bias, before) and scaler.get_scale() == 2.0**15
 
 
 class Typed(nn.Module):

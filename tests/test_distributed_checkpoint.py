@@ -19,7 +19,12 @@ import jtorch.distributed.checkpoint as dcp
 from jtorch import nn
 from jtorch.distributed.checkpoint import _nested_dict, metadata_file
 from jtorch.distributed.checkpoint import state_dict as dsd
-from jtorch.distributed.checkpoint.format_utils import dcp_to_torch_save, torch_save_to_dcp
+from jtorch.distributed.checkpoint.format_utils import (
+    BroadcastingTorchSaveReader,
+    DynamicMetaLoadPlanner,
+    dcp_to_torch_save,
+    torch_save_to_dcp,
+)
 from jtorch.distributed.checkpoint.state_dict_loader import _load_state_dict_from_keys
 from jtorch.distributed.checkpoint.stateful import Stateful
 from jtorch.distributed.checkpoint.storage import StorageReader
@@ -160,6 +165,12 @@ def test_files(tmp_path):
     assert leaves(torch.load(tmp_path / "one.pt")) == leaves(state)
     torch_save_to_dcp(tmp_path / "one.pt", tmp_path / "again")
     assert leaves(_load_state_dict_from_keys(checkpoint_id=tmp_path / "again")) == leaves(state)
+    torch.save({"m": {"w": torch.arange(4.0)}}, tmp_path / "plain.pt")
+    into = {"m": {"w": torch.zeros(4)}}
+    dcp.load(into, storage_reader=BroadcastingTorchSaveReader(tmp_path / "plain.pt"), planner=DynamicMetaLoadPlanner())
+    assert into["m"]["w"].tolist() == [0, 1, 2, 3]
+    with pytest.raises(dcp.CheckpointException, match="only loads tensors"):
+        dcp.load({"n": 1}, storage_reader=BroadcastingTorchSaveReader("x"), planner=DynamicMetaLoadPlanner())
     with pytest.warns(FutureWarning, match="deprecated"):
         dcp.save_state_dict(state, dcp.FileSystemWriter(tmp_path / "old"))
     with pytest.warns(FutureWarning, match="deprecated"):

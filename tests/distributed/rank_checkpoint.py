@@ -15,6 +15,7 @@ import jtorch.distributed._functional_collectives as funcol
 import jtorch.distributed.checkpoint as dcp
 from jtorch import nn
 from jtorch.distributed.checkpoint import state_dict as dsd
+from jtorch.distributed.checkpoint.format_utils import BroadcastingTorchSaveReader, DynamicMetaLoadPlanner
 from jtorch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from jtorch.nn.parallel import DistributedDataParallel as DDP
 
@@ -57,6 +58,16 @@ def saved_while_training_goes_on():
     loaded = {"x": torch.zeros(3), **{f"own{r}": None for r in range(N)}}
     dcp.load(loaded, checkpoint_id=f"{folder}/async")
     assert loaded["x"].tolist() in ([[float(r)] * 3 for r in range(N)]) and loaded["own1"] == 1
+
+
+def read_by_one():
+    if RANK == 0:
+        torch.save({"w": torch.arange(3.0)}, f"{folder}/one.pt")
+    dist.barrier()
+    state = {"w": torch.zeros(3)}
+    reader = BroadcastingTorchSaveReader(f"{folder}/one.pt" if RANK == 0 else "no file here")
+    dcp.load(state, storage_reader=reader, planner=DynamicMetaLoadPlanner())
+    assert state["w"].tolist() == [0, 1, 2]
 
 
 def failures_reach_all_ranks():
@@ -124,7 +135,8 @@ def functional_collectives():
         funcol.all_reduce(x, "sum", [0, 9])
 
 
-for check in (saved_by_all, saved_while_training_goes_on, failures_reach_all_ranks, state_of_rank_0, one_process_only,
+for check in (saved_by_all, saved_while_training_goes_on, read_by_one, failures_reach_all_ranks,
+              state_of_rank_0, one_process_only,
               functional_collectives):  # fmt: skip
     check()
     dist.barrier()

@@ -19,7 +19,7 @@ from .. import layout
 from ..algorithms._checkpoint.checkpoint_wrapper import CheckpointWrapper, _renamed
 from ..device_mesh import DeviceMesh, all_local, local_devices
 from ..group import ProcessGroup
-from ..state_names import modules, of_optimizer, parameter_names, with_names, with_numbers
+from ..state_names import modules, name_of, of_optimizer, parameter_names, with_names, with_numbers
 from .api import (
     BackwardPrefetch,
     CPUOffload,
@@ -407,6 +407,31 @@ class FullyShardedDataParallel(nn.Module):
         """:meth:`optim_state_dict_to_load` of a state as it lies."""
         _deprecated("flatten_sharded_optim_state_dict", "optim_state_dict_to_load")
         return FullyShardedDataParallel.optim_state_dict_to_load(model, optim, sharded_optim_state_dict)
+
+    @staticmethod
+    def rekey_optim_state_dict(
+        optim_state_dict: dict, optim_state_key_type: OptimStateKeyType, model, optim_input=None, optim=None
+    ) -> dict[str, Any]:
+        """An optimizer's state by parameters' names instead of numbers, or the other way round.
+
+        Args:
+            model: a model without wrappers.
+            optim: whose order the numbers count (default: that of ``model.parameters()``).
+        """
+        names = parameter_names(model)
+        groups = [list(model.parameters())] if optim is None else [g["params"] for g in optim.param_groups]
+        ordered = [name_of(p, names) for p in dict.fromkeys(p for group in groups for p in group)]
+        if optim_state_key_type is OptimStateKeyType.PARAM_NAME:
+            key_of: dict = dict(enumerate(ordered))
+        else:
+            key_of = {name: number for number, name in enumerate(ordered)}
+        return {
+            "state": {key_of.get(key, key): values for key, values in optim_state_dict["state"].items()},
+            "param_groups": [
+                {**group, "params": sorted(key_of[key] for key in group["params"])}
+                for group in optim_state_dict["param_groups"]
+            ],
+        }
 
 
 # --- construction --------------------------------------------------------------------------------------------------
