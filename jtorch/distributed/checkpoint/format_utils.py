@@ -15,7 +15,7 @@ from ... import serialization
 from ...futures import Future
 from ...size import Size
 from .. import collectives
-from ..group import get_world_size, is_initialized
+from ..distributed_c10d import get_world_size, is_initialized  # as `torch.distributed.group` is a class, for `-m torch`
 from . import blocks
 from ._nested_dict import flatten_state_dict
 from .default_planner import DefaultLoadPlanner, _EmptyStateDictLoadPlanner
