@@ -1,8 +1,9 @@
-"""What a failed save or load raises."""
+"""What a failed save or load raises, and what an older name warns of."""
 
 from __future__ import annotations
 
 import traceback
+import warnings
 
 WRAPPED_EXCEPTION = tuple[BaseException, traceback.StackSummary]
 
@@ -26,3 +27,12 @@ class CheckpointException(BaseException):
             lines += traceback.format_list(stack) if stack is not None else []
             lines += traceback.format_exception_only(type(error), error)
         return "".join(lines)
+
+
+def deprecated(old: str, new: str) -> None:
+    """Warn about an older name."""
+    warnings.warn(
+        f"`{old}` is deprecated and will be removed in future versions. Please use `{new}` instead.",
+        FutureWarning,
+        stacklevel=3,
+    )

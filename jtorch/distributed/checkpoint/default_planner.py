@@ -6,7 +6,6 @@ import collections
 import dataclasses
 import io
 import math
-import warnings
 from typing import Any
 
 import numpy as np
@@ -367,12 +366,3 @@ class _EmptyStateDictLoadPlanner(DefaultLoadPlanner):
                 value = jtorch.empty(entry.size, dtype=entry.properties.dtype) if tensor else entry
                 set_element(state_dict, paths.get(fqn, (fqn,)), value)
         super().set_up_planner(state_dict, metadata, is_coordinator)
-
-
-def deprecated(old: str, new: str) -> None:
-    """Warn about an older name."""
-    warnings.warn(
-        f"`{old}` is deprecated and will be removed in future versions. Please use `{new}` instead.",
-        FutureWarning,
-        stacklevel=3,
-    )

@@ -6,8 +6,9 @@ import os
 from typing import Any
 
 from ..group import ProcessGroup
+from .api import deprecated
 from .coordination import Ranks
-from .default_planner import DefaultLoadPlanner, _EmptyStateDictLoadPlanner, deprecated
+from .default_planner import DefaultLoadPlanner, _EmptyStateDictLoadPlanner
 from .filesystem import FileSystemReader
 from .planner import LoadPlanner
 from .stateful import Stateful

@@ -8,8 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ..group import ProcessGroup
+from .api import deprecated
 from .coordination import Ranks
-from .default_planner import DefaultSavePlanner, deprecated
+from .default_planner import DefaultSavePlanner
 from .filesystem import FileSystemWriter
 from .metadata import Metadata
 from .planner import SavePlanner
