@@ -164,7 +164,7 @@ def _conv_transpose(n: int, input, weight, bias, stride, padding, output_padding
     return _finish(y, bias, weight, weight.shape[1] * groups, True, batched)
 
 
-_CONV = dict(namespaces=("nn.functional",), grad_name="ConvolutionBackward0")
+_CONV = dict(namespaces=("nn.functional",), grad_name="ConvolutionBackward0", channels_last=True)
 
 
 @op(**_CONV)

@@ -93,7 +93,7 @@ def _channels(input) -> int:
     return input.shape[1] if input.ndim > 1 else 0  # an empty vector is a batch of nothing
 
 
-@op(namespaces=(), grad_name="NativeBatchNormBackward0")
+@op(namespaces=(), grad_name="NativeBatchNormBackward0", channels_last=True)
 def _batch_norm_train(
     input: Array,
     weight: Array | None,
@@ -164,7 +164,7 @@ _scaled.defvjp(
 )  # fmt: skip
 
 
-@op(namespaces=(), grad_name="NativeBatchNormBackward0")
+@op(namespaces=(), grad_name="NativeBatchNormBackward0", channels_last=True)
 def _batch_norm_eval(
     input: Array,
     running_mean: Array,
@@ -316,49 +316,57 @@ def rms_norm(input: Array, normalized_shape: tuple[int, ...], weight: Array | No
 
 
 def _group_norm(input, groups: int, weight, bias, eps: float):
-    """Each of ``groups`` runs of channels (dim 1) normalised over its elements, then ``w`` and ``b`` a channel."""
-    flat = input.reshape(*input.shape[:2], math.prod(input.shape[2:]))
-    return _group_affine(flat, weight, bias, groups, eps).reshape(input.shape)
+    """Each of ``groups`` runs of channels (dim 1) normalised over its elements, then ``w`` and ``b`` a channel.
+
+    Channels-last, as convolutions are: where these are its neighbours, the turns cancel.
+    """
+    if input.ndim < 3:
+        return _group_affine(input[:, None], weight, bias, groups, eps)[:, 0]
+    x = channels_last(input)
+    flat = x.reshape(x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1])
+    return channels_first(_group_affine(flat, weight, bias, groups, eps).reshape(x.shape))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def _group_affine(x, weight, bias, groups: int, eps: float):
-    """Group norm of ``(N, C, L)``. Own gradient: keeps the input, the means and the reciprocal deviations."""
+    """Group norm of ``(N, L, C)``. Own gradient: keeps the input, the means and the reciprocal deviations."""
     return _group_affine_fwd(x, weight, bias, groups, eps)[0]
 
 
-def _grouped(x, groups: int):
-    return x.reshape(x.shape[0], groups, x.shape[1] // groups, x.shape[2])
-
-
-def _per_channel(p, groups: int, dtype):
-    return p.astype(dtype).reshape(1, groups, -1, 1)
+def _group_means(sums, groups: int, length: int):
+    """The means of groups of channels, for each channel, from the channels' sums ``(N, 1, C)`` over ``length``."""
+    n, _, c = sums.shape
+    means = sums.reshape(n, groups, c // groups).mean(2, keepdims=True) / length
+    return jnp.broadcast_to(means, (n, groups, c // groups)).reshape(n, 1, c)
 
 
 def _group_affine_fwd(x, weight, bias, groups, eps):
-    wide = _grouped(widened(x), groups)
-    mean, variance = _moments(wide, (2, 3))
+    wide = widened(x)
+    mean = _group_means(wide.sum(1, keepdims=True), groups, x.shape[1])
+    variance = _group_means(jnp.square(wide - mean).sum(1, keepdims=True), groups, x.shape[1])
     rstd = lax.rsqrt(variance + jnp.asarray(eps, variance.dtype))
-    y = (wide - mean) * (rstd if weight is None else rstd * _per_channel(weight, groups, rstd.dtype))
-    y = y if bias is None else y + _per_channel(bias, groups, y.dtype)
-    return y.reshape(x.shape).astype(x.dtype), (x, mean, rstd, weight, bias)
+    return _affine(wide, mean, rstd, weight, bias).astype(x.dtype), (x, mean, rstd, weight, bias)
 
 
 def _group_affine_bwd(groups, eps, saved, g):
     x, mean, rstd, weight, bias = saved
-    g = _grouped(widened(g), groups)
-    y = (_grouped(widened(x), groups) - mean) * rstd
-    h = g if weight is None else g * _per_channel(weight, groups, g.dtype)
-    dx = rstd * (h - h.mean((2, 3), keepdims=True) - y * (h * y).mean((2, 3), keepdims=True))
-    dw = None if weight is None else (g * y).sum((0, 3)).reshape(-1).astype(weight.dtype)
-    db = None if bias is None else g.sum((0, 3)).reshape(-1).astype(bias.dtype)
-    return dx.reshape(x.shape).astype(x.dtype), dw, db
+    g, deviation = widened(g), widened(x) - mean
+    total, along = g.sum(1, keepdims=True), (g * deviation).sum(1, keepdims=True) * rstd
+    scale = jnp.ones((), g.dtype) if weight is None else weight.astype(g.dtype)
+    h, hy = (_group_means(s * scale, groups, x.shape[1]) for s in (total, along))
+    dx = g * (rstd * scale) - deviation * (jnp.square(rstd) * hy) - rstd * h
+    dw = None if weight is None else along.sum((0, 1)).astype(weight.dtype)
+    db = None if bias is None else total.sum((0, 1)).astype(bias.dtype)
+    return dx.astype(x.dtype), dw, db
 
 
 _group_affine.defvjp(_group_affine_fwd, _group_affine_bwd)
 
 
-@op(namespaces=("torch", "nn.functional"), method=False, out=False, grad_name="NativeGroupNormBackward0")
+@op(
+    namespaces=("torch", "nn.functional"), method=False, out=False, grad_name="NativeGroupNormBackward0",
+    channels_last=True,
+)  # fmt: skip
 def group_norm(
     input: Array,
     num_groups: int,
@@ -389,7 +397,7 @@ def group_norm(
     return _group_norm(input, num_groups, weight, bias, eps)
 
 
-@op(namespaces=(), grad_name="ViewBackward0")
+@op(namespaces=(), grad_name="ViewBackward0", channels_last=True)
 def _instance_norm(input: Array, weight: Array | None, bias: Array | None, *, eps: float = 1e-5):
     """Each channel of each sample normalised over its own elements.
 

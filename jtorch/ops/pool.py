@@ -240,7 +240,7 @@ def _per_dims(pool, name: str, doc: str, *grad_names: str, first: int = 1, out=F
         body = pool(n)
         body.__name__ = body.__qualname__ = name.format(n)
         body.__doc__ = doc.format(shapes=_SHAPES[n])
-        made.append(op(namespaces=("nn.functional",), grad_name=grad_name, out=out)(body))
+        made.append(op(namespaces=("nn.functional",), grad_name=grad_name, out=out, channels_last=n > 1)(body))
     return made
 
 

@@ -82,7 +82,7 @@ def adaptive_avg_pool1d(input: Array, output_size: int | tuple[int, ...]):
     return adaptive_mean(1, input, output_size)
 
 
-@op(namespaces=("nn.functional",), grad_name="AdaptiveAvgPool2DBackward0")
+@op(namespaces=("nn.functional",), grad_name="AdaptiveAvgPool2DBackward0", channels_last=True)
 def adaptive_avg_pool2d(input: Array, output_size: int | tuple[int | None, ...] | None):
     """``(N, C, H, W)`` or ``(C, H, W)`` averaged to ``output_size``; a None entry keeps the input's size.
 
@@ -93,7 +93,7 @@ def adaptive_avg_pool2d(input: Array, output_size: int | tuple[int | None, ...] 
     return adaptive_mean(2, input, output_size)
 
 
-@op(namespaces=("nn.functional",), grad_name="AdaptiveAvgPool3DBackward0")
+@op(namespaces=("nn.functional",), grad_name="AdaptiveAvgPool3DBackward0", channels_last=True)
 def adaptive_avg_pool3d(input: Array, output_size: int | tuple[int | None, ...] | None):
     """``(N, C, D, H, W)`` or ``(C, D, H, W)`` averaged to ``output_size``; see :func:`adaptive_avg_pool2d`."""
     return adaptive_mean(3, input, output_size)
@@ -150,7 +150,7 @@ def adaptive_max_pool1d(input: Array, output_size: int | tuple[int, ...], return
     return adaptive_max(1, input, output_size, return_indices)
 
 
-@op(namespaces=("nn.functional",), grad_name="AdaptiveMaxPool2DBackward0")
+@op(namespaces=("nn.functional",), grad_name="AdaptiveMaxPool2DBackward0", channels_last=True)
 def adaptive_max_pool2d(input: Array, output_size: int | tuple[int | None, ...] | None, return_indices: bool = False):
     """The maxima of ``(N, C, H, W)`` or ``(C, H, W)`` over ``output_size`` windows, and where they were, on request.
 
@@ -161,7 +161,7 @@ def adaptive_max_pool2d(input: Array, output_size: int | tuple[int | None, ...] 
     return adaptive_max(2, input, output_size, return_indices)
 
 
-@op(namespaces=("nn.functional",), grad_name="AdaptiveMaxPool3DBackward0")
+@op(namespaces=("nn.functional",), grad_name="AdaptiveMaxPool3DBackward0", channels_last=True)
 def adaptive_max_pool3d(input: Array, output_size: int | tuple[int | None, ...] | None, return_indices: bool = False):
     """As :func:`adaptive_max_pool2d` for ``(N, C, D, H, W)`` or ``(C, D, H, W)``."""
     return adaptive_max(3, input, output_size, return_indices)

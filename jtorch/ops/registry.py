@@ -97,9 +97,15 @@ class Op:
     static_names: tuple[str, ...] = field(default=())
     numbers_alone: bool = False
     each: bool = False
+    channels_last: bool = False
+    turned: Callable | None = None
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
+
+
+def _as_they_are(statics: tuple, rank: int) -> tuple:
+    return statics
 
 
 #: Every op by its registered name.
@@ -153,6 +159,8 @@ def op(
     differentiable: bool | tuple[str, ...] = True,
     elementwise: bool | None = None,
     each: bool = False,
+    channels_last: bool = False,
+    turned: Callable | None = None,
 ):
     """Register a JAX function as an operation.
 
@@ -184,6 +192,10 @@ def op(
         elementwise: the output keeps the memory order of its inputs (default: ``promote`` is set).
         each: the ``Arrays`` are columns of one table, and so are the results, but for the last few, which depend on
             none of them; each row's results depend on that row only, so that the op may run on some rows at a time.
+        channels_last: on CPU it computes with its first operand turned channels-last, ``(N, *D, C)``, and turns its
+            first result back.
+        turned: ``turned(statics, rank)``: the static attributes with which the op does the same to operands that are
+            turned channels-last, or None. Default: those it has, where it is elementwise.
 
     Raises:
         ValueError: the name, or an exported alias of it, is registered already.
@@ -193,6 +205,7 @@ def op(
             f, name=name, promote=promote, promoted=promoted, numbers_alone=numbers_alone, namespaces=namespaces,
             aliases=aliases, method=method, inplace=inplace, out=out, returns=returns, put=put, check=check,
             grad_name=grad_name, differentiable=differentiable, elementwise=elementwise, each=each,
+            channels_last=channels_last, turned=turned,
         )  # fmt: skip
     name = name or fn.__name__
     parameters = tuple(_parse(p) for p in inspect.signature(fn).parameters.values())
@@ -207,12 +220,16 @@ def op(
         inplace = promote in ("default", "float") and method
     if out is None:
         out = any(n != "nn.functional" for n in namespaces) and put is None
+    if elementwise is None:
+        elementwise = promote is not None
+    if turned is None and elementwise:
+        turned = _as_they_are
     entry = Op(
         name=name, fn=fn, parameters=parameters, promote=promote, promoted=tuple(promoted),
         numbers_alone=numbers_alone, namespaces=namespaces, aliases=aliases, method=method, inplace=inplace, out=out,
         returns=returns, put=put, check=check, grad_name=grad_name or camel(name.split(".")[0]) + "Backward0",
-        differentiable=differentiable, elementwise=promote is not None if elementwise is None else elementwise,
-        each=each, doc=inspect.getdoc(fn) or "", operand_names=operands,
+        differentiable=differentiable, elementwise=elementwise, each=each, channels_last=channels_last, turned=turned,
+        doc=inspect.getdoc(fn) or "", operand_names=operands,
         static_names=tuple(p.name for p in parameters if p.kind in ("static", "size")),
     )  # fmt: skip
     if name in OPS:

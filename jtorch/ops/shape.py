@@ -42,7 +42,12 @@ def _concatenate(tensors, dim: int):
     return lax.concatenate([x for _, x in kept], dim)
 
 
-@op(promote="default", aliases=("concat", "concatenate"), elementwise=False, out=joined)
+def _turned_dim(statics: tuple, rank: int) -> tuple:
+    dim = canonical_dim(statics[0], rank)
+    return (dim if dim == 0 else rank - 1 if dim == 1 else dim - 1,)
+
+
+@op(promote="default", aliases=("concat", "concatenate"), elementwise=False, out=joined, turned=_turned_dim)
 def cat(tensors: Arrays, dim: int = 0):
     """The tensors one after the other along ``dim``; they agree in all other dimensions.
 

@@ -22,7 +22,7 @@ from .node import Node, node_type
 from .sparse import SparseGrad
 
 
-@op(name="_accumulate", namespaces=(), grad_name="AddBackward0")
+@op(name="_accumulate", namespaces=(), grad_name="AddBackward0", elementwise=True)
 def _accumulate(input: Array, other: Array):
     """``input + other``: where two gradients meet."""
     return input + other

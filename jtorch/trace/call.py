@@ -38,7 +38,7 @@ class Call:
 
     __slots__ = (
         "id", "name", "fn", "jitted", "in_avals", "in_kinds", "out_avals", "single", "op", "key", "platform", "check",
-        "linearizations", "kept_as",
+        "linearizations", "kept_as", "derivative", "turned",
     )  # fmt: skip
 
     def __init__(self, name, fn, in_avals, in_kinds=None, platform="cpu", op=None, key=None, kept_as=None):
@@ -50,6 +50,8 @@ class Call:
         #: ``check(*arrays)``: whether an index is out of range, or None; traced once, it has its ``message``
         self.check = None
         self.linearizations = {}
+        self.derivative = None  # of a call that comes from a linearization: that, and which gradients are given
+        self.turned = self  # see :mod:`.layout`
         self.kept_as = kept_as  # its name among what is kept for later processes, or None
 
         precision = None if platform == "cpu" else _PRECISION[config.float32_matmul_precision]

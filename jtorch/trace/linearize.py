@@ -77,7 +77,7 @@ class Linearization:
                 call.key,
                 self._derived("f"),
             )
-            self.forward.check = call.check
+            self.forward.check, self.forward.derivative = call.check, (self, None)
 
     def _trace(self) -> None:
         """Trace ``jax.vjp`` of the call, and see where the residuals come from."""
@@ -165,6 +165,7 @@ class Linearization:
                 f"{self.call.name}.backward", backward, avals, in_kinds, self.call.platform,
                 kept_as=self._derived("b", given),
             )  # fmt: skip
+            found.derivative = self, given
             self._backward[given] = found
         return found
 

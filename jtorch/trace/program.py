@@ -10,6 +10,7 @@ import numpy as np
 
 from .aval import Aval, Hyper, aval_of
 from .call import Call
+from .layout import Layout
 
 
 class Step(NamedTuple):
@@ -108,6 +109,7 @@ class Program:
         def program(leaves, hypers, floats, ints, complexes, before):
             banks = {"f": floats, "i": ints, "c": complexes}
             env = {}
+            layout = Layout()
             bad = []
             for i, (call, operands, outs) in enumerate(self.steps):
                 if not keep[i]:
@@ -124,7 +126,8 @@ class Program:
                         arrays.append(number != 0 if self.scalar_kinds[where] is bool else number)
                     else:
                         arrays.append(_NUMPY_KIND[self.scalar_kinds[where]](constants[where]))
-                env.update(zip(outs, call.jitted(*arrays), strict=True))
+                slots = [where if kind == "slot" else None for kind, where in operands]
+                env.update(zip(outs, layout.run(call, slots, arrays, outs), strict=True))
                 if i in checked:
                     bad.append(call.check(*arrays))
             if not bad and not self.guards:
