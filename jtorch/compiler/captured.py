@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 
 from ..tape.node import CallNode
-from ..tensor import Tensor
+from ..tensor import Tensor, lens
 from ..tensor.conversion import scalar
 from ..tensor.storage import Storage
 from ..trace import capture as watching_trace
@@ -149,6 +149,7 @@ class Captured:
     def __init__(self, guards: Guards, before: _Before, log: Log):
         self.guards, self.log, self._before = guards, log, before
         self.wanted: dict[int, int] = {}
+        self.parts: dict[int, tuple] = {}  # of tensors whose storages were read: those' aval, and what is shown of it
         self._settled: dict[int, int] | None = None  # id of a Value -> its number, once the stretch has been run
         self._pending: list = []
 
@@ -247,6 +248,9 @@ class Captured:
             return "in", self.wanted.setdefault(k, len(self.wanted))
         found = self._before.known.get(id(value))
         if found:
+            kind, i = found[0]
+            if kind == "storage":  # what a view of it reads is laid out by this run's view
+                self.parts[i] = value.aval, self._before.tensors[i]._lens
             return found[0]
         if id(value) in self.draws:
             return "draw", self.draws[id(value)]
@@ -433,6 +437,9 @@ class Captured:
             return None
         if self.graded and len({id(tensors[i]._grad._storage) for i in self.graded}) != len(self.graded):
             return None
+        for i, (aval, steps) in self.parts.items():
+            if tensors[i]._storage.value.aval is not aval or not lens.same(tensors[i]._lens, steps):
+                return None
         for a, b in self.same:
             if self._find(a, tensors) is not self._find(b, tensors):
                 return None
