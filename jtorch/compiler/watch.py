@@ -137,7 +137,8 @@ class Watch:
             whose = origin_of(code.co_filename)
             if whose == "user" and code.co_filename.startswith("<"):  # generated code is its module's
                 package = str(frame.f_globals.get("__name__")).split(".", 1)[0]
-                whose = "jtorch" if package == "jtorch" else "trusted" if package in _TRUSTED else "user"
+                pure = package in _TRUSTED or package.startswith("namedtuple_")  # what makes a named tuple
+                whose = "jtorch" if package == "jtorch" else "trusted" if pure else "user"
             if whose == "stdlib":
                 caller = frame.f_back
                 if caller is not None and caller.f_code in self.codes and not stdlib_is_pure(code.co_filename):

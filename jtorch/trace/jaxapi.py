@@ -16,6 +16,7 @@ from .. import config
 x64 = jax.enable_x64
 
 Literal = jex_core.Literal
+Jaxpr, ClosedJaxpr = jex_core.Jaxpr, jex_core.ClosedJaxpr
 jaxpr_as_fun = jex_core.jaxpr_as_fun
 
 _cache_lock = threading.Lock()
