@@ -19,6 +19,15 @@ Literal = jex_core.Literal
 Jaxpr, ClosedJaxpr = jex_core.Jaxpr, jex_core.ClosedJaxpr
 jaxpr_as_fun = jex_core.jaxpr_as_fun
 
+
+def scan_counts(params: dict) -> tuple[int, int]:
+    """How many constants and how many carried values a ``scan`` takes, before what it scans."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carry, _ = map(list, params["ft_in"].unpack())  # jax 0.12
+    return len(consts), len(carry)
+
+
 _cache_lock = threading.Lock()
 _cache_ready = False
 

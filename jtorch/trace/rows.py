@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .jaxapi import ClosedJaxpr, Jaxpr
+from .jaxapi import ClosedJaxpr, Jaxpr, scan_counts
 
 
 class NotProven(Exception):
@@ -415,8 +415,11 @@ def _carried(p: Pair, step, carry: list) -> tuple[list, list]:
 
 
 def _scan(p: Pair) -> list:
-    p.same_params("jaxpr")
-    n, k = p.params["num_consts"], p.params["num_consts"] + p.params["num_carry"]
+    p.same_params("jaxpr", "ft_in", "ft_out")
+    n, carried = scan_counts(p.params)
+    k = n + carried
+    if scan_counts(p.small.params) != (n, carried):
+        raise p.mixes()
     if any(r is not None and r.dim == 0 for r in p.operands[k:]):
         raise p.mixes()
     slices = [r and replace(r, dim=r.dim - 1) for r in p.operands[k:]]
