@@ -1075,3 +1075,11 @@ def test_views_of_arguments_that_are_views_show_what_these_show_now():
     for rows in (data, -data, torch.cat([data, data])):
         for i in range(6):
             assert fn(rows[i : i + 1]).tolist() == (2 * rows[i]).tolist()
+    assert statistics.replays == 16 and captured(fn)
+    first = torch.compile(lambda x: x[0].view(2, 2).T.sum(1))  # a view of a view of a view
+    for i in range(5):
+        assert first(data[i : i + 2]).tolist() == data[i].view(2, 2).sum(0).tolist()
+    assert first.captures == 1
+    with torch.no_grad():
+        data.zero_()
+    assert fn(data[1:2]).tolist() == [0, 0, 0, 0]

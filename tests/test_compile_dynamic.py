@@ -444,6 +444,10 @@ def test_arguments_given_twice_and_views():
         for start in (0, 2):
             part = data[start : start + n]
             same(compiled(part, part + 1), part * 3 + 1)
+    compiled = torch.compile(lambda x: x.view(x.shape[0], 2, 2).sum(1), dynamic=True)
+    for start, n in zip((0, 1, 2, 3, 0, 1, 2), (3, 5, 6, 7, 6, 3, 7), strict=True):
+        same(compiled(data[start : start + n]), data[start : start + n].view(n, 2, 2).sum(1))
+    assert padded(compiled) == [3, 6, 7]
 
 
 def test_empty_batches_and_single_rows():

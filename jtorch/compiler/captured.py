@@ -93,6 +93,7 @@ def capture(fn, args, kwargs, guards: Guards, leaves: list, log: Log, watch: Wat
     marks = {device: (trace, Mark.of(trace)) for device, trace in recorder.open_traces().items()}
     steps_before = [t._backward_step for t in tensors]
     captured = Captured(guards, before, log)
+    log.views = [(t._storage, t._storage.writes, t._lens, t._memo) for t in tensors if t._lens]
 
     def at_end():
         try:
@@ -121,6 +122,7 @@ def capture(fn, args, kwargs, guards: Guards, leaves: list, log: Log, watch: Wat
         if isinstance(event, Draw):
             event.value = None
     log.made.clear()
+    log.views.clear()
     log.at_end = None
     if log.reads:
         result = _pytree.tree_map(plain, result)
@@ -165,6 +167,7 @@ class Captured:
                     self._settled[id(v)] = k
                     self.wanted[k] = len(self.wanted)
         self._before.let_go()
+        self.log.views.clear()
         self._counts = len(self.log.events), len(self.log.made)
 
     def _stretch(self, marks) -> None:

@@ -8,6 +8,7 @@ result does not follow from what can be guarded (clocks, files, random generator
 from __future__ import annotations
 
 import builtins
+import gc
 import os
 import sys
 import sysconfig
@@ -184,9 +185,13 @@ class Watch:
         if self._before is not None:
             self.refusal = "another profile function is active"
         else:
+            self._collects = gc.isenabled()
+            gc.disable()  # whose finalizers and callbacks would seem to be called by the function
             sys.setprofile(self)
         return self
 
     def __exit__(self, *exc):
         if self._before is None:
             sys.setprofile(None)
+            if self._collects:
+                gc.enable()
