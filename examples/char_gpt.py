@@ -87,7 +87,8 @@ def main():
 
     torch.manual_seed(args.seed)
     text, alphabet = load_text()
-    data = torch.tensor([alphabet.index(c) for c in text])
+    number = {c: i for i, c in enumerate(alphabet)}
+    data = torch.tensor([number[c] for c in text])
     model = GPT(len(alphabet), args.context)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.99), weight_decay=0.1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=args.steps + 1)

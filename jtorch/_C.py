@@ -5,7 +5,7 @@ Switches of PyTorch's own machinery (its JIT's fusers) are accepted, because the
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from importlib import import_module
 
 import jtorch
 
@@ -158,6 +158,28 @@ def _parse_to(*args, **kwargs):
     return found["device"], found["dtype"], found["non_blocking"], found["memory_format"]
 
 
-_nn = SimpleNamespace(_parse_to=_parse_to)
+class _Namespace:
+    """Functions of a public module under the names that PyTorch's extension has for them.
+
+    Args:
+        path: the module.
+        prefix: stands before each name.
+        names: names that differ otherwise.
+    """
+
+    def __init__(self, path: str, prefix: str = "", **names):
+        self._path, self._prefix = path, prefix
+        self.__dict__.update(names)
+
+    def __getattr__(self, name: str):
+        if name.startswith("__") or not name.startswith(self._prefix):
+            raise AttributeError(name)
+        return getattr(import_module(self._path), name.removeprefix(self._prefix))
+
+
+_nn = _Namespace("jtorch.nn.functional", _parse_to=_parse_to, log_sigmoid=jtorch.nn.functional.logsigmoid)
+_linalg = _Namespace("jtorch.linalg", "linalg_")
+_special = _Namespace("jtorch.special", "special_")
+_fft = _Namespace("jtorch.fft", "fft_")
 
 __all__ = ["Generator", "Size", "Tensor", "device", "dtype", "layout", "memory_format"]

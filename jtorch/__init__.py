@@ -161,8 +161,8 @@ def _disable_dynamo(fn=None, recursive=True):
 
 _LOADED_ON_USE = (
     "_C", "__config__", "_dynamo", "_inductor", "_utils", "accelerator", "compiler", "cpu", "distributions", "export",
-    "func", "futures", "hub", "jit", "library", "masked", "mps", "multiprocessing", "nested", "onnx", "overrides",
-    "profiler", "quasirandom", "signal", "storage", "testing", "types", "xpu",
+    "func", "functional", "futures", "fx", "hub", "jit", "library", "masked", "mps", "multiprocessing", "nested",
+    "onnx", "overrides", "profiler", "quasirandom", "signal", "storage", "testing", "types", "xpu",
 )  # fmt: skip
 
 

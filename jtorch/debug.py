@@ -41,7 +41,7 @@ class TraceView:
         """One line per recorded call: results, op, operands."""
         program = self._entry.program
         lines = []
-        for call, operands, slot in program.steps:
+        for call, operands, outs in program.steps:
             names = []
             for (kind, where), aval in zip(operands, call.in_avals, strict=True):
                 if kind == "slot":
@@ -51,7 +51,7 @@ class TraceView:
                 else:
                     fixed = self._entry.fixed[where]
                     names.append("scalar" if where in self._entry.varying else repr(fixed))
-            results = ", ".join(f"%{slot + i}:{a}" for i, a in enumerate(call.out_avals))
+            results = ", ".join(f"%{s}:{a}" for s, a in zip(outs, call.out_avals, strict=True))
             statics = ""
             if call.op is not None and call.key is not None:
                 pairs = [f"{n}={v!r}" for n, v in zip(call.op.static_names, call.key[0], strict=True) if v is not None]
@@ -66,16 +66,16 @@ class TraceView:
         return lower_text(self._entry)
 
     def hlo(self) -> str:
-        """The program as XLA optimised it."""
-        return self._entry.executable.as_text()
+        """The program as XLA optimised it; one after the other where it was compiled in pieces."""
+        return self._entry.executable.text()
 
     def cost(self) -> dict:
         """XLA's estimate of floating-point operations and bytes accessed."""
-        return dict(self._entry.executable.cost_analysis() or {})
+        return self._entry.executable.cost()
 
     def memory(self):
         """XLA's memory analysis: argument, output, alias and temporary bytes."""
-        return self._entry.executable.memory_analysis()
+        return self._entry.executable.memory()
 
     def donated(self) -> int:
         """How many inputs give their buffer to an output."""

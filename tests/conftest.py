@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+# what is tested is how programs come about, not what another process kept of them
+os.environ.setdefault("JTORCH_KEEP_PROGRAMS", "0")
 
 
 def pytest_addoption(parser):

@@ -14,7 +14,7 @@ import jtorch as torch
 import jtorch.distributed as dist
 from jtorch import nn
 from jtorch.distributed import tensor as dt
-from jtorch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, fully_shard
+from jtorch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, fully_shard
 from jtorch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_module, distribute_tensor
 from jtorch.distributed.tensor.parallel import (
     ColwiseParallel,
@@ -323,12 +323,8 @@ def test_parameters_are_back_after_an_exception():
 
 
 def test_fully_shard_refuses_what_it_does_not_do():
-    with pytest.raises(NotImplementedError, match="mixed precision"):
-        fully_shard(mlp(), mp_policy=MixedPrecisionPolicy(param_dtype=torch.bfloat16))
     with pytest.raises(NotImplementedError, match="offload"):
         fully_shard(mlp(), offload_policy=CPUOffloadPolicy())
-    with pytest.raises(NotImplementedError, match="reshard_after_forward"):
-        fully_shard(mlp(), reshard_after_forward=False)
     with pytest.raises(ValueError, match="already"):
         fully_shard(fully_shard(mlp()))
 

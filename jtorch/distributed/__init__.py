@@ -17,9 +17,12 @@ from .distributed_c10d import *  # noqa: E402, F403
 from .distributed_c10d import _all_gather_base, _make_nccl_premul_sum, _reduce_scatter_base  # noqa: E402
 from .pmap import axis_index, pmap, pmean, psum  # noqa: E402
 
+# Imported on first use: they need functions and modules, which need this package.
+_LATER = ("_functional_collectives", "algorithms", "checkpoint", "nn")
+
 
 def __getattr__(name: str):
-    if name in ("nn", "algorithms"):  # imported on first use: they need functions and modules, which need this package
+    if name in _LATER:
         import importlib
 
         return importlib.import_module(f"{__name__}.{name}")

@@ -32,14 +32,12 @@ _BITWISE = (RedOpType.BAND, RedOpType.BOR, RedOpType.BXOR)
 def check_tensor(x, name: str) -> Tensor:
     """Raises:
     TypeError: ``x`` is no tensor.
-    RuntimeError: it has no data, or lies on several devices.
+    RuntimeError: it has no data.
     """
     if not isinstance(x, Tensor):
         raise TypeError(f"Invalid function argument. Expected parameter `{name}` of type torch.Tensor, got {type(x)}")
     if x.device.type == "meta":
         raise RuntimeError(f"{name} is on the meta device and holds no data")
-    if x._value().sharding is not None:
-        raise RuntimeError(f"{name} lies on several devices of this process; collectives take tensors on one device")
     return x
 
 

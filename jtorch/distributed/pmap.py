@@ -24,7 +24,7 @@ from ..tensor.creation import dtype_of, on_device
 from ..trace import recorder
 from ..trace.aval import SCALAR_AVALS, Hyper, aval
 from ..trace.call import Call
-from ..trace.executor import Program
+from ..trace.program import Program
 from ..trace.value import Value, of_array
 from . import layout
 from .device_mesh import local_devices
@@ -336,7 +336,7 @@ def _call(recording, outputs, operands, cut, mesh: Mesh, name: str, whole: bool)
     if found is not None:
         return found
     made = tuple(s for s in outputs if s >= 0)
-    program = Program(recording, made, ())
+    program = Program.of(recording, made, ())
     kinds = program.scalar_kinds
     n, m = len(operands), len(operands) + len(kinds)
     function, _ = program.function({}, tuple(range(len(kinds))))
@@ -372,9 +372,10 @@ def _call(recording, outputs, operands, cut, mesh: Mesh, name: str, whole: bool)
 
         def check(*arrays):
             bad = failures(*arrays) != 0
-            call.message = "inside a pmapped function, " + " or ".join(dict.fromkeys(c.message for c in checked))
+            check.message = "inside a pmapped function, " + " or ".join(dict.fromkeys(c.message for c in checked))
             return bad
 
+        check.message = None
         call.check = check
     _calls[key] = call
     return call

@@ -63,12 +63,19 @@ def run(kind: str, arrays: list, ranks: tuple[int, ...], platform: str, *static)
         if thread != threading.get_ident():
             jax.block_until_ready(before)
         wide = [
-            jax.make_array_from_single_device_arrays((len(ranks) * a.shape[0], *a.shape[1:]), sharding, [a])
+            jax.make_array_from_single_device_arrays(
+                (len(ranks) * a.shape[0], *a.shape[1:]), sharding, [_whole(a, grid)]
+            )
             for a in arrays
         ]
         *results, token = [a.addressable_data(0) for a in _program(kind, grid, static)(wide)]
         _latest = threading.get_ident(), token
     return results, token
+
+
+def _whole(array, grid: Mesh):
+    """An array that lies on several devices of this process, on the one that it communicates with."""
+    return array if len(array.sharding.device_set) == 1 else jax.device_put(array, grid.local_devices[0])
 
 
 @functools.cache

@@ -16,31 +16,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import Primitive
-from jax.extend.mlir.dialects import stablehlo
 from jax.interpreters import mlir
 
 from . import backend
 from .elementwise import c_type_name
 from .registry import Array, op
 
-_mixed_dot = Primitive("uint8_int8_dot")
 
+@functools.cache
+def _mixed_dot():
+    """The primitive of a uint8 x int8 product."""
+    from jax.extend.core import Primitive  # slow to import
+    from jax.extend.mlir.dialects import stablehlo
 
-@_mixed_dot.def_abstract_eval
-def _result(a, w):
-    return jax.core.ShapedArray((*a.shape[:-1], w.shape[-2]), np.dtype(np.int32))
+    mixed_dot = Primitive("uint8_int8_dot")
 
+    @mixed_dot.def_abstract_eval
+    def result(a, w):
+        return jax.core.ShapedArray((*a.shape[:-1], w.shape[-2]), np.dtype(np.int32))
 
-def _lower(ctx, a, w):
-    rank = len(ctx.avals_in[0].shape)
-    batch, contract = list(range(rank - 2)), [rank - 1]
-    numbers = stablehlo.DotDimensionNumbers.get(batch, batch, contract, contract)
-    result = mlir.aval_to_ir_type(ctx.module_context, ctx.avals_out[0])
-    return [stablehlo.dot_general(result, a, w, numbers)]
+    def lower(ctx, a, w):
+        rank = len(ctx.avals_in[0].shape)
+        batch, contract = list(range(rank - 2)), [rank - 1]
+        numbers = stablehlo.DotDimensionNumbers.get(batch, batch, contract, contract)
+        result = mlir.aval_to_ir_type(ctx.module_context, ctx.avals_out[0])
+        return [stablehlo.dot_general(result, a, w, numbers)]
 
-
-mlir.register_lowering(_mixed_dot, _lower)
+    mlir.register_lowering(mixed_dot, lower)
+    return mixed_dot
 
 
 @functools.cache
@@ -94,7 +97,7 @@ def int_dot(a, w):
     if rows < 4 and backend.platform() == "cpu":  # a matrix-vector product misses XLA's integer kernels
         a = jnp.pad(a, (*((0, 0),) * (a.ndim - 2), (0, 4 - rows), (0, 0)))
     if a.dtype == np.uint8:
-        y = _mixed_dot.bind(a, w)
+        y = _mixed_dot().bind(a, w)
     else:
         batch, last = tuple(range(a.ndim - 2)), a.ndim - 1
         y = lax.dot_general(a, w, (((last,), (last,)), (batch, batch)), preferred_element_type=jnp.int32)

@@ -105,7 +105,7 @@ def sgd(lr, weight_decay, momentum=None, damped=None, nesterov: bool = False) ->
     return optax.GradientTransformation(_no_state, update)
 
 
-@op(namespaces=())
+@op(namespaces=(), each=True)
 def _sgd_step(
     params: Arrays,
     grads: Arrays,
@@ -166,7 +166,7 @@ def adam(
     return optax.GradientTransformation(_no_state, update)
 
 
-@op(namespaces=())
+@op(namespaces=(), each=True)
 def _adam_step(
     params: Arrays,
     grads: Arrays,
@@ -232,7 +232,7 @@ def rmsprop(lr, alpha, square_weight, eps, decay, momentum, *, centered: bool, m
     return optax.GradientTransformation(_no_state, update)
 
 
-@op(namespaces=())
+@op(namespaces=(), each=True)
 def _rmsprop_step(
     params: Arrays,
     grads: Arrays,
@@ -270,7 +270,7 @@ def adagrad(step_size, eps, decay) -> optax.GradientTransformation:
     return optax.GradientTransformation(_no_state, update)
 
 
-@op(namespaces=())
+@op(namespaces=(), each=True)
 def _adagrad_step(
     params: Arrays,
     grads: Arrays,

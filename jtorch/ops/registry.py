@@ -96,6 +96,7 @@ class Op:
     operand_names: tuple[str, ...] = field(default=())
     static_names: tuple[str, ...] = field(default=())
     numbers_alone: bool = False
+    each: bool = False
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -151,6 +152,7 @@ def op(
     grad_name: str | None = None,
     differentiable: bool | tuple[str, ...] = True,
     elementwise: bool | None = None,
+    each: bool = False,
 ):
     """Register a JAX function as an operation.
 
@@ -180,6 +182,8 @@ def op(
         grad_name: name of the autograd node (default: ``CamelCaseBackward0``).
         differentiable: False when no output ever carries a gradient; or the names in ``returns`` that may.
         elementwise: the output keeps the memory order of its inputs (default: ``promote`` is set).
+        each: the ``Arrays`` are columns of one table, and so are the results, but for the last few, which depend on
+            none of them; each row's results depend on that row only, so that the op may run on some rows at a time.
 
     Raises:
         ValueError: the name, or an exported alias of it, is registered already.
@@ -188,7 +192,7 @@ def op(
         return lambda f: op(
             f, name=name, promote=promote, promoted=promoted, numbers_alone=numbers_alone, namespaces=namespaces,
             aliases=aliases, method=method, inplace=inplace, out=out, returns=returns, put=put, check=check,
-            grad_name=grad_name, differentiable=differentiable, elementwise=elementwise,
+            grad_name=grad_name, differentiable=differentiable, elementwise=elementwise, each=each,
         )  # fmt: skip
     name = name or fn.__name__
     parameters = tuple(_parse(p) for p in inspect.signature(fn).parameters.values())
@@ -208,7 +212,7 @@ def op(
         numbers_alone=numbers_alone, namespaces=namespaces, aliases=aliases, method=method, inplace=inplace, out=out,
         returns=returns, put=put, check=check, grad_name=grad_name or camel(name.split(".")[0]) + "Backward0",
         differentiable=differentiable, elementwise=promote is not None if elementwise is None else elementwise,
-        doc=inspect.getdoc(fn) or "", operand_names=operands,
+        each=each, doc=inspect.getdoc(fn) or "", operand_names=operands,
         static_names=tuple(p.name for p in parameters if p.kind in ("static", "size")),
     )  # fmt: skip
     if name in OPS:

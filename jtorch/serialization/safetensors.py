@@ -114,6 +114,27 @@ def _write(stream: IO[bytes], records: list[TensorRecord], header: bytes) -> Non
 
 def _read(stream: IO[bytes], device: Device | str) -> dict[str, Any]:
     target = str(Device(device))
+    entries, _ = read_header(stream)
+    out = {}
+    for name, (kind, shape, begin, end) in sorted(entries.items(), key=lambda e: e[1][2:]):
+        stride = tuple(math.prod(shape[d + 1 :]) for d in range(len(shape)))
+        stride = tuple(max(s, 1) for s in stride)
+        data = read_aligned(stream, end - begin)
+        if target == "meta":
+            out[name] = tensors.rebuild_meta(kind, Size(shape), stride, False)
+        else:
+            out[name] = tensors.rebuild(LoadedStorage(np.asarray(data), target), kind, 0, Size(shape), stride, False)
+    return {name: out[name] for name in entries}
+
+
+def read_header(stream: IO[bytes]) -> tuple[dict[str, tuple], dict[str, str]]:
+    """What a file holds: name → (dtype, shape, begin, end), counted from here on, and its metadata. The stream is then
+    at the first tensor.
+
+    Raises:
+        RuntimeError: the header is damaged, or does not fit the data.
+        EOFError: the file is cut off.
+    """
     start = stream.tell()
     available = stream.seek(0, io.SEEK_END) - start
     stream.seek(start)
@@ -124,27 +145,20 @@ def _read(stream: IO[bytes], device: Device | str) -> dict[str, Any]:
         raise RuntimeError(f"not a whole safetensors file: its header should have {length} bytes")
     try:
         header = json.loads(stream.read(length))
-        header.pop("__metadata__", None)
-        entries = sorted(((name, *_entry(**fields)) for name, fields in header.items()), key=lambda e: e[3:])
+        metadata = header.pop("__metadata__", None) or {}
+        entries = {name: _entry(**fields) for name, fields in header.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RuntimeError(f"the safetensors header is damaged: {error}") from error
-    out, position = {}, 0
-    for name, kind, shape, begin, end in entries:
+    position = 0
+    for name, (kind, shape, begin, end) in sorted(entries.items(), key=lambda e: e[1][2:]):
         if begin != position or end - begin != math.prod(shape) * kind.itemsize:
             raise RuntimeError(f"the safetensors header is damaged: {name!r} does not lie where it should")
         if end > available - _LENGTH.size - length:
             raise EOFError(f"the file is cut off: {name!r} is not all there")
-        stride = tuple(math.prod(shape[d + 1 :]) for d in range(len(shape)))
-        stride = tuple(max(s, 1) for s in stride)
-        data = read_aligned(stream, end - begin)
-        if target == "meta":
-            out[name] = tensors.rebuild_meta(kind, Size(shape), stride, False)
-        else:
-            out[name] = tensors.rebuild(LoadedStorage(np.asarray(data), target), kind, 0, Size(shape), stride, False)
         position = end
     if position != available - _LENGTH.size - length:
         raise RuntimeError("the safetensors file has data that its header does not name")
-    return {name: out[name] for name in header}
+    return entries, metadata
 
 
 def _entry(dtype: str, shape: list[int], data_offsets: list[int]):

@@ -17,6 +17,7 @@ from .. import config, dtypes
 from ..ops import backend
 from ..ops.registry import Op
 from ..ops.shapes import broadcast_shapes
+from . import kept
 from .aval import SCALAR_AVALS, Aval, aval_of
 from .jaxapi import x64
 
@@ -37,18 +38,19 @@ class Call:
 
     __slots__ = (
         "id", "name", "fn", "jitted", "in_avals", "in_kinds", "out_avals", "single", "op", "key", "platform", "check",
-        "message", "linearizations",
+        "linearizations", "kept_as",
     )  # fmt: skip
 
-    def __init__(self, name, fn, in_avals, in_kinds=None, platform="cpu", op=None, key=None):
+    def __init__(self, name, fn, in_avals, in_kinds=None, platform="cpu", op=None, key=None, kept_as=None):
         self.id = next(_ids)
         self.name, self.fn, self.platform, self.op, self.key = name, fn, platform, op, key
         self.in_avals = tuple(in_avals)
         #: per operand, the Python type of a number that varies, ``Hyper``, or None for an array
         self.in_kinds = tuple(in_kinds) if in_kinds is not None else (None,) * len(self.in_avals)
-        self.check = self.message = None
+        #: ``check(*arrays)``: whether an index is out of range, or None; traced once, it has its ``message``
+        self.check = None
         self.linearizations = {}
-        self.single = False
+        self.kept_as = kept_as  # its name among what is kept for later processes, or None
 
         precision = None if platform == "cpu" else _PRECISION[config.float32_matmul_precision]
 
@@ -59,10 +61,23 @@ class Call:
             return (out,) if self.single else tuple(out)
 
         run.__name__ = run.__qualname__ = name
-        with x64(True):
-            out = jax.eval_shape(run, *(a.sds for a in self.in_avals))
-        self.out_avals = tuple(aval_of(o) for o in out)
+        fact = kept.fact(kept_as)
+        if fact is not None:
+            self.single, self.out_avals = fact[0], kept.from_text(fact[1:])
+        else:
+            with x64(True):
+                out = jax.eval_shape(run, *(a.sds for a in self.in_avals))
+            self.out_avals = tuple(aval_of(o) for o in out)
+            kept.keep_fact(kept_as, [self.single, *kept.to_text(self.out_avals)])
         self.jitted = jax.jit(run)
+
+    @property
+    def message(self) -> str:
+        """What an index out of range is called."""
+        if self.check.message is None:
+            with x64(True):
+                jax.eval_shape(self.check, *(a.sds for a in self.in_avals))
+        return self.check.message
 
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(map(repr, self.in_avals))})"
@@ -127,18 +142,19 @@ def _bind(op: Op, statics: tuple, keys: tuple, platform: str) -> Call:
     avals = [k if isinstance(k, Aval) else SCALAR_AVALS[k] for k in flat]
     number_kinds = [None if isinstance(k, Aval) else k for k in flat]
     try:
-        call = Call(op.name, fn, avals, number_kinds, platform, op, (statics, keys))
+        call = Call(
+            op.name, fn, avals, number_kinds, platform, op, (statics, keys),
+            kept.call_name(op, statics, keys, platform),
+        )  # fmt: skip
     except (TypeError, ValueError, ZeroDivisionError, RuntimeError, IndexError) as error:
         raise _translated(op, error, avals) from None
     if op.check is not None:
 
         def check(*arrays):
-            bad, message = op.check(**arguments(arrays))
-            call.message = message
+            bad, check.message = op.check(**arguments(arrays))
             return jnp.asarray(bad)
 
-        with x64(True):
-            jax.eval_shape(check, *(a.sds for a in avals))
+        check.message = None
         call.check = check
     return call
 

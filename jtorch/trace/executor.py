@@ -13,13 +13,14 @@ import weakref
 from collections import Counter, OrderedDict, deque
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from .. import config, devices
-from . import checks, explain
-from .aval import Hyper, aval_of
-from .jaxapi import compile_program, prepare_compilation_cache, x64
+from .. import config
+from . import checks, executable, explain, pieces
+from .executable import Executable
+from .jaxapi import prepare_compilation_cache, x64
+from .pieces import Pieces
+from .program import Program
 
 _entries: OrderedDict[tuple, Entry] = OrderedDict()
 _lock = threading.Lock()
@@ -38,166 +39,45 @@ class Counters:
 counters = Counters()
 
 
-class Program:
-    """A trace's calls without its arrays: what lowering needs, and what the debug views print."""
-
-    __slots__ = ("steps", "outputs", "guards", "leaf_avals", "checks", "n_hypers", "scalar_kinds")
-
-    def __init__(self, trace, outputs: tuple[int, ...], rewritten: tuple[tuple[int, int], ...]):
-        self.outputs, self.guards = outputs, dict(rewritten) if trace.checks else {}
-        self.checks = tuple(i for i, _ in trace.checks)
-        self.leaf_avals = [aval_of(a) for a in trace.leaf_arrays]
-        self.steps, self.scalar_kinds = [], []
-        position = slot = hyper = 0
-        for call in trace.calls:
-            position += 1
-            operands = []
-            for kind in call.in_kinds:
-                if kind is None:
-                    operands.append(("slot", trace.program[position]))
-                    position += 1
-                elif kind is Hyper:
-                    operands.append(("hyper", hyper))
-                    hyper += 1
-                else:
-                    operands.append(("scalar", len(self.scalar_kinds)))
-                    self.scalar_kinds.append(kind)
-            self.steps.append((call, operands, slot))
-            slot += len(call.out_avals)
-        self.n_hypers = hyper
-
-    def live(self) -> list[bool]:
-        """Which steps something depends on."""
-        needed = set(self.outputs)
-        keep = [False] * len(self.steps)
-        checked = set(self.checks)
-        for i in range(len(self.steps) - 1, -1, -1):
-            call, operands, slot = self.steps[i]
-            if i in checked or not needed.isdisjoint(range(slot, slot + len(call.out_avals))):
-                keep[i] = True
-                needed.update(s for kind, s in operands if kind == "slot")
-        return keep
-
-    def dependents(self, index: int) -> set[int]:
-        """The slots that step ``index`` contributes to, its own included."""
-        found: set[int] = set()
-        for i, (call, operands, slot) in enumerate(self.steps[index:]):
-            if i == 0 or any(kind == "slot" and s in found for kind, s in operands):
-                found.update(range(slot, slot + len(call.out_avals)))
-        return found
-
-    def function(self, constants: dict[int, object], varying: tuple[int, ...], platform: str | None = None):
-        """A JAX function ``(leaves, hypers, floats, ints, complexes, failed before) -> (outputs, check)``.
-
-        The check is None without index operands, else ``(flags, failed)``: whether an earlier program had failed and
-        whether each checked call did, and whether anything has failed so far.
-        """
-        keep, checked = self.live(), set(self.checks)
-        places = {}
-        counts = {"f": 0, "i": 0, "c": 0}
-        for p in varying:
-            bank = _bank(self.scalar_kinds[p])
-            places[p] = (bank, counts[bank])
-            counts[bank] += 1
-
-        def program(leaves, hypers, floats, ints, complexes, before):
-            banks = {"f": floats, "i": ints, "c": complexes}
-            env = {}
-            bad = []
-            for i, (call, operands, slot) in enumerate(self.steps):
-                if not keep[i]:
-                    continue
-                arrays = []
-                for kind, where in operands:
-                    if kind == "slot":
-                        arrays.append(env[where] if where >= 0 else leaves[-1 - where])
-                    elif kind == "hyper":
-                        arrays.append(hypers[where])
-                    elif where in places:
-                        bank, j = places[where]
-                        number = banks[bank][j]
-                        arrays.append(number != 0 if self.scalar_kinds[where] is bool else number)
-                    else:
-                        arrays.append(_literal(self.scalar_kinds[where], constants[where]))
-                for j, out in enumerate(call.jitted(*arrays)):
-                    env[slot + j] = out
-                if i in checked:
-                    bad.append(call.check(*arrays))
-            if not bad:
-                return tuple(env[s] for s in self.outputs), None
-            flags = jnp.stack([before, *bad])
-            failed = flags.any()
-            for slot, leaf in self.guards.items():
-                env[slot] = jnp.where(failed, leaves[-1 - leaf], env[slot])
-            return tuple(env[s] for s in self.outputs), (flags, failed)
-
-        return program, counts
-
-
-def _bank(kind) -> str:
-    return "f" if kind is float else "c" if kind is complex else "i"
-
-
-_NUMPY_KIND = {float: np.float64, int: np.int64, bool: np.bool_, complex: np.complex128}
-
-
-def _literal(kind, value):
-    return _NUMPY_KIND[kind](value)
-
-
 class Entry:
     """The compiled program of one signature."""
 
-    __slots__ = (
-        "program",
-        "donate",
-        "device",
-        "shardings",
-        "fixed",
-        "varying",
-        "constant",
-        "executable",
-        "lock",
-        "numbers",
-    )
+    __slots__ = ("program", "device", "shardings", "wanted", "rewritten", "fixed", "varying", "constant", "executable",
+                 "lock")  # fmt: skip
 
     def __init__(self, trace, outputs, donate, rewritten, shardings):
-        self.shardings = shardings
-        self.program = Program(trace, outputs, rewritten)
-        self.device = trace.device
-        self.donate = _useful_donations(self.program, donate, dict(rewritten))
+        self.program = Program.of(trace, outputs, rewritten)
+        self.device, self.shardings = trace.device, shardings
+        self.wanted, self.rewritten = donate, dict(rewritten)
         self.fixed: list = list(trace.scalars)
         self.varying: tuple[int, ...] = ()
         self.constant: list[int] = list(range(len(self.fixed)))  # positions compiled in as constants
-        self.executable = None
+        self.executable: Executable | Pieces | None = None
         self.lock = threading.Lock()
-        self.numbers: list[tuple] = [(None, None)] * 4  # per bank: the values of the last run, and their array
+
+    @property
+    def donate(self) -> tuple[int, ...]:
+        """The leaves whose buffers the program may reuse."""
+        return self.program.donations(self.wanted, self.rewritten)
+
+    def constants(self) -> dict[int, object]:
+        """The Python numbers that are compiled in, by position."""
+        return {i: self.fixed[i] for i in self.constant}
 
     def flat(self, platform: str | None = None):
         """The program as a function of one flat argument list, and the avals of its arguments."""
-        constants = {i: self.fixed[i] for i in self.constant}
-        program, counts = self.program.function(constants, self.varying, platform)
-        n = len(self.program.leaf_avals)
-
-        def flat(*arguments):
-            return program(arguments[:n], *arguments[n:])
-
-        avals = [a.sds for a in self.program.leaf_avals] + [
-            jax.ShapeDtypeStruct((self.program.n_hypers,), np.float64),
-            jax.ShapeDtypeStruct((counts["f"],), np.float64),
-            jax.ShapeDtypeStruct((counts["i"],), np.int64),
-            jax.ShapeDtypeStruct((counts["c"],), np.complex128),
-            jax.ShapeDtypeStruct((), np.bool_),
-        ]
-        return flat, avals
+        return executable.flat(self.program, self.constants(), self.varying, platform)
 
     def compile(self) -> None:
         prepare_compilation_cache(config.cache_dir)
         start = time.perf_counter()
-        with x64(True):
-            self.executable = compile_program(
-                *self.flat(), self.donate, devices.jax_device(self.device), self.shardings
+        parts = pieces.cut(self.program, self.wanted, self.rewritten) if self.shardings is None else None
+        if parts is None:
+            self.executable = Executable(
+                self.program, self.constants(), self.varying, self.donate, self.device, self.shardings
             )
+        else:
+            self.executable = Pieces(parts, self.program.outputs, self.fixed, self.varying, self.device)
         counters.compiles += 1
         counters.compile_seconds += time.perf_counter() - start
 
@@ -213,57 +93,9 @@ class Entry:
                     self.varying = tuple(sorted({*self.varying, *changed}))
                     self.constant = [i for i in self.constant if i not in changed]
                     self.compile()
-            varying, executable = self.varying, self.executable
-        floats, ints, complexes = [], [], []
-        for i in varying:
-            kind = self.program.scalar_kinds[i]
-            (floats if kind is float else complexes if kind is complex else ints).append(scalars[i])
-        banks = (trace.hypers, floats, ints, complexes)
-        with x64(True):
-            return executable(
-                *trace.leaf_arrays,
-                *[self._number_array(k, values) for k, values in enumerate(banks)],
-                checks.failed_before(trace) if trace.checks else checks.NOTHING_FAILED,
-            )
-
-    def _number_array(self, k: int, values: list):
-        """The run-time numbers of one bank as an array, kept from the last run while they are the same."""
-        kept, array = self.numbers[k]
-        if kept != values:
-            array = np.array(values, _BANK_DTYPES[k])
-            if self.shardings is None:  # a mesh program places its own arguments
-                array = jax.device_put(array, devices.jax_device(self.device))
-            self.numbers[k] = (list(values), array)
-        return array
-
-
-_BANK_DTYPES = (np.float64, np.float64, np.int64, np.complex128)  # Hyper numbers, floats, ints and bools, complexes
-
-
-def _useful_donations(program: Program, donate, rewritten: dict[int, int]) -> tuple[int, ...]:
-    """Donations XLA can use: a buffer is reused for an output of the same shape and dtype, once.
-
-    A leaf that is rewritten keeps its buffer for its new value, which stands among the outputs in the leaves' order;
-    other leaves come in for what outputs are left, where they cannot take a rewritten one's place.
-    """
-    avals = {}
-    for call, _, slot in program.steps:
-        for j, a in enumerate(call.out_avals):
-            avals[slot + j] = a
-    free = Counter(avals[s] for s in program.outputs)
-    chosen, last = [], {}
-    for slot, leaf in rewritten.items():
-        i = -1 - leaf
-        if donate[i] and avals.get(slot) is program.leaf_avals[i] and free[avals[slot]] > 0:
-            free[avals[slot]] -= 1
-            chosen.append(i)
-            last[avals[slot]] = max(i, last.get(avals[slot], i))
-    for i, wanted in enumerate(donate):
-        a = program.leaf_avals[i]
-        if wanted and free[a] > 0 and i > last.get(a, -1):
-            free[a] -= 1
-            chosen.append(i)
-    return tuple(sorted(chosen))
+            call = self.executable
+        before = checks.failed_before(trace) if trace.checks else checks.NOTHING_FAILED
+        return call(trace.leaf_arrays, trace.hypers, scalars, before)
 
 
 def run(trace, outputs: tuple[int, ...], donate: tuple[bool, ...], rewritten, shardings, cause: str) -> tuple:

@@ -4,20 +4,42 @@ from __future__ import annotations
 
 import gc
 import os
+import pickle
 import threading
 
 import jax
-import jax.export
-from jax.extend import core as jex_core
 
 from .. import config
 
 #: ``with x64(True):`` int64 and float64 are real inside the block; the process-wide flag is never touched.
 x64 = jax.enable_x64
 
-Literal = jex_core.Literal
-Jaxpr, ClosedJaxpr = jex_core.Jaxpr, jex_core.ClosedJaxpr
-jaxpr_as_fun = jex_core.jaxpr_as_fun
+_cache_lock = threading.Lock()
+_cache_ready = False
+
+
+# Parts of JAX that take long to import are imported where they are first used.
+
+
+def is_literal(variable) -> bool:
+    """Whether what stands for a value in a jaxpr is a constant."""
+    from jax.extend.core import Literal
+
+    return isinstance(variable, Literal)
+
+
+def is_jaxpr(x) -> bool:
+    """Whether an attribute of a primitive is a program."""
+    from jax.extend.core import ClosedJaxpr, Jaxpr
+
+    return isinstance(x, (ClosedJaxpr, Jaxpr))
+
+
+def jaxpr_parts(x) -> tuple:
+    """A jaxpr and the constants it is closed over."""
+    from jax.extend.core import ClosedJaxpr
+
+    return (x.jaxpr, x.consts) if isinstance(x, ClosedJaxpr) else (x, ())
 
 
 def scan_counts(params: dict) -> tuple[int, int]:
@@ -28,15 +50,31 @@ def scan_counts(params: dict) -> tuple[int, int]:
     return len(consts), len(carry)
 
 
-_cache_lock = threading.Lock()
-_cache_ready = False
+def jaxpr_as_fun(closed):
+    """A closed jaxpr as a function of its arguments."""
+    from jax.extend import core
+
+    return core.jaxpr_as_fun(closed)
+
+
+def private_folder(folder: str) -> bool:
+    """Make a folder private (mode 0700), and make it if need be; False if that cannot be, or it is somebody else's."""
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        status = os.stat(folder)
+        if status.st_uid != os.getuid():
+            return False
+        if status.st_mode & 0o077:
+            os.chmod(folder, 0o700)
+    except OSError:
+        return False
+    return True
 
 
 def prepare_compilation_cache(folder: str) -> None:
-    """Turn on XLA's persistent cache in ``folder`` (made private, mode 0700), unless the program configured one.
+    """Turn on XLA's persistent cache in ``folder``, if that can be private, unless the program configured one.
 
-    Called before the first compilation, not at import. A folder that cannot be made, or that belongs to somebody
-    else, is not used.
+    Called before the first compilation, not at import.
     """
     global _cache_ready
     if _cache_ready:
@@ -45,16 +83,7 @@ def prepare_compilation_cache(folder: str) -> None:
         if _cache_ready:
             return
         _cache_ready = True
-        if not folder or jax.config.jax_compilation_cache_dir:
-            return
-        try:
-            os.makedirs(folder, mode=0o700, exist_ok=True)
-            status = os.stat(folder)
-            if status.st_uid != os.getuid():
-                return
-            if status.st_mode & 0o077:
-                os.chmod(folder, 0o700)
-        except OSError:
+        if not folder or jax.config.jax_compilation_cache_dir or not private_folder(folder):
             return
         jax.config.update("jax_compilation_cache_dir", folder)
         # Whole training steps of small models compile in under JAX's default threshold of a second.
@@ -80,8 +109,31 @@ QUICK_OPTIONS = {
 }
 
 
-def compile_program(fn, avals, donate: tuple[int, ...], device, shardings=None) -> object:
-    """Lower and compile ``fn`` for one device, or for the mesh of ``shardings``.
+#: options this release of XLA does not have (any more)
+_unknown_options: set[str] = set()
+
+
+def compiler_options(platform: str) -> dict[str, object]:
+    """The XLA options for a program, as far as XLA has them."""
+    options = COMPILER_OPTIONS.get(platform, {})
+    return {**options, **QUICK_OPTIONS.get(platform, {})} if config.quick_compile else options
+
+
+def compile_lowered(lowered: jax.stages.Lowered, platform: str) -> jax.stages.Compiled:
+    """What was lowered, compiled with the platform's options. Options come and go with XLA's releases."""
+    while True:
+        options = {k: v for k, v in compiler_options(platform).items() if k not in _unknown_options}
+        try:
+            return lowered.compile(compiler_options=options or None)
+        except jax.errors.JaxRuntimeError as error:
+            missing = [name for name in options if f"No such compile option: '{name}'" in str(error)]
+            if not missing:
+                raise
+            _unknown_options.update(missing)
+
+
+def lower_program(fn, avals, donate: tuple[int, ...], device, shardings=None) -> jax.stages.Lowered:
+    """Lower ``fn`` for one device, or for the mesh of ``shardings``.
 
     Args:
         donate: argument positions whose buffers may be reused.
@@ -93,10 +145,26 @@ def compile_program(fn, avals, donate: tuple[int, ...], device, shardings=None) 
         leaves, results, rest = shardings
         inputs, outputs = leaves + (rest,) * (len(avals) - len(leaves)), (results, rest)
     jitted = jax.jit(fn, donate_argnums=donate, keep_unused=True, in_shardings=inputs, out_shardings=outputs)
-    options = COMPILER_OPTIONS.get(device.platform)
-    if config.quick_compile and device.platform in QUICK_OPTIONS:
-        options = {**(options or {}), **QUICK_OPTIONS[device.platform]}
-    return jitted.lower(*avals).compile(compiler_options=options)
+    return jitted.lower(*avals)
+
+
+def stands_alone(lowered: jax.stages.Lowered) -> bool:
+    """Whether a program calls nothing outside XLA (LAPACK, callbacks), which JAX makes ready while it lowers."""
+    return "custom_call" not in lowered.as_text()
+
+
+def serialize(compiled: jax.stages.Compiled) -> bytes:
+    """A compiled program as bytes. To be read on the same kind of machine, from where nobody else can write."""
+    from jax.experimental.serialize_executable import serialize
+
+    return pickle.dumps(serialize(compiled))
+
+
+def deserialize(data: bytes, device) -> jax.stages.Compiled:
+    """The program :func:`serialize` was given, on a device."""
+    from jax.experimental.serialize_executable import deserialize_and_load
+
+    return deserialize_and_load(*pickle.loads(data), backend=device.client, execution_devices=[device])
 
 
 def lower_text(entry) -> str:
@@ -108,6 +176,8 @@ def lower_text(entry) -> str:
 
 def export_program(entry, platforms: tuple[str, ...]):
     """A flushed program lowered for other platforms (``jax.export``), from whatever machine this is."""
+    import jax.export
+
     fn, avals = entry.flat()
     with x64(True):
         return jax.export.export(jax.jit(fn, keep_unused=True), platforms=platforms)(*avals)

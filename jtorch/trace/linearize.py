@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 
 from ..ops import backend
+from . import kept
 from .call import Call
-from .jaxapi import Literal, jaxpr_as_fun, x64
+from .jaxapi import is_literal, jaxpr_as_fun, x64
 
 
 class Linearization:
@@ -36,8 +37,8 @@ class Linearization:
     """
 
     __slots__ = (
-        "call", "operands", "outputs", "forward", "saved", "sources", "saved_operands", "has_new", "_treedef",
-        "_constants", "_backward", "_from_inputs",
+        "call", "operands", "outputs", "forward", "saved", "sources", "saved_operands", "has_new", "_name", "_treedef",
+        "_constants", "_program", "_extra", "_backward", "_from_inputs",
     )  # fmt: skip
 
     def __init__(self, call: Call, mask: tuple[bool, ...]):
@@ -45,6 +46,42 @@ class Linearization:
         self.operands = tuple(i for i, m in enumerate(mask) if m and call.in_avals[i].is_float)
         self.outputs = tuple(i for i, a in enumerate(call.out_avals) if a.is_float)
         self._backward, self._from_inputs = {}, {}
+        self._program = None
+        self._name = call.kept_as and f"{call.kept_as}.d{'.'.join(map(str, self.operands))}"
+        fact = kept.fact(self._name)
+        if fact is None:
+            self._trace()
+            kept.keep_fact(self._name, self.saved)
+        else:
+            self.saved = [s and (s[0], s[1]) for s in fact]
+        n_in, n = len(call.in_avals), len(call.out_avals)
+        self.sources = tuple(i if kind == "in" else n_in + i for kind, i in filter(None, self.saved))
+        self.saved_operands = tuple(sorted({i for i in self.sources if i < n_in and call.in_kinds[i] is None}))
+        self.has_new = any(s is not None and s[0] == "out" and s[1] >= n for s in self.saved)
+        self.forward = call
+        if self.has_new:
+
+            def forward(*arrays):
+                if self._program is None:
+                    self._trace()
+                results = self._program(*arrays)
+                return tuple(results[:n]) + tuple(results[i] for i in self._extra)
+
+            self.forward = Call(
+                call.name,
+                forward,
+                call.in_avals,
+                call.in_kinds,
+                call.platform,
+                call.op,
+                call.key,
+                self._derived("f"),
+            )
+            self.forward.check = call.check
+
+    def _trace(self) -> None:
+        """Trace ``jax.vjp`` of the call, and see where the residuals come from."""
+        call = self.call
         with x64(True):
             closed = jax.make_jaxpr(self._outputs_and_residuals)(*(a.sds for a in call.in_avals))
         n = len(call.out_avals)
@@ -52,11 +89,11 @@ class Linearization:
         invars = {v: i for i, v in enumerate(jaxpr.invars)}
         outvars = {}
         for i, v in enumerate(jaxpr.outvars[:n]):
-            if not isinstance(v, Literal):
+            if not is_literal(v):
                 outvars.setdefault(v, i)
-        self.saved, self._constants, extra = [], {}, []
+        self.saved, self._constants, self._extra = [], {}, []
         for k, v in enumerate(jaxpr.outvars[n:]):
-            if isinstance(v, Literal):
+            if is_literal(v):
                 self._constants[k] = v.val
                 self.saved.append(None)
             elif v in invars:
@@ -64,23 +101,10 @@ class Linearization:
             elif v in outvars:
                 self.saved.append(("out", outvars[v]))
             else:
-                outvars[v] = n + len(extra)
-                self.saved.append(("out", n + len(extra)))
-                extra.append(n + k)
-        n_in = len(call.in_avals)
-        self.sources = tuple(i if kind == "in" else n_in + i for kind, i in filter(None, self.saved))
-        self.saved_operands = tuple(sorted({i for i in self.sources if i < n_in and call.in_kinds[i] is None}))
-        self.has_new = bool(extra)
-        self.forward = call
-        if extra:
-            program = jaxpr_as_fun(closed)
-
-            def forward(*arrays):
-                results = program(*arrays)
-                return tuple(results[:n]) + tuple(results[i] for i in extra)
-
-            self.forward = Call(call.name, forward, call.in_avals, call.in_kinds, call.platform, call.op, call.key)
-            self.forward.check, self.forward.message = call.check, call.message
+                outvars[v] = n + len(self._extra)
+                self.saved.append(("out", outvars[v]))
+                self._extra.append(n + k)
+        self._program = jaxpr_as_fun(closed)
 
     def _vjp(self, arrays):
         """``(all outputs, pullback of the differentiable ones)`` of the call at ``arrays``."""
@@ -130,14 +154,23 @@ class Linearization:
             ] * (len(avals) - count)
 
             def backward(*arrays):
+                if self._program is None:
+                    self._trace()
                 it = iter(arrays[:count])
                 residuals = [self._constants[k] if s is None else next(it) for k, s in enumerate(self.saved)]
                 pullback = jax.tree.unflatten(self._treedef, residuals)
                 return self._pulled_back(pullback, given, arrays[count:])
 
-            found = Call(f"{self.call.name}.backward", backward, avals, in_kinds, self.call.platform)
+            found = Call(
+                f"{self.call.name}.backward", backward, avals, in_kinds, self.call.platform,
+                kept_as=self._derived("b", given),
+            )  # fmt: skip
             self._backward[given] = found
         return found
+
+    def _derived(self, kind: str, given: tuple[bool, ...] = ()) -> str | None:
+        """What a call derived from this one is kept as."""
+        return self._name and f"{self._name}.{kind}{''.join('01'[g] for g in given)}"
 
     def from_inputs(self, given: tuple[bool, ...]) -> Call:
         """As :meth:`backward`, from the operands themselves: what double backward differentiates through."""
@@ -152,7 +185,7 @@ class Linearization:
 
             found = Call(
                 f"{self.call.name}.backward", backward, (*self.call.in_avals, *grads),
-                (*self.call.in_kinds, *(None for _ in grads)), self.call.platform,
+                (*self.call.in_kinds, *(None for _ in grads)), self.call.platform, kept_as=self._derived("i", given),
             )  # fmt: skip
             self._from_inputs[given] = found
         return found

@@ -16,7 +16,7 @@ from ..ops.conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2
 from ..ops.index import gather, take_along_dim
 from ..ops.sort import sort, topk
 from .call import Call
-from .jaxapi import ClosedJaxpr, Literal, x64
+from .jaxapi import is_literal, jaxpr_parts, x64
 from .rows import MAKING_ROWS, NESTED, RULES, NotProven, Pair, Rows, equal
 
 
@@ -57,14 +57,12 @@ class Prover:
 
     def closed(self, big, small, operands) -> list:
         """As :meth:`call`, of jaxprs with their constants."""
-        if not isinstance(big, ClosedJaxpr):
-            return self.jaxpr(big, small, list(operands))
-        if len(big.consts) != len(small.consts):
+        (big, consts), (small, others) = jaxpr_parts(big), jaxpr_parts(small)
+        if len(consts) != len(others):
             raise NotProven("it has other constants at other sizes")
-        for a, b in zip(big.consts, small.consts, strict=True):
-            if not equal(a, b):
-                raise NotProven("a constant in it depends on the size")
-        return self.jaxpr(big.jaxpr, small.jaxpr, [*[None] * len(big.consts), *operands])
+        if not all(map(equal, consts, others)):
+            raise NotProven("a constant in it depends on the size")
+        return self.jaxpr(big, small, [*[None] * len(consts), *operands])
 
     def jaxpr(self, big, small, operands: list) -> list:
         if len(big.eqns) != len(small.eqns):
@@ -80,7 +78,7 @@ class Prover:
                 known[a], numbers[b] = (len(numbers), r), len(numbers)
 
         def look(a, b):
-            if isinstance(a, Literal) or isinstance(b, Literal):
+            if is_literal(a) or is_literal(b):
                 if type(a) is not type(b) or not equal(a.val, b.val):
                     raise NotProven("a number in it depends on the size")
                 return None

@@ -25,6 +25,7 @@ from . import capture, checks, executor
 from .aval import Hyper
 from .call import Call
 from .jaxapi import x64
+from .program import output_order
 from .value import Value, pinned
 
 
@@ -135,10 +136,8 @@ class Trace:
                         r() is None and not pinned(a) for r, a in zip(self.leaf_refs, self.leaf_arrays, strict=True)
                     )
                     rewritten = self._rewritten()
-                    # JAX gives the first donated buffer of a shape to the first output of that shape: in this order a
-                    # storage's new value takes its old one's place, and XLA need not save the old one first
-                    places = {slot: -1 - leaf for slot, leaf in rewritten.items() if donate[-1 - leaf]}
-                    alive.sort(key=lambda item: (0, places[item[0]]) if item[0] in places else (1, item[0]))
+                    values = dict(alive)
+                    alive = [(s, values[s]) for s in output_order(values, rewritten, donate)]
                     shardings = self._spread(rewritten, alive) if self.mesh is not None else None
                     entry, outputs, word = executor.run(
                         self, tuple([i for i, _ in alive]), donate, tuple(rewritten.items()), shardings, cause

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .jaxapi import ClosedJaxpr, Jaxpr, scan_counts
+from .jaxapi import is_jaxpr, jaxpr_parts, scan_counts
 
 
 class NotProven(Exception):
@@ -83,9 +83,8 @@ def equal(a, b) -> bool:
 
 
 def _same_param(a, b) -> bool:
-    if isinstance(a, (ClosedJaxpr, Jaxpr)):
-        consts = zip(getattr(a, "consts", ()), getattr(b, "consts", ()), strict=True)
-        return type(a) is type(b) and str(a) == str(b) and all(equal(x, y) for x, y in consts)
+    if is_jaxpr(a):
+        return type(a) is type(b) and str(a) == str(b) and all(map(equal, jaxpr_parts(a)[1], jaxpr_parts(b)[1]))
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         return equal(a, b)
     if isinstance(a, (tuple, list)):

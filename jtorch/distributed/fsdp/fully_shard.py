@@ -7,28 +7,57 @@ would be free to cut the activations instead.
 
 from __future__ import annotations
 
+import functools
 import threading
 from dataclasses import dataclass
-
-import jax
 
 import jtorch
 
 from ... import dtypes
 from ...tensor import Tensor
+from ...utils._pytree import tree_map
 from .. import layout
 from ..device_mesh import DeviceMesh, all_local
+from ..group import get_world_size, is_initialized
 from ..tensor.placements import Shard
 
 
 @dataclass(frozen=True)
 class MixedPrecisionPolicy:
-    """Which dtypes ``fully_shard`` computes and reduces in. Only the default, which changes nothing, is supported."""
+    """Which dtypes a fully sharded module computes in; its parameters, gradients and state keep theirs.
+
+    Args:
+        param_dtype: of the gathered copies that the module computes with, and of its floating inputs.
+        reduce_dtype: accepted. Gradients are reduced by the program that computes them, in the dtype that XLA chooses
+            for their terms.
+        output_dtype: of the module's floating outputs.
+        cast_forward_inputs: whether ``param_dtype`` concerns inputs.
+    """
 
     param_dtype: dtypes.dtype | None = None
     reduce_dtype: dtypes.dtype | None = None
     output_dtype: dtypes.dtype | None = None
     cast_forward_inputs: bool = True
+
+
+@dataclass(frozen=True)
+class DataParallelMeshDims:
+    """Which dimensions of a mesh are data parallel.
+
+    Args:
+        shard: the dimension parameters are cut along.
+        replicate: the dimension along which there are copies.
+
+    Raises:
+        ValueError: neither is given.
+    """
+
+    shard: str | tuple[str, ...] | None = None
+    replicate: str | tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        if self.shard is None and self.replicate is None:
+            raise ValueError("At least one of shard or replicate must be set in DataParallelMeshDims")
 
 
 @dataclass
@@ -44,7 +73,88 @@ class CPUOffloadPolicy(OffloadPolicy):
 
 
 class FSDPModule:
-    """A module that :func:`fully_shard` was applied to."""
+    """A module that :func:`fully_shard` was applied to.
+
+    XLA schedules communication, and gradients of all devices are one tensor: what PyTorch steers by the methods below
+    needs no steering. They are accepted and change nothing.
+    """
+
+    def _apply(self, fn, recurse: bool = True):
+        super()._apply(fn, recurse)
+        self._fsdp_group.cut_again(self, None)
+        return self
+
+    def set_requires_gradient_sync(self, requires_gradient_sync: bool, *, recurse: bool = True) -> None:
+        """Accepted: a gradient is that of the whole batch after each backward, and accumulates as on one device."""
+
+    def set_requires_all_reduce(self, requires_all_reduce: bool, *, recurse: bool = True) -> None:
+        """Accepted: a gradient is that of the whole batch after each backward, and accumulates as on one device."""
+
+    def set_is_last_backward(self, is_last_backward: bool) -> None:
+        """Accepted: no backward leaves anything pending."""
+
+    def set_reshard_after_forward(self, reshard_after_forward: bool, recurse: bool = True) -> None:
+        """Accepted: XLA decides how long a gathered parameter lives."""
+
+    def set_reshard_after_backward(self, reshard_after_backward: bool, *, recurse: bool = True) -> None:
+        """Accepted: XLA decides how long a gathered parameter lives."""
+
+    def set_modules_to_forward_prefetch(self, modules: list) -> None:
+        """Accepted: XLA schedules."""
+
+    def set_modules_to_backward_prefetch(self, modules: list) -> None:
+        """Accepted: XLA schedules."""
+
+    def set_unshard_in_backward(self, unshard_in_backward: bool) -> None:
+        """Accepted: XLA decides how long a gathered parameter lives."""
+
+    def set_gradient_divide_factor(self, factor: float) -> None:
+        """
+        Raises:
+            NotImplementedError: always; gradients are those of the loss over the whole batch, and nothing divides them.
+        """
+        raise NotImplementedError(
+            "set_gradient_divide_factor: gradients are those of the loss over the whole batch, which nothing divides; "
+            "multiply the loss instead"
+        )
+
+    def reshard(self) -> None:
+        """Nothing to do: parameters lie in parts whenever the module does not run."""
+
+    def unshard(self, async_op: bool = False) -> UnshardHandle | None:
+        """Nothing to do: parameters can be read whole as they are."""
+        return UnshardHandle() if async_op else None
+
+
+class UnshardHandle:
+    """What ``unshard(async_op=True)`` returns."""
+
+    def wait(self) -> None:
+        """Nothing to wait for."""
+
+
+def register_fsdp_forward_method(module, method_name: str) -> None:
+    """Let a method of a fully sharded module run as ``forward`` does: with gathered parameters.
+
+    Raises:
+        AttributeError: there is no such method.
+    """
+    method = getattr(module, method_name)
+    group = module.__dict__.get("_fsdp_group")
+    if group is None:
+        return
+
+    @functools.wraps(method)
+    def run(*args, **kwargs):
+        args, kwargs = group.enter(module, args, kwargs)
+        output = None
+        try:
+            output = method(*args, **kwargs)
+        finally:
+            output = group.leave(module, args, output)
+        return output
+
+    setattr(module, method_name, run)
 
 
 class _Depth(threading.local):
@@ -60,8 +170,9 @@ def fully_shard(
     module, *, mesh: DeviceMesh | None = None, reshard_after_forward: bool | int | None = None,
     shard_placement_fn=None, mp_policy: MixedPrecisionPolicy | None = None,
     offload_policy: OffloadPolicy | None = None, ignored_params: set | None = None,
+    dp_mesh_dims: DataParallelMeshDims | None = None,
 ):  # fmt: skip
-    """Keep a module's parameters in parts, one on each device; returns the module.
+    """Keep a module's (or each module's of a list) parameters in parts, one on each device; returns the module.
 
     A parameter is cut along dimension 0, or where the devices cannot share that evenly along its largest dimension
     that they can; one without such a dimension is replicated. Apply it to submodules first and to the whole model
@@ -74,47 +185,84 @@ def fully_shard(
     Args:
         mesh: one dimension (default: all local devices), or ``(replicate, shard)`` for copies of sharded groups. A
             submesh, ``mesh["dp"]``, keeps what tensor parallelism has cut along the others.
-        reshard_after_forward: True or None. Whether a gathered copy lives until backward is XLA's decision.
+        reshard_after_forward: accepted. Whether a gathered copy lives until backward is XLA's decision.
         shard_placement_fn: ``fn(parameter)`` gives the ``Shard(dim)`` to use, or None for the rule above.
+        mp_policy: which dtypes the module computes in.
         ignored_params: parameters to leave alone.
+        dp_mesh_dims: which dimensions of ``mesh`` to use, instead of a submesh.
 
     Raises:
-        NotImplementedError: mixed precision, offloading, or ``reshard_after_forward`` other than True or None.
+        NotImplementedError: offloading; several dimensions taken for one.
         ValueError: the mesh has more than two dimensions, or the module is fully sharded already.
-        RuntimeError: the dimension ``shard_placement_fn`` asks for cannot be shared evenly.
+        RuntimeError: the dimension ``shard_placement_fn`` asks for cannot be shared evenly; or several processes have
+            joined a job.
     """
-    if mp_policy is not None and mp_policy != MixedPrecisionPolicy():
-        raise NotImplementedError(
-            "fully_shard: mixed precision policies are not supported; use torch.autocast, or convert the module with "
-            ".to(dtype)"
-        )
+    if isinstance(module, list | tuple):
+        for m in module:
+            fully_shard(
+                m, mesh=mesh, reshard_after_forward=reshard_after_forward, shard_placement_fn=shard_placement_fn,
+                mp_policy=mp_policy, offload_policy=offload_policy, ignored_params=ignored_params,
+                dp_mesh_dims=dp_mesh_dims,
+            )  # fmt: skip
+        return module
     if isinstance(offload_policy, CPUOffloadPolicy):
         raise NotImplementedError("fully_shard: CPU offloading is not supported; leave offload_policy out")
-    if reshard_after_forward not in (None, True) or type(reshard_after_forward) is int:
-        raise NotImplementedError(
-            f"fully_shard: reshard_after_forward={reshard_after_forward} is not supported: XLA decides how long a "
-            "gathered parameter lives; leave it out"
-        )
     if isinstance(module, FSDPModule):
         raise ValueError("fully_shard has been applied to this module already")
+    one_process_only("fully_shard")
     mesh = mesh or all_local(next((p.device.type for p in module.parameters()), "cpu"))
+    mesh = mesh if dp_mesh_dims is None else _submesh(mesh, dp_mesh_dims)
     if mesh.ndim > 2:
         raise ValueError(f"fully_shard expects a 1D or 2D DeviceMesh but got {mesh!r}")
-    group = _Group(module, mesh, shard_placement_fn, ignored_params or set())
-    module.register_forward_pre_hook(group.enter, prepend=True, with_kwargs=True)
-    module.register_forward_hook(group.leave, always_call=True)
-    module.register_load_state_dict_post_hook(group.cut_again)
+    attach(module, _Group(module, mesh, shard_placement_fn, ignored_params or set(), mp_policy))
     cls = type(module)
     module.__class__ = type(f"FSDP{cls.__name__}", (FSDPModule, cls), {})
-    module.__dict__["_fsdp_group"] = group
     return module
 
 
-class _Group:
-    """The parameters one call of :func:`fully_shard` has taken, and where they are used."""
+def _submesh(mesh: DeviceMesh, dims: DataParallelMeshDims) -> DeviceMesh:
+    names = [(name,) if isinstance(name, str) else name for name in (dims.replicate, dims.shard) if name is not None]
+    if any(len(name) != 1 for name in names) or dims.shard is None:
+        raise NotImplementedError(
+            f"fully_shard: {dims} is not supported: name one dimension to shard along, and perhaps one with copies; "
+            "make the mesh with those dimensions"
+        )
+    return mesh[tuple(name for (name,) in names)]
 
-    def __init__(self, module, mesh: DeviceMesh, placement_fn, ignored: set):
-        self.mesh = mesh
+
+def one_process_only(what: str) -> None:
+    """Raises:
+    RuntimeError: several processes have joined a job: their devices cannot share a parameter.
+    """
+    if is_initialized() and get_world_size() > 1:
+        raise RuntimeError(
+            f"{what} cuts parameters over the devices of one process, but {get_world_size()} processes have joined "
+            "this job, and would train apart. Start one process for all devices (without a launcher, and without "
+            "init_process_group), or use DistributedDataParallel with one process for each"
+        )
+
+
+def attach(module, group: _Group) -> None:
+    """Let a group gather its parameters whenever ``module`` runs."""
+    module.register_forward_pre_hook(group.enter, prepend=True, with_kwargs=True)
+    module.register_forward_hook(group.leave, always_call=True)
+    module.register_load_state_dict_post_hook(group.cut_again)
+    module.__dict__["_fsdp_group"] = group
+
+
+class _Group:
+    """The parameters one call of :func:`fully_shard` has taken, and where they are used.
+
+    Args:
+        keep: ``keep(module)`` says whether a module's parameters are to be used as they are, whatever the policy.
+    """
+
+    def __init__(
+        self, module, mesh: DeviceMesh, placement_fn=None, ignored: set = frozenset(),
+        precision: MixedPrecisionPolicy | None = None, keep=lambda module: False,
+    ):  # fmt: skip
+        self.mesh, self.precision = mesh, precision or MixedPrecisionPolicy()
+        self.kept: set[int] = set()  # ids of parameters that are not converted
         self.uses: list = []  # (the dict that holds the parameter, its key, the parameter, whole, parts)
         self.running = 0
         self.replaced: list = []  # (dict, key, parameter) while the module runs
@@ -125,6 +273,8 @@ class _Group:
                     continue
                 if id(p) not in layouts:
                     layouts[id(p)] = self._cut(p, placement_fn)
+                if keep(owner):
+                    self.kept.add(id(p))
                 self.uses.append((owner._parameters, name, p, *layouts[id(p)]))
 
     def _cut(self, p, placement_fn):
@@ -161,9 +311,20 @@ class _Group:
         return self.mesh._sharding(*(n if len(n) > 1 else n[0] if n else None for n in names))
 
     def cut_again(self, module, keys) -> None:
-        """A ``state_dict`` was loaded: cut what it brought."""
+        """Parameters have new content, from a ``state_dict`` perhaps: cut it.
+
+        Raises:
+            RuntimeError: it is on another type of device.
+        """
         for i, (table, name, _, whole, parts) in enumerate(self.uses):
             p = table[name]
+            if p.is_meta:
+                continue
+            if p.device.type != self.mesh.device.type:
+                raise RuntimeError(
+                    f"the parameter {name!r} of a fully sharded module went to {p.device}, but is cut over "
+                    f"{self.mesh.device_type} devices; move the module there before it is cut"
+                )
             if p._value().sharding != parts:
                 layout.relocate(p, parts, self.mesh.device)
             self.uses[i] = (table, name, p, whole, parts)
@@ -176,15 +337,22 @@ class _Group:
         if self.running == 1:
             gathered: dict[int, Tensor] = {}
             for table, name, p, whole, parts in self.uses:
-                if whole == parts or table[name] is not p:  # replaced for this call by functional_call
+                if table[name] is not p:  # replaced for this call by functional_call
                     continue
                 if id(p) not in gathered:
-                    gathered[id(p)] = layout.lay_out(p, whole, parts)
-                table[name] = gathered[id(p)]
-                self.replaced.append((table, name, p))
+                    gathered[id(p)] = self._gather(p, whole, parts)
+                if gathered[id(p)] is not p:
+                    table[name] = gathered[id(p)]
+                    self.replaced.append((table, name, p))
         if outermost:
             args, kwargs = self._spread((args, kwargs))
+        if self.precision.cast_forward_inputs:
+            args, kwargs = _cast((args, kwargs), self.precision.param_dtype)
         return args, kwargs
+
+    def _gather(self, p, whole, parts):
+        out = p if whole == parts else layout.lay_out(p, whole, parts)
+        return out if id(p) in self.kept else _cast(out, self.precision.param_dtype)
 
     def _spread(self, tree):
         def spread(x):
@@ -192,21 +360,33 @@ class _Group:
                 return x
             return layout.split_batch(x, self.mesh._mesh, self.mesh._axes, 0, self.mesh.device)
 
-        return jax.tree.map(spread, tree, is_leaf=lambda x: isinstance(x, Tensor))
+        return tree_map(spread, tree)
 
-    def leave(self, module, args, output) -> None:
-        """Put the parameters back."""
+    def leave(self, module, args, output):
+        """Put the parameters back; returns the output."""
         _depth.running -= 1
         self.running -= 1
         if self.running == 0:
             for table, name, p in self.replaced:
                 table[name] = p
             self.replaced.clear()
+        return _cast(output, self.precision.output_dtype)
+
+
+def _cast(tree, dtype: dtypes.dtype | None):
+    """The floating tensors of a tree converted."""
+    if dtype is None:
+        return tree
+
+    def cast(x):
+        return x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x
+
+    return tree_map(cast, tree)
 
 
 def _own_modules(module):
     """The module and those below it, but for the insides of others that are fully sharded already."""
     yield module
     for child in module.children():
-        if not isinstance(child, FSDPModule):
+        if "_fsdp_group" not in child.__dict__:
             yield from _own_modules(child)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from ....nn.modules.module import Module
 from ....utils.checkpoint import checkpoint
+from ...fsdp.wrap import _recursive_wrap
 
 _CHECKPOINT_PREFIX = "_checkpoint_wrapped_module."
 _CHECKPOINT_WRAPPED_MODULE = "_checkpoint_wrapped_module"
@@ -96,12 +97,11 @@ def apply_activation_checkpointing(
     Args:
         checkpoint_wrapper_fn: makes the wrapper of a module.
         check_fn: which modules to wrap.
-
-    Raises:
-        NotImplementedError: ``auto_wrap_policy``, whose signature is FSDP's own.
+        auto_wrap_policy: the same as one of ``jtorch.distributed.fsdp.wrap``'s functions; ``model`` is not wrapped.
     """
     if auto_wrap_policy is not None:
-        raise NotImplementedError("apply_activation_checkpointing: auto_wrap_policy is not supported; use check_fn")
+        _recursive_wrap(model, auto_wrap_policy, checkpoint_wrapper_fn, set(), set(), only_wrap_children=True)
+        return
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
             if child is not None and check_fn(child) and not isinstance(child, CheckpointWrapper):

@@ -1,0 +1,140 @@
+"""Programs kept for later processes: the same results without tracing, and nothing from another version."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+import jtorch
+from jtorch import config
+from jtorch.ops.registry import OPS
+from jtorch.trace import kept
+
+PROGRAM = """
+import json, sys
+import jax
+import jtorch
+from jtorch import nn
+from jtorch.nn import functional as F
+from jtorch.trace import executable
+
+traced = []
+lower_program, eval_shape = executable.lower_program, jax.eval_shape
+executable.lower_program = lambda *args: traced.append("program") or lower_program(*args)
+jax.eval_shape = lambda *args: traced.append("call") or eval_shape(*args)
+
+class Cube(jtorch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x ** 3
+
+    @staticmethod
+    def backward(ctx, g):
+        return 3 * ctx.saved_tensors[0] ** 2 * g
+
+jtorch.manual_seed(0)
+layers = nn.LayerNorm(8), nn.Linear(8, 8), nn.GELU(), nn.Dropout(0.1), nn.Linear(8, 10)
+model = nn.Sequential(nn.Embedding(10, 8), *layers)
+optimizer = jtorch.optim.AdamW(model.parameters(), lr=0.01)
+tokens, found = jtorch.arange(10), []
+for step in range(3):
+    optimizer.zero_grad()
+    loss = F.cross_entropy(model(tokens), tokens) * (1 + step)
+    loss.backward()
+    optimizer.step()
+    found.append(loss.item())
+x = jtorch.linspace(0.5, 2, 6, requires_grad=True)
+(g,) = jtorch.autograd.grad((x.tanh() * x.pow(3) / Cube.apply(x)).sum(), x, create_graph=True)
+(h,) = jtorch.autograd.grad(g.sum(), x)
+found.append(jtorch.linalg.inv(jtorch.eye(40) + jtorch.ones(40, 40)).exp().sin().sum().item())
+found += g.tolist() + h.tolist() + x.detach().cummax(0).values.tolist()
+try:
+    model[0](tokens + 1).sum().item()
+except IndexError as error:
+    found.append(str(error).split(" (in")[0])
+print(json.dumps([found, traced.count("program"), traced.count("call")]))
+"""
+
+
+def run(cache, program=PROGRAM, **env):
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True, timeout=120,
+        env={**os.environ, "JTORCH_CACHE_DIR": str(cache), "JTORCH_KEEP_PROGRAMS": "1", **env},
+    )  # fmt: skip
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_second_process_traces_nothing(tmp_path):
+    cache = tmp_path / "cache"
+    found, programs, calls = run(cache)
+    assert programs >= 4 and calls > 40
+    again, programs, calls = run(cache)
+    assert again == found
+    # programs that compile at once are not kept, nor is what the custom function's nodes are called with
+    assert programs <= 2 and calls < 5
+    (version,) = (cache / "kept").iterdir()
+    for path in (cache, cache / "kept", version):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    for path in version.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        path.write_bytes(path.read_bytes()[:-20])  # cut short
+    assert run(cache)[0] == found
+
+
+def test_other_settings_are_other_programs(tmp_path):
+    found = run(tmp_path / "cache")
+    assert run(tmp_path / "cache", JTORCH_QUICK_COMPILE="1")[1] >= 4
+    again = run(tmp_path / "cache", JTORCH_KEEP_PROGRAMS="0")
+    assert again[0] == found[0] and again[1] >= 4
+
+
+@pytest.fixture
+def keeping(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "keep_programs", True)
+    monkeypatch.setattr(config, "cache_dir", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_names_tell_calls_apart(keeping):
+    op, f32 = OPS["sum.dim"] if "sum.dim" in OPS else OPS["sum"], jtorch.ones(2, 3)._value().aval
+    names = [
+        kept.call_name(op, statics, (key,), "cpu")
+        for statics in [((0,), False, None), ((1,), False, None), ((True,), False, None), ((1.0,), False, None)]
+        for key in (f32, jtorch.ones(3, 2)._value().aval, jtorch.ones(2, 3).double()._value().aval)
+    ]
+    assert None not in names and len(set(names)) == len(names)
+    before = kept.call_name(op, (), (f32,), "cpu")
+    jtorch.set_default_dtype(jtorch.float64)
+    try:
+        assert kept.call_name(op, (), (f32,), "cpu") != before
+    finally:
+        jtorch.set_default_dtype(jtorch.float32)
+
+
+def test_what_is_from_elsewhere_has_no_name(keeping):
+    @jtorch.library.custom_op("tests::doubled", mutates_args=())
+    def doubled(x: jtorch.Tensor) -> jtorch.Tensor:
+        return x * 2
+
+    aval = jtorch.ones(2)._value().aval
+    assert kept.call_name(OPS["add"], (lambda: None,), (aval,), "cpu") is None
+    made = jtorch.func.vmap(lambda x: x.sin().sum())(jtorch.ones(3, 2))
+    assert made.tolist() == pytest.approx([2 * 0.8414709848] * 3)
+    assert doubled(jtorch.ones(2)).tolist() == [2.0, 2.0]
+
+
+def test_folders_that_are_not_private_are_not_used(keeping, monkeypatch):
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    assert kept._folder(keeping) is None
+
+
+def test_old_versions_go(keeping, monkeypatch):
+    first = kept._folder(keeping)
+    os.utime(first, (0, 0))
+    monkeypatch.setattr(kept, "_version", lambda: "another")
+    assert kept._folder(keeping).name == "another" and not first.exists()
