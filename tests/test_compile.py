@@ -1067,3 +1067,19 @@ def test_settings_of_other_compilers():
     with inductor.patch({"max_autotune": True, "triton.cudagraphs": False}):
         assert inductor.max_autotune and inductor.triton.cudagraphs is False
     assert not hasattr(inductor, "max_autotune") and not hasattr(inductor.triton, "cudagraphs")
+
+
+def test_views_of_arguments_that_are_views_show_what_these_show_now():
+    data = torch.arange(24.0).view(6, 4)
+    fn = torch.compile(lambda x: x.view(-1) * 2)
+    for rows in (data, -data, torch.cat([data, data])):
+        for i in range(6):
+            assert fn(rows[i : i + 1]).tolist() == (2 * rows[i]).tolist()
+    assert statistics.replays == 16 and captured(fn)
+    first = torch.compile(lambda x: x[0].view(2, 2).T.sum(1))  # a view of a view of a view
+    for i in range(5):
+        assert first(data[i : i + 2]).tolist() == data[i].view(2, 2).sum(0).tolist()
+    assert first.captures == 1
+    with torch.no_grad():
+        data.zero_()
+    assert fn(data[1:2]).tolist() == [0, 0, 0, 0]

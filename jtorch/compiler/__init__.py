@@ -1,7 +1,8 @@
 """``torch.compiler``: whole functions captured and replayed.
 
 Read in this order: ``api`` (what programs call), ``function`` (learn, capture, replay), ``watch`` (what code runs),
-``guards`` (has anything it read changed?), ``captured`` (the run as a stretch of a trace, and its effects on Tensors).
+``guards`` (has anything it read changed?), ``captured`` (the run as a stretch of a trace, and its effects on Tensors),
+``buckets`` (one program for many sizes, where that is proven right).
 """
 
 from . import config

@@ -11,6 +11,7 @@ from ..nn.modules.module import Module
 from ..tensor import Tensor
 from ..trace import capture as watching_trace
 from . import state as _state
+from .buckets import mark
 from .function import CompiledFunction
 from .module import OptimizedModule
 from .state import state
@@ -44,7 +45,9 @@ def compile(
     Args:
         model: a function, a method or a module; without it, ``compile`` returns a decorator.
         fullgraph: raise where the function needs a value before it ends.
-        dynamic: accepted; each shape is captured by itself, and shares compiled programs with what is not captured.
+        dynamic: with True, calls whose sizes vary are padded to the next of a few sizes, so that many batch sizes
+            cost few programs, wherever it is proven that the results stay the same (see docs/compile.md). With None or
+            False each shape is captured by itself (with None, unless :func:`mark_dynamic` was called for an argument).
         backend: the names PyTorch knows are all XLA; ``"eager"`` and its like record without capturing.
         mode: checked and otherwise left alone: XLA has one mode.
         options: settings of PyTorch's Inductor, which do not apply here.
@@ -85,10 +88,10 @@ def compile(
     capture = backend not in _EAGER
     if isinstance(model, Module):
         named = name or type(model).__name__
-        return OptimizedModule(model, CompiledFunction(model, fullgraph, named, capture, recompile_limit))
+        return OptimizedModule(model, CompiledFunction(model, fullgraph, named, capture, recompile_limit, dynamic))
     if inspect.isclass(model):
         raise RuntimeError("compile() expects a function or a module, not a class: compile an instance of it")
-    return CompiledFunction(model, fullgraph, name, capture, recompile_limit)
+    return CompiledFunction(model, fullgraph, name, capture, recompile_limit, dynamic)
 
 
 # --- excluding, asking, telling ------------------------------------------------------------------------------------
@@ -224,16 +227,19 @@ class set_stance:
 
 
 def mark_dynamic(t, index, *, hint_override=None, min=None, max=None, specialize_on=None) -> None:
-    """Accepted: each shape is captured by itself.
+    """Dimension ``index`` (or several) of ``t`` varies: a function compiled with ``dynamic`` None or True that is given
+    ``t`` treats it from then on as ``dynamic=True`` treats a dimension that was seen to vary.
 
     Raises:
         TypeError, IndexError: ``t`` is no tensor, or has no such dimension.
     """
     if not isinstance(t, Tensor):
         raise TypeError(f"mark_dynamic() expects a Tensor, not {type(t).__name__}")
-    for i in index if isinstance(index, (list, tuple)) else [index]:
+    dims = index if isinstance(index, (list, tuple)) else [index]
+    for i in dims:
         if not -t.dim() <= i < t.dim():
             raise IndexError(f"mark_dynamic(): dimension {i} is out of range for a tensor of {t.dim()} dimensions")
+    mark.set(t, dims)
 
 
 def mark_static(t, index=None) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 
 from ..tape.node import CallNode
-from ..tensor import Tensor
+from ..tensor import Tensor, lens
 from ..tensor.conversion import scalar
 from ..tensor.storage import Storage
 from ..trace import capture as watching_trace
@@ -93,6 +93,7 @@ def capture(fn, args, kwargs, guards: Guards, leaves: list, log: Log, watch: Wat
     marks = {device: (trace, Mark.of(trace)) for device, trace in recorder.open_traces().items()}
     steps_before = [t._backward_step for t in tensors]
     captured = Captured(guards, before, log)
+    log.views = [(t._storage, t._storage.writes, t._lens, t._memo) for t in tensors if t._lens]
 
     def at_end():
         try:
@@ -121,6 +122,7 @@ def capture(fn, args, kwargs, guards: Guards, leaves: list, log: Log, watch: Wat
         if isinstance(event, Draw):
             event.value = None
     log.made.clear()
+    log.views.clear()
     log.at_end = None
     if log.reads:
         result = _pytree.tree_map(plain, result)
@@ -149,6 +151,7 @@ class Captured:
     def __init__(self, guards: Guards, before: _Before, log: Log):
         self.guards, self.log, self._before = guards, log, before
         self.wanted: dict[int, int] = {}
+        self.parts: dict[int, tuple] = {}  # of tensors whose storages were read: those' aval, and what is shown of it
         self._settled: dict[int, int] | None = None  # id of a Value -> its number, once the stretch has been run
         self._pending: list = []
 
@@ -164,6 +167,7 @@ class Captured:
                     self._settled[id(v)] = k
                     self.wanted[k] = len(self.wanted)
         self._before.let_go()
+        self.log.views.clear()
         self._counts = len(self.log.events), len(self.log.made)
 
     def _stretch(self, marks) -> None:
@@ -247,6 +251,9 @@ class Captured:
             return "in", self.wanted.setdefault(k, len(self.wanted))
         found = self._before.known.get(id(value))
         if found:
+            kind, i = found[0]
+            if kind == "storage":  # what a view of it reads is laid out by this run's view
+                self.parts[i] = value.aval, self._before.tensors[i]._lens
             return found[0]
         if id(value) in self.draws:
             return "draw", self.draws[id(value)]
@@ -433,6 +440,9 @@ class Captured:
             return None
         if self.graded and len({id(tensors[i]._grad._storage) for i in self.graded}) != len(self.graded):
             return None
+        for i, (aval, steps) in self.parts.items():
+            if tensors[i]._storage.value.aval is not aval or not lens.same(tensors[i]._lens, steps):
+                return None
         for a, b in self.same:
             if self._find(a, tensors) is not self._find(b, tensors):
                 return None

@@ -20,6 +20,7 @@ from ..trace import recorder
 from ..trace.capture import Frames, GraphBreak, Log
 from ..utils import _pytree
 from . import config
+from .buckets import Buckets, mark
 from .captured import capture, plain
 from .guards import Arguments, Guards, Unguardable, ambient
 from .state import Compiled, state, statistics
@@ -34,13 +35,15 @@ class CompiledFunction(Compiled):
     Attributes:
         captures: how many ways through the function are kept.
         reason: why it is only recorded, or None.
+        unpadded: with dynamic sizes, why calls are not padded to sizes that have a program, or None.
     """
 
     def __init__(
-        self, fn, fullgraph: bool = False, name: str | None = None, capture: bool = True, limit: int | None = None
-    ):
+        self, fn, fullgraph: bool = False, name: str | None = None, capture: bool = True, limit: int | None = None,
+        dynamic: bool | None = None,
+    ):  # fmt: skip
         functools.update_wrapper(self, fn, updated=())
-        self._fn, self._fullgraph, self._capture, self._limit = fn, fullgraph, capture, limit
+        self._fn, self._fullgraph, self._capture, self._limit, self._dynamic = fn, fullgraph, capture, limit, dynamic
         self._name = name or getattr(fn, "__qualname__", type(fn).__name__)
         self._owner = getattr(fn, "__self__", None)
         self._lock = threading.RLock()
@@ -54,6 +57,8 @@ class CompiledFunction(Compiled):
         self._failures = 0
         self.latest: str | None = None  # why the latest attempt led nowhere
         self.reason: str | None = None if self._capture else "its backend runs operations as they come"
+        self.unpadded: str | None = None
+        self._buckets = Buckets(self) if self._dynamic and self._capture else None
         self._epoch = state.epoch
 
     @property
@@ -73,6 +78,13 @@ class CompiledFunction(Compiled):
             return self._fn(*args, **kwargs)
         if self._epoch != state.epoch:
             self.reset()
+        if self._buckets is None and mark.used and self._dynamic is None and self._capture:
+            if any(map(mark.get, _pytree.tree_leaves((args, kwargs)))):
+                self._buckets = Buckets(self)
+        if self._buckets is not None:
+            found = self._buckets.call(args, kwargs)
+            if found is not None:
+                return found[0]
         for n, (guards, captured) in enumerate(self._entries):
             leaves = guards.match(args, kwargs)
             if leaves is not None:
@@ -121,11 +133,7 @@ class CompiledFunction(Compiled):
             leaves = guards.match(args, kwargs)
             if leaves is not None:
                 self._candidates.remove(guards)
-                watch = Watch()
-                log = Log(self._fullgraph, frames=self._frames(_AROUND_CAPTURE))
-                result, captured, why = capture(self._fn, args, kwargs, guards, leaves, log, watch)
-                if captured is not None and watch.codes.keys() - guards.watch.codes.keys():
-                    captured, why = None, "other code ran than the time before"
+                result, captured, why = self._capture_run(args, kwargs, guards, leaves, Watch())
                 if captured is None:
                     self._failed(why)
                 else:
@@ -155,6 +163,14 @@ class CompiledFunction(Compiled):
             self._failed(why)
         return result
 
+    def _capture_run(self, args, kwargs, guards: Guards, leaves: list, watch: Watch) -> tuple:
+        """Run the function, watching: ``(its result, Captured or None, why not)``."""
+        log = Log(self._fullgraph, frames=self._frames(_AROUND_CAPTURE))
+        result, captured, why = capture(self._fn, args, kwargs, guards, leaves, log, watch)
+        if captured is not None and watch.codes.keys() - guards.watch.codes.keys():
+            captured, why = None, "other code ran than the time before"
+        return result, captured, why
+
     def _failed(self, why: str) -> None:
         self._failures += 1
         self.latest = why
@@ -169,13 +185,13 @@ class CompiledFunction(Compiled):
 
     def around(self, fn) -> CompiledFunction:
         """Another function compiled in the same way."""
-        return CompiledFunction(fn, self._fullgraph, self._name, self._capture, self._limit)
+        return CompiledFunction(fn, self._fullgraph, self._name, self._capture, self._limit, self._dynamic)
 
     def __deepcopy__(self, memo):
         return self.around(copy.deepcopy(self._fn, memo))
 
     def __reduce__(self):
-        return CompiledFunction, (self._fn, self._fullgraph, self._name, self._capture, self._limit)
+        return CompiledFunction, (self._fn, self._fullgraph, self._name, self._capture, self._limit, self._dynamic)
 
     def __repr__(self) -> str:
         return f"<compiled {self._name}>"

@@ -402,6 +402,11 @@ class Guards:
                 return path
         return None
 
+    def reads_more(self, watch: Watch) -> bool:
+        """Whether the code of another run names attributes that are not guarded here."""
+        more = watch.names - self.watch.names
+        return watch.reflective > self.watch.reflective or any(more & x.__dict__.keys() for x in self._typed)
+
     def _equal(self, entry) -> bool:
         """Whether other objects stand for the same immutable values; they are the ones known from now on."""
         lister, ids, objects, _, container = entry

@@ -68,13 +68,14 @@ class OptimizedModule(Module):
         return OptimizedModule(mod, self._compiled.around(mod))
 
     def __reduce__(self):
-        return _rebuilt, (self._modules["_orig_mod"], self._compiled._fullgraph, self._compiled._capture)
+        how = self._compiled
+        return _rebuilt, (self._modules["_orig_mod"], how._fullgraph, how._capture, how._dynamic)
 
     def extra_repr(self) -> str:
         return ""
 
 
-def _rebuilt(mod, fullgraph, capture):
+def _rebuilt(mod, fullgraph, capture, dynamic=None):
     from .function import CompiledFunction
 
-    return OptimizedModule(mod, CompiledFunction(mod, fullgraph, type(mod).__name__, capture))
+    return OptimizedModule(mod, CompiledFunction(mod, fullgraph, type(mod).__name__, capture, dynamic=dynamic))

@@ -8,6 +8,7 @@ result does not follow from what can be guarded (clocks, files, random generator
 from __future__ import annotations
 
 import builtins
+import gc
 import os
 import sys
 import sysconfig
@@ -137,7 +138,8 @@ class Watch:
             whose = origin_of(code.co_filename)
             if whose == "user" and code.co_filename.startswith("<"):  # generated code is its module's
                 package = str(frame.f_globals.get("__name__")).split(".", 1)[0]
-                whose = "jtorch" if package == "jtorch" else "trusted" if package in _TRUSTED else "user"
+                pure = package in _TRUSTED or package.startswith("namedtuple_")  # what makes a named tuple
+                whose = "jtorch" if package == "jtorch" else "trusted" if pure else "user"
             if whose == "stdlib":
                 caller = frame.f_back
                 if caller is not None and caller.f_code in self.codes and not stdlib_is_pure(code.co_filename):
@@ -183,9 +185,13 @@ class Watch:
         if self._before is not None:
             self.refusal = "another profile function is active"
         else:
+            self._collects = gc.isenabled()
+            gc.disable()  # whose finalizers and callbacks would seem to be called by the function
             sys.setprofile(self)
         return self
 
     def __exit__(self, *exc):
         if self._before is None:
             sys.setprofile(None)
+            if self._collects:
+                gc.enable()

@@ -62,4 +62,17 @@ def put(apply, base, steps: tuple[Step, ...], new):
     return apply(put_op(step.op), (base, new, *step.numbers), step.statics)
 
 
-__all__ = ["Step", "get", "put", "put_op"]
+def same(a: tuple[Step, ...] | None, b: tuple[Step, ...] | None) -> bool:
+    """Whether two views of storages alike surely show the same part (steps by the same index tensors among them)."""
+    return a is b or (
+        a is not None and b is not None and len(a) == len(b)
+        and all(
+            (x.op, x.statics, x.shape) == (y.op, y.statics, y.shape) and len(x.numbers) == len(y.numbers)
+            and all(m is n or (m.__class__ is n.__class__ is int and m == n)
+                    for m, n in zip(x.numbers, y.numbers, strict=True))
+            for x, y in zip(a, b, strict=True)
+        )
+    )  # fmt: skip
+
+
+__all__ = ["Step", "get", "put", "put_op", "same"]

@@ -14,6 +14,7 @@ from .. import dtypes
 from ..ops.registry import OPS, Array, Number, op
 from ..ops.view import SELF_OVERLAP
 from ..tape import modes
+from ..trace import capture
 from ..trace.call import cast, intern
 from ..trace.recorder import record
 from ..trace.value import Value, move
@@ -122,7 +123,9 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
             if self._lens is None:
                 self._memo = storage.value
             else:
-                self._memo = lens.get(apply_values, storage.value, self._lens)
+                log = capture.state.log
+                value, steps = (storage.value, self._lens) if log is None else log.origin(storage, self._lens)
+                self._memo = lens.get(apply_values, value, steps)
             self._memo_writes = storage.writes
 
     def _become_view(self, form) -> Tensor:

@@ -8,6 +8,7 @@ line; the function itself runs on undisturbed.
 
 from __future__ import annotations
 
+import operator
 import sys
 import threading
 from contextlib import contextmanager
@@ -168,6 +169,7 @@ class Log:
         at_end: called before the first of these reads, when all operations have been recorded.
         ended: whether that was.
         reads: the values read from then on, with the numbers.
+        views: ``(storage, its count of writes, lens, value)`` of tensors from outside that are views.
         steps: how often an optimizer stepped; ``accumulates``: a backward that would have ended the trace.
     """
 
@@ -188,6 +190,16 @@ class Log:
         self.at_end = None
         self.ended = False
         self.reads: list[tuple] = []
+        self.views: list[tuple] = []
+
+    def origin(self, storage, lens: tuple) -> tuple:
+        """What a view of ``storage`` is read from, and by which steps: from a tensor given that is a view itself, so
+        that a replay reads it where the tensor that is given then lies, else from the storage."""
+        for known, writes, first, value in self.views:
+            if known is storage and storage.writes == writes and len(first) <= len(lens):
+                if all(map(operator.is_, first, lens)):
+                    return value, lens[len(first) :]
+        return storage.value, lens
 
     def refuse(self, why: str) -> None:
         """Note, once, what a replay cannot repeat."""
@@ -201,6 +213,7 @@ class Log:
         self.made.clear()
         self.leaves.clear()
         self.reads.clear()
+        self.views.clear()
 
     def ends(self) -> bool:
         """Whether the number that is being read, two frames up, is only handed back from there on."""

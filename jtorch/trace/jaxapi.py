@@ -28,6 +28,28 @@ def is_literal(variable) -> bool:
     return isinstance(variable, Literal)
 
 
+def is_jaxpr(x) -> bool:
+    """Whether an attribute of a primitive is a program."""
+    from jax.extend.core import ClosedJaxpr, Jaxpr
+
+    return isinstance(x, (ClosedJaxpr, Jaxpr))
+
+
+def jaxpr_parts(x) -> tuple:
+    """A jaxpr and the constants it is closed over."""
+    from jax.extend.core import ClosedJaxpr
+
+    return (x.jaxpr, x.consts) if isinstance(x, ClosedJaxpr) else (x, ())
+
+
+def scan_counts(params: dict) -> tuple[int, int]:
+    """How many constants and how many carried values a ``scan`` takes, before what it scans."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carry, _ = map(list, params["ft_in"].unpack())  # jax 0.12
+    return len(consts), len(carry)
+
+
 def jaxpr_as_fun(closed):
     """A closed jaxpr as a function of its arguments."""
     from jax.extend import core

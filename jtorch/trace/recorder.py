@@ -157,6 +157,18 @@ class Trace:
             if earlier is not None:
                 raise earlier
 
+    def discard(self) -> bool:
+        """Forget what was recorded, if nobody holds a result of it; whether that was so."""
+        with self.lock:
+            if self.closed or any(r() is not None for r in self.refs):
+                return False
+            self.closed = True
+            if self.owner.get(self.device) is self:
+                del self.owner[self.device]
+            for name in ("calls", "program", "refs", "scalars", "hypers", "leaf_arrays", "leaf_refs", "written"):
+                setattr(self, name, [])
+            return True
+
     def _rewritten(self) -> dict[int, int]:
         """``{output slot: leaf slot}`` of storages this trace rewrites, in slot order."""
         found = {}

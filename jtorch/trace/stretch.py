@@ -6,6 +6,7 @@ list of integers instead of a Python call per operation.
 
 from __future__ import annotations
 
+import copy
 import weakref
 from dataclasses import dataclass
 
@@ -82,6 +83,32 @@ class Stretch:
     def inside(self, value: Value, trace: Trace) -> int | None:
         """The number of the result that ``value`` is, or None for a value from outside (call before ``trace`` runs)."""
         return value.slot - self._offset if value.trace is trace and value.slot >= self._offset else None
+
+    def walk(self):
+        """Yield each call with its operands: ``("slot", result)``, ``("external", i)`` or ``("number", None)``."""
+        position = 0
+        for call in self.calls:
+            position += 1
+            operands = []
+            for kind in call.in_kinds:
+                if kind is None:
+                    slot = self._program[position]
+                    operands.append(("slot", slot) if slot >= 0 else ("external", -1 - slot))
+                    position += 1
+                else:
+                    operands.append(("number", None))
+            yield call, operands
+
+    def with_calls(self, calls: list[Call]) -> Stretch:
+        """The same operations on operands of other shapes: ``calls`` in place of these, connected as they are."""
+        other = copy.copy(self)
+        other.calls, other.avals = calls, [a for call in calls for a in call.out_avals]
+        other._program = self._program.copy()
+        position = 0
+        for call in calls:
+            other._program[position] = call.id
+            position += 1 + call.in_kinds.count(None)
+        return other
 
     def append(self, operands: list[Value], wanted: tuple[int, ...], hypers: list[float]) -> list[Value]:
         """Record the calls once more.
