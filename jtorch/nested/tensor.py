@@ -1,8 +1,8 @@
 """The nested tensor: sequences of different lengths, one after the other in an ordinary tensor.
 
 ``values`` has the shape of a batch without its first dimension, the ragged dimension being the rows of all sequences.
-Autograd, devices and recording are those of ``values`` (``tensor/stored.py``). What functions do with nested tensors stands in
-``functions.py``.
+Autograd, devices and recording are those of ``values`` (``tensor/stored.py``). What functions do with nested tensors
+stands in ``functions.py``.
 """
 
 from __future__ import annotations

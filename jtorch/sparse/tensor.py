@@ -3,7 +3,8 @@
 ``sparse_coo``: ``indices (k, n)`` of the first k dims and ``values (n, *dense dims)``. The compressed layouts, of
 matrices: ``csr`` and ``csc`` (compressed row, column indices), ``bsr`` and ``bsc`` (the same of blocks).
 
-The values are an ordinary Tensor, to which autograd, devices and recording are left (``tensor/stored.py``). What operations do on sparse tensors stands in ``handlers.py``.
+The values are an ordinary Tensor, to which autograd, devices and recording are left (``tensor/stored.py``). What
+operations do on sparse tensors stands in ``handlers.py``.
 """
 
 from __future__ import annotations
