@@ -96,9 +96,7 @@ for _name, _doc in (("is_vulkan_available", "Whether there is a Vulkan backend: 
     def _never(*args) -> bool:
         return False
 
-    _never.__name__ = _never.__qualname__ = _name
-    _never.__doc__ = _doc
-    composite("torch", name=_name, method=_name == "is_distributed")(_never)
+    composite("torch", method=_name == "is_distributed", name=_name, doc=_doc)(_never)
 
 
 @composite("torch")
@@ -183,9 +181,8 @@ def _not_quantized(name: str) -> None:
     def refuse(self):
         raise RuntimeError(f"{name}() needs a quantized tensor, but this one is of dtype {self.dtype}")
 
-    refuse.__name__ = refuse.__qualname__ = name
-    refuse.__doc__ = "Of quantized tensors only.\n\nRaises:\n    RuntimeError: the tensor is not quantized."
-    composite(method=True)(refuse)
+    doc = "Of quantized tensors only.\n\nRaises:\n    RuntimeError: the tensor is not quantized."
+    composite(method=True, name=name, doc=doc)(refuse)
 
 
 for _name in ("int_repr", "q_scale", "q_zero_point", "q_per_channel_scales", "q_per_channel_zero_points",
