@@ -380,20 +380,20 @@ def write_out(op: Op | str, operands, result, out, rule=None):
         ``out``, as what ``result`` would have been: a tensor, a tuple or a named tuple.
 
     Raises:
-        RuntimeError: an operand requires grad, or the dtype does not fit.
+        RuntimeError: the result or ``out`` requires grad, or the dtype does not fit.
     """
     outs = out if isinstance(out, (tuple, list)) else (out,)
-    inputs = _tensors(operands)
-    if modes.state.grad and any(t.requires_grad for t in (*inputs, *outs)):
+    several = isinstance(result, (tuple, list))
+    results = result if several else (result,)
+    if modes.state.grad and any(t.requires_grad for t in (*results, *outs)):
         raise RuntimeError(
             f"{getattr(op, 'name', op)}(): functions with out=... arguments don't support automatic differentiation, "
             "but one of the arguments requires grad."
         )
-    several = isinstance(result, (tuple, list))
     rule = rule or getattr(op, "out", None)
-    for target, r in zip(outs, result if several else (result,), strict=True):
+    for target, r in zip(outs, results, strict=True):
         if callable(rule):
-            rule(r, target, inputs)
+            rule(r, target, _tensors(operands))
         target._write_out(r)
     if not several:
         return out
