@@ -133,8 +133,7 @@ class Wishart(ExponentialFamily):
         return p * math.log(2) / 2 + self._unbroadcasted_scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
     def log_prob(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         nu, p = self.df, self._event_shape[-1]
         trace = jtorch.cholesky_solve(value, self._unbroadcasted_scale_tril).diagonal(dim1=-2, dim2=-1).sum(-1)
         log_det = jtorch.linalg.slogdet(value)[1]
