@@ -9,7 +9,7 @@ import numpy as np
 from .. import dtypes
 from ..tape import engine
 from ..tensor import Tensor
-from ..tensor.creation import dtype_of, finish
+from ..tensor.creation import dtype_of, factory
 from ..tensor.export import composite
 
 # --- control flow ----------------------------------------------------------------------------------------------------
@@ -115,9 +115,8 @@ def to_dlpack(tensor):
 
 
 @composite("torch")
-def from_file(
-    filename, shared=None, size=0, *, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False
-):
+@factory()
+def from_file(filename, shared=None, size=0, *, dtype=None, device=None):
     """A 1-d tensor of the first ``size`` numbers of a file (read, not mapped).
 
     Raises:
@@ -130,7 +129,7 @@ def from_file(
     data = np.fromfile(filename, kind.np, size)
     if data.size < size:
         raise RuntimeError(f"from_file: {filename} holds {data.size} elements of {kind}, but {size} were asked for")
-    return finish(Tensor._from_numpy(data, device), requires_grad, layout)
+    return Tensor._from_numpy(data, device)
 
 
 # --- attributes of tensors -------------------------------------------------------------------------------------------
