@@ -97,6 +97,11 @@ def _error(program, library, error: type) -> str:
     raise AssertionError(f"{library.__name__} raised nothing and returned {result}")
 
 
+def leaf(torch, *values):
+    """A float64 vector that requires a gradient."""
+    return torch.tensor(values or (0.5, -1.25, 2.0), dtype=torch.float64, requires_grad=True)
+
+
 class Table(dict):
     """Programs by name: ``@table`` adds one, and the test file runs them all."""
 

@@ -141,6 +141,15 @@ def structures(torch):
 
 
 @table
+def gradients(torch):
+    n = example(torch, requires_grad=True)
+    out, given = n * n, n.detach()
+    (asked,) = torch.autograd.grad(out, n, given)
+    (n * n).backward(given)
+    return [parts(asked), parts(n.grad), parts((n * 2).detach_()), out.requires_grad]
+
+
+@table
 def modules(torch):
     n = example(torch)
     torch.manual_seed(0)

@@ -71,6 +71,18 @@ def assert_close(ours, theirs, **tolerance):
         np.testing.assert_allclose(a, b, **tolerance)
 
 
+def check_complex_parameters(name):
+    results = []
+    for lib in (jtorch, torch):
+        p = lib.tensor(np.array([1 + 2j, -0.5j], "complex64"), requires_grad=True)
+        optimizer = getattr(lib.optim, name)([p], lr=0.1)
+        for step in range(3):
+            p.grad = lib.tensor(np.array([0.3 - 1j, 2 + 0.1j * step], "complex64"))
+            optimizer.step()
+        results.append([p])
+    assert_close(*results, rtol=1e-5)
+
+
 def assert_same_state(ours, theirs, **tolerance):
     """Two state_dicts, of either library."""
     assert ours["param_groups"] == theirs["param_groups"]
@@ -152,15 +164,7 @@ def test_tensor_learning_rate():
 @needs_torch
 @pytest.mark.parametrize("name", ["SGD", "Adam", "RMSprop", "Adagrad"])
 def test_complex_parameters(name):
-    results = []
-    for lib in (jtorch, torch):
-        p = lib.tensor(np.array([1 + 2j, -0.5j], "complex64"), requires_grad=True)
-        optimizer = getattr(lib.optim, name)([p], lr=0.1)
-        for step in range(3):
-            p.grad = lib.tensor(np.array([0.3 - 1j, 2 + 0.1j * step], "complex64"))
-            optimizer.step()
-        results.append([p])
-    assert_close(*results, rtol=1e-5)
+    check_complex_parameters(name)
 
 
 def test_a_real_loop_lowers_the_loss_in_one_program():

@@ -13,6 +13,7 @@ from jtorch.optim import swa_utils
 from .test_optim import (
     assert_close,
     assert_same_state,
+    check_complex_parameters,
     give_gradients,
     needs_torch,
     numbers,
@@ -81,15 +82,7 @@ def test_parameters_without_gradient_are_skipped(name):
 @needs_torch
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "Adafactor"])
 def test_complex_parameters(name):
-    results = []
-    for lib in (jtorch, torch):
-        p = lib.tensor(np.array([1 + 2j, -0.5j], "complex64"), requires_grad=True)
-        optimizer = getattr(lib.optim, name)([p], lr=0.1)
-        for step in range(3):
-            p.grad = lib.tensor(np.array([0.3 - 1j, 2 + 0.1j * step], "complex64"))
-            optimizer.step()
-        results.append([p])
-    assert_close(*results, rtol=1e-5)
+    check_complex_parameters(name)
 
 
 def test_complex_parameters_are_refused():

@@ -75,8 +75,7 @@ def vjp(func, inputs, v=None, create_graph=False, strict=False):
         out = func(*xs)
         outs, _ = _tuple(out)
         vs = None if v is None else _tuple(v)[0]
-        found = grad(outs, xs, vs, create_graph=create_graph, allow_unused=True)
-        found = tuple(x.detach() * 0 if g is None else g for g, x in zip(found, xs, strict=True))
+        found = grad(outs, xs, vs, create_graph=create_graph, materialize_grads=True)
     if not create_graph:
         out = tuple(o.detach() for o in out) if isinstance(out, (tuple, list)) else out.detach()
     return out, found if many else found[0]
@@ -93,10 +92,8 @@ def jvp(func, inputs, v=None, create_graph=False, strict=False):
         us = tuple((o.detach() * 0).requires_grad_() for o in outs)
         first = grad(outs, xs, us, create_graph=True, allow_unused=True)
         pairs = [(g, w) for g, w in zip(first, vs, strict=True) if g is not None]
-        found = grad(
-            tuple(g for g, _ in pairs), us, tuple(w for _, w in pairs), create_graph=create_graph, allow_unused=True
-        )
-        found = tuple(u.detach() * 0 if g is None else g for g, u in zip(found, us, strict=True))
+        ends, weights = tuple(g for g, _ in pairs), tuple(w for _, w in pairs)
+        found = grad(ends, us, weights, create_graph=create_graph, materialize_grads=True)
     if not create_graph:
         out = tuple(o.detach() for o in outs) if many else out.detach()
         found = tuple(g.detach() for g in found)
@@ -112,10 +109,11 @@ def vhp(func, inputs, v=None, create_graph=False, strict=False):
         out = func(*xs)
         first = grad(out, xs, create_graph=True, allow_unused=True)
         pairs = [(g, w) for g, w in zip(first, vs, strict=True) if g is not None and g.requires_grad]
-        found = grad(
-            tuple(g for g, _ in pairs), xs, tuple(w for _, w in pairs), create_graph=create_graph, allow_unused=True
-        ) if pairs else (None,) * len(xs)  # fmt: skip
-        found = tuple(x.detach() * 0 if g is None else g for g, x in zip(found, xs, strict=True))
+        ends, weights = tuple(g for g, _ in pairs), tuple(w for _, w in pairs)
+        if pairs:
+            found = grad(ends, xs, weights, create_graph=create_graph, materialize_grads=True)
+        else:
+            found = tuple(x.detach() * 0 for x in xs)
     return (out if create_graph else out.detach()), found if many else found[0]
 
 

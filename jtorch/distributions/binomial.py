@@ -50,8 +50,7 @@ class Binomial(BinaryParameter, Family):
         return binomial(self.total_count.expand(shape), self.probs.expand(shape))
 
     def log_prob(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         n, logits = self.total_count, self.logits
         choose = jtorch.lgamma(n + 1) - jtorch.lgamma(value + 1) - jtorch.lgamma(n - value + 1)
         # the mean of two clamps is max(logits, 0) with derivative 1/2 at 0

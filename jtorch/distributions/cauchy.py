@@ -8,7 +8,6 @@ import jtorch
 
 from . import constraints
 from .distribution import Family
-from .utils import all_numbers, broadcast_all
 
 
 class Cauchy(Family):
@@ -19,8 +18,7 @@ class Cauchy(Family):
     has_rsample = True
 
     def __init__(self, loc, scale, validate_args=None):
-        self.loc, self.scale = broadcast_all(loc, scale)
-        super().__init__(() if all_numbers(loc, scale) else self.loc.size(), validate_args=validate_args)
+        self._set(validate_args, loc=loc, scale=scale)
 
     @property
     def mean(self):
@@ -38,13 +36,11 @@ class Cauchy(Family):
         return self.loc + self.loc.new_empty(self._extended_shape(sample_shape)).cauchy_() * self.scale
 
     def log_prob(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         return -math.log(math.pi) - self.scale.log() - (((value - self.loc) / self.scale) ** 2).log1p()
 
     def cdf(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         return jtorch.atan((value - self.loc) / self.scale) / math.pi + 0.5
 
     def icdf(self, value):

@@ -73,14 +73,12 @@ class ContinuousBernoulli(BinaryParameter, ExponentialFamily):
         return self.icdf(standard_uniform(self._extended_shape(sample_shape), self.probs))
 
     def log_prob(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         logits, value = broadcast_all(self.logits, value)
         return -F.binary_cross_entropy_with_logits(logits, value, reduction="none") + self._cont_bern_log_norm()
 
     def cdf(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         cdf = self._pick(
             lambda p: (p**value * (1.0 - p) ** (1.0 - value) + p - 1.0) / (2.0 * p - 1.0),
             lambda x: value + 0 * x,

@@ -47,8 +47,7 @@ class Dirichlet(ExponentialFamily):
         return standard_dirichlet(self.concentration.expand(self._extended_shape(sample_shape)))
 
     def log_prob(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         c = self.concentration
         return jtorch.xlogy(c - 1.0, value).sum(-1) + jtorch.lgamma(c.sum(-1)) - jtorch.lgamma(c).sum(-1)
 

@@ -7,7 +7,7 @@ import warnings
 import jtorch
 
 from . import constraints
-from .utils import lazy_property
+from .utils import all_numbers, broadcast_all, lazy_property
 
 
 def _holds(valid) -> bool:
@@ -167,6 +167,11 @@ class Distribution:
 
     # --- validation and printing ----------------------------------------------------------------------------------
 
+    def _check(self, value) -> None:
+        """Raise ValueError for a value outside the support, where arguments are validated."""
+        if self._validate_args:
+            self._validate_sample(value)
+
     def _validate_sample(self, value) -> None:
         if not isinstance(value, jtorch.Tensor):
             raise ValueError("The value argument to log_prob must be a Tensor")
@@ -205,6 +210,14 @@ class Family(Distribution):
     Each argument is expanded to ``batch_shape`` followed by as many of its own dimensions as its constraint has;
     distributions it is built on, and of the same batch shape, are expanded with it; other lazy values are dropped.
     """
+
+    def _set(self, validate_args, **arguments) -> None:
+        """Initialize from arguments, broadcast against each other; numbers alone make no batch dimensions."""
+        tensors = broadcast_all(*arguments.values())
+        for name, tensor in zip(arguments, tensors, strict=True):
+            setattr(self, name, tensor)
+        batch_shape = () if all_numbers(*arguments.values()) else tensors[0].size()
+        Distribution.__init__(self, batch_shape, validate_args=validate_args)
 
     def expand(self, batch_shape, _instance=None):
         """This distribution with its parameters expanded to ``batch_shape``; nothing is validated again."""

@@ -6,7 +6,6 @@ import jtorch
 
 from . import constraints
 from .exp_family import ExponentialFamily
-from .utils import all_numbers, broadcast_all
 
 
 class Exponential(ExponentialFamily):
@@ -18,8 +17,7 @@ class Exponential(ExponentialFamily):
     _mean_carrier_measure = 0
 
     def __init__(self, rate, validate_args=None):
-        (self.rate,) = broadcast_all(rate)
-        super().__init__(() if all_numbers(rate) else self.rate.size(), validate_args=validate_args)
+        self._set(validate_args, rate=rate)
 
     @property
     def mean(self):
@@ -41,13 +39,11 @@ class Exponential(ExponentialFamily):
         return self.rate.new_empty(self._extended_shape(sample_shape)).exponential_() / self.rate
 
     def log_prob(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         return self.rate.log() - self.rate * value
 
     def cdf(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         return 1 - jtorch.exp(-self.rate * value)
 
     def icdf(self, value):

@@ -7,7 +7,6 @@ import jtorch
 from . import constraints
 from .distribution import Family
 from .gamma import Gamma
-from .utils import all_numbers, broadcast_all
 
 
 class FisherSnedecor(Family):
@@ -18,10 +17,9 @@ class FisherSnedecor(Family):
     has_rsample = True
 
     def __init__(self, df1, df2, validate_args=None):
-        self.df1, self.df2 = broadcast_all(df1, df2)
+        self._set(validate_args, df1=df1, df2=df2)
         self._gamma1 = Gamma(self.df1 * 0.5, self.df1)
         self._gamma2 = Gamma(self.df2 * 0.5, self.df2)
-        super().__init__(() if all_numbers(df1, df2) else self.df1.size(), validate_args=validate_args)
 
     @property
     def mean(self):
@@ -43,8 +41,7 @@ class FisherSnedecor(Family):
         return (x1 / x2).clamp(min=jtorch.finfo(x2.dtype).tiny)
 
     def log_prob(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         a, b, ratio = self.df1 * 0.5, self.df2 * 0.5, self.df1 / self.df2
         norm = (a + b).lgamma() - a.lgamma() - b.lgamma()
         return norm + a * ratio.log() + (a - 1) * jtorch.log(value) - (a + b) * jtorch.log1p(ratio * value)

@@ -7,7 +7,6 @@ import jtorch
 from . import constraints
 from .exp_family import ExponentialFamily
 from .implicit import standard_gamma
-from .utils import all_numbers, broadcast_all
 
 
 class Gamma(ExponentialFamily):
@@ -19,9 +18,7 @@ class Gamma(ExponentialFamily):
     _mean_carrier_measure = 0
 
     def __init__(self, concentration, rate, validate_args=None):
-        self.concentration, self.rate = broadcast_all(concentration, rate)
-        batch_shape = () if all_numbers(concentration, rate) else self.concentration.size()
-        super().__init__(batch_shape, validate_args=validate_args)
+        self._set(validate_args, concentration=concentration, rate=rate)
 
     @property
     def mean(self):
@@ -42,8 +39,7 @@ class Gamma(ExponentialFamily):
 
     def log_prob(self, value):
         value = jtorch.as_tensor(value, dtype=self.rate.dtype, device=self.rate.device)
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         return (
             jtorch.xlogy(self.concentration, self.rate)
             + jtorch.xlogy(self.concentration - 1, value)
@@ -52,8 +48,7 @@ class Gamma(ExponentialFamily):
         )
 
     def cdf(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         return jtorch.special.gammainc(self.concentration, self.rate * value)
 
     def entropy(self):

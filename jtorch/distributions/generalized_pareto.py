@@ -6,7 +6,7 @@ import jtorch
 
 from . import constraints
 from .distribution import Family
-from .utils import all_numbers, broadcast_all, standard_uniform
+from .utils import standard_uniform
 
 
 class GeneralizedPareto(Family):
@@ -18,9 +18,7 @@ class GeneralizedPareto(Family):
     has_rsample = True
 
     def __init__(self, loc, scale, concentration, validate_args=None):
-        self.loc, self.scale, self.concentration = broadcast_all(loc, scale, concentration)
-        batch_shape = () if all_numbers(loc, scale, concentration) else self.loc.size()
-        super().__init__(batch_shape, validate_args=validate_args)
+        self._set(validate_args, loc=loc, scale=scale, concentration=concentration)
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)
     def support(self):
@@ -36,16 +34,14 @@ class GeneralizedPareto(Family):
         return self.icdf(standard_uniform(self._extended_shape(sample_shape), self.loc))
 
     def log_prob(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         z, (zero, c) = (value - self.loc) / self.scale, self._zero_and_safe()
         y = 1 / c + jtorch.ones_like(z)
         return -self.scale.log() - jtorch.where(zero, z, jtorch.where(y == 0, y, y * jtorch.log1p(c * z)))
 
     def log_survival_function(self, value):
         """``log P(X > value)``."""
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         z, (zero, c) = (value - self.loc) / self.scale, self._zero_and_safe()
         return jtorch.where(zero, -z, -jtorch.log1p(c * z) / c)
 

@@ -50,8 +50,7 @@ class Geometric(BinaryParameter, Family):
             return (u.log() / (-self.probs).log1p()).floor()
 
     def log_prob(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         value, probs = broadcast_all(value, self.probs)
         probs = jtorch.where((probs == 1) & (value == 0), 0.0, probs)  # 0 * log(0) is 0
         return value * (-probs).log1p() + self.probs.log()

@@ -30,14 +30,12 @@ class Half(TransformedDistribution):
         return jtorch.zeros_like(self.scale)
 
     def log_prob(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         value = jtorch.as_tensor(value, dtype=self.scale.dtype, device=self.scale.device)
         return jtorch.where(value >= 0, self.base_dist.log_prob(value) + math.log(2), -jtorch.inf)
 
     def cdf(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         return 2 * self.base_dist.cdf(value) - 1
 
     def icdf(self, prob):

@@ -6,7 +6,6 @@ import jtorch
 
 from . import constraints
 from .distribution import Family
-from .utils import all_numbers, broadcast_all
 
 
 class Laplace(Family):
@@ -17,8 +16,7 @@ class Laplace(Family):
     has_rsample = True
 
     def __init__(self, loc, scale, validate_args=None):
-        self.loc, self.scale = broadcast_all(loc, scale)
-        super().__init__(() if all_numbers(loc, scale) else self.loc.size(), validate_args=validate_args)
+        self._set(validate_args, loc=loc, scale=scale)
 
     @property
     def mean(self):
@@ -40,13 +38,11 @@ class Laplace(Family):
         return self.loc - self.scale * u.sign() * jtorch.log1p(-u.abs())
 
     def log_prob(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         return -jtorch.log(2 * self.scale) - jtorch.abs(value - self.loc) / self.scale
 
     def cdf(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         z = value - self.loc
         return 0.5 - 0.5 * z.sign() * jtorch.expm1(-z.abs() / self.scale)
 

@@ -47,8 +47,7 @@ class LKJCholesky(Family):
             return w + jtorch.diag_embed(diagonal)
 
     def log_prob(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         c, n = self.concentration, self.dim - 1
         diagonal = value.diagonal(dim1=-1, dim2=-2)[..., 1:]
         order = jtorch.arange(2, self.dim + 1, dtype=c.dtype, device=c.device)

@@ -106,8 +106,7 @@ class LowRankMultivariateNormal(Family):
         return self.loc + _batch_mv(self._w, eps_w) + self._d.sqrt() * eps_d
 
     def log_prob(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         m = _batch_lowrank_mahalanobis(self._w, self._d, value - self.loc, self._capacitance_tril)
         log_det = _batch_lowrank_logdet(self._w, self._d, self._capacitance_tril)
         return -0.5 * (self._event_shape[0] * math.log(2 * math.pi) + log_det + m)

@@ -74,8 +74,7 @@ class MixtureSameFamily(Distribution):
         return (self.component_distribution.cdf(self._pad(x)) * self.mixture_distribution.probs).sum(-1)
 
     def log_prob(self, x):
-        if self._validate_args:
-            self._validate_sample(x)
+        self._check(x)
         weights = jtorch.log_softmax(self.mixture_distribution.logits, dim=-1)
         return jtorch.logsumexp(self.component_distribution.log_prob(self._pad(x)) + weights, dim=-1)
 

@@ -6,42 +6,26 @@ import jtorch
 
 from . import constraints
 from .binomial import Binomial
-from .categorical import Categorical
-from .distribution import Family
+from .categorical import CategoryVectors
 from .utils import broadcast_all
 
 
-class Multinomial(Family):
+class Multinomial(CategoryVectors):
     """Counts per category in ``total_count`` draws; ``probs`` or ``logits`` as for :class:`Categorical`.
 
     Raises:
         NotImplementedError: ``total_count`` is not an int.
     """
 
-    arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}
-
     def __init__(self, total_count=1, probs=None, logits=None, validate_args=None):
         if not isinstance(total_count, int):
             raise NotImplementedError("inhomogeneous total_count is not supported")
         self.total_count = total_count
-        self._categorical = Categorical(probs, logits)
-        super().__init__(self._categorical.batch_shape, self._categorical.param_shape[-1:], validate_args=validate_args)
+        super().__init__(probs, logits, validate_args)
 
     @constraints.dependent_property(is_discrete=True, event_dim=1)
     def support(self):
         return constraints.multinomial(self.total_count)
-
-    @property
-    def probs(self):
-        return self._categorical.probs
-
-    @property
-    def logits(self):
-        return self._categorical.logits
-
-    @property
-    def param_shape(self):
-        return self._categorical.param_shape
 
     @property
     def mean(self):
@@ -58,8 +42,7 @@ class Multinomial(Family):
         return counts.scatter_add(-1, drawn, jtorch.ones_like(drawn)).type_as(self.probs)
 
     def log_prob(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         logits, value = broadcast_all(self.logits, value)
         logits = logits.masked_fill((value == 0) & (logits == -jtorch.inf), 0)  # an impossible category, not drawn
         arrangements = jtorch.lgamma(value.sum(-1) + 1) - jtorch.lgamma(value + 1).sum(-1)

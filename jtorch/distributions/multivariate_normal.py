@@ -32,7 +32,46 @@ def _precision_to_scale_tril(precision):
     return jtorch.linalg.solve_triangular(inverse, eye.expand_as(inverse), upper=False)
 
 
-class MultivariateNormal(Family):
+class OfCovariance:
+    """The part of a distribution that is a covariance, given as one of itself, its inverse and its Cholesky factor."""
+
+    @staticmethod
+    def _one_of(error: type, covariance_matrix, precision_matrix, scale_tril):
+        """The name and the value of the one that is given."""
+        matrices = {
+            "covariance_matrix": covariance_matrix, "precision_matrix": precision_matrix, "scale_tril": scale_tril,
+        }  # fmt: skip
+        given = [(name, m) for name, m in matrices.items() if m is not None]
+        if len(given) != 1:
+            raise error("Exactly one of covariance_matrix or precision_matrix or scale_tril may be specified.")
+        return given[0]
+
+    def _factor(self, name: str, matrix) -> None:
+        """Keep the Cholesky factor, from which the others follow."""
+        if name == "scale_tril":
+            self._unbroadcasted_scale_tril = matrix
+        elif name == "covariance_matrix":
+            self._unbroadcasted_scale_tril = jtorch.linalg.cholesky(matrix)
+        else:
+            self._unbroadcasted_scale_tril = _precision_to_scale_tril(matrix)
+
+    def _whole(self, matrix):
+        return matrix.expand(tuple(self._batch_shape) + (self._event_shape[-1],) * 2)
+
+    @lazy_property
+    def scale_tril(self):
+        return self._whole(self._unbroadcasted_scale_tril)
+
+    @lazy_property
+    def covariance_matrix(self):
+        return self._whole(self._unbroadcasted_scale_tril @ self._unbroadcasted_scale_tril.mT)
+
+    @lazy_property
+    def precision_matrix(self):
+        return self._whole(jtorch.cholesky_inverse(self._unbroadcasted_scale_tril))
+
+
+class MultivariateNormal(OfCovariance, Family):
     """Normal vectors of mean ``loc`` and one of ``covariance_matrix``, ``precision_matrix``, ``scale_tril``.
 
     Raises:
@@ -51,40 +90,14 @@ class MultivariateNormal(Family):
     def __init__(self, loc, covariance_matrix=None, precision_matrix=None, scale_tril=None, validate_args=None):
         if loc.dim() < 1:
             raise ValueError("loc must be at least one-dimensional.")
-        matrices = {
-            "covariance_matrix": covariance_matrix, "precision_matrix": precision_matrix, "scale_tril": scale_tril,
-        }  # fmt: skip
-        given = {name: m for name, m in matrices.items() if m is not None}
-        if len(given) != 1:
-            raise ValueError("Exactly one of covariance_matrix or precision_matrix or scale_tril may be specified.")
-        ((name, matrix),) = given.items()
+        name, matrix = self._one_of(ValueError, covariance_matrix, precision_matrix, scale_tril)
         if matrix.dim() < 2:
             raise ValueError(f"{name} must be at least two-dimensional, with optional leading batch dimensions")
         batch = tuple(jtorch.broadcast_shapes(matrix.shape[:-2], loc.shape[:-1]))
         self.__dict__[name] = matrix.expand(batch + (-1, -1))
         self.loc = loc.expand(batch + (-1,))
         super().__init__(batch, self.loc.shape[-1:], validate_args=validate_args)
-        if name == "scale_tril":
-            self._unbroadcasted_scale_tril = matrix
-        elif name == "covariance_matrix":
-            self._unbroadcasted_scale_tril = jtorch.linalg.cholesky(matrix)
-        else:
-            self._unbroadcasted_scale_tril = _precision_to_scale_tril(matrix)
-
-    def _whole(self, matrix):
-        return matrix.expand(tuple(self._batch_shape) + tuple(self._event_shape) * 2)
-
-    @lazy_property
-    def scale_tril(self):
-        return self._whole(self._unbroadcasted_scale_tril)
-
-    @lazy_property
-    def covariance_matrix(self):
-        return self._whole(self._unbroadcasted_scale_tril @ self._unbroadcasted_scale_tril.mT)
-
-    @lazy_property
-    def precision_matrix(self):
-        return self._whole(jtorch.cholesky_inverse(self._unbroadcasted_scale_tril))
+        self._factor(name, matrix)
 
     @property
     def mean(self):
@@ -105,8 +118,7 @@ class MultivariateNormal(Family):
         return self._unbroadcasted_scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
     def log_prob(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         m = _batch_mahalanobis(self._unbroadcasted_scale_tril, value - self.loc)
         return -0.5 * (self._event_shape[0] * math.log(2 * math.pi) + m) - self._half_log_det()
 

@@ -45,8 +45,7 @@ class NegativeBinomial(BinaryParameter, Family):
             return jtorch.poisson(rate)
 
     def log_prob(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         n = self.total_count
         powers = n * F.logsigmoid(-self.logits) + value * F.logsigmoid(self.logits)
         norm = -jtorch.lgamma(n + value) + jtorch.lgamma(1.0 + value) + jtorch.lgamma(n)

@@ -8,7 +8,7 @@ import jtorch
 
 from . import constraints
 from .exp_family import ExponentialFamily
-from .utils import all_numbers, broadcast_all, standard_normal
+from .utils import standard_normal
 
 
 class Normal(ExponentialFamily):
@@ -20,8 +20,7 @@ class Normal(ExponentialFamily):
     _mean_carrier_measure = 0
 
     def __init__(self, loc, scale, validate_args=None):
-        self.loc, self.scale = broadcast_all(loc, scale)
-        super().__init__(() if all_numbers(loc, scale) else self.loc.size(), validate_args=validate_args)
+        self._set(validate_args, loc=loc, scale=scale)
 
     @property
     def mean(self):
@@ -46,14 +45,12 @@ class Normal(ExponentialFamily):
         return self.loc + standard_normal(self._extended_shape(sample_shape), self.loc) * self.scale
 
     def log_prob(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         z = (value - self.loc) ** 2 / (2 * self.scale**2)
         return -z - self.scale.log() - math.log(math.sqrt(2 * math.pi))
 
     def cdf(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         return 0.5 * (1 + jtorch.erf((value - self.loc) * self.scale.reciprocal() / math.sqrt(2)))
 
     def icdf(self, value):

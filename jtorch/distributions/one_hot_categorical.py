@@ -6,40 +6,18 @@ import jtorch
 from jtorch.nn import functional as F
 
 from . import constraints
-from .categorical import Categorical
-from .distribution import Family
+from .categorical import CategoryVectors
 
 
-class OneHotCategorical(Family):
+class OneHotCategorical(CategoryVectors):
     """The one-hot vector of a :class:`Categorical` index; same arguments."""
 
-    arg_constraints = {"probs": constraints.simplex, "logits": constraints.real_vector}
     support = constraints.one_hot
     has_enumerate_support = True
 
-    def __init__(self, probs=None, logits=None, validate_args=None):
-        self._categorical = Categorical(probs, logits)
-        super().__init__(self._categorical.batch_shape, self._categorical.param_shape[-1:], validate_args=validate_args)
-
-    @property
-    def _param(self):
-        return self._categorical._param
-
-    @property
-    def probs(self):
-        return self._categorical.probs
-
-    @property
-    def logits(self):
-        return self._categorical.logits
-
-    @property
-    def param_shape(self):
-        return self._categorical.param_shape
-
     @property
     def mean(self):
-        return self._categorical.probs
+        return self.probs
 
     @property
     def mode(self):
@@ -54,8 +32,7 @@ class OneHotCategorical(Family):
         return F.one_hot(indices, self._event_shape[-1]).to(self.probs.dtype)
 
     def log_prob(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         return self._categorical.log_prob(value.max(-1)[1])
 
     def entropy(self):

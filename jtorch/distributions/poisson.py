@@ -6,7 +6,7 @@ import jtorch
 
 from . import constraints
 from .exp_family import ExponentialFamily
-from .utils import all_numbers, broadcast_all
+from .utils import broadcast_all
 
 
 class Poisson(ExponentialFamily):
@@ -16,8 +16,7 @@ class Poisson(ExponentialFamily):
     support = constraints.nonnegative_integer
 
     def __init__(self, rate, validate_args=None):
-        (self.rate,) = broadcast_all(rate)
-        super().__init__(() if all_numbers(rate) else self.rate.size(), validate_args=validate_args)
+        self._set(validate_args, rate=rate)
 
     @property
     def mean(self):
@@ -36,8 +35,7 @@ class Poisson(ExponentialFamily):
             return jtorch.poisson(self.rate.expand(self._extended_shape(sample_shape)))
 
     def log_prob(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         rate, value = broadcast_all(self.rate, value)
         return value.xlogy(rate) - rate - (value + 1).lgamma()
 

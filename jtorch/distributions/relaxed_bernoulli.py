@@ -31,8 +31,7 @@ class LogitRelaxedBernoulli(BinaryParameter, Family):
         return (u.log() - (-u).log1p() + probs.log() - (-probs).log1p()) / self.temperature
 
     def log_prob(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         logits, value = broadcast_all(self.logits, value)
         diff = logits - value.mul(self.temperature)
         return jtorch.as_tensor(self.temperature).log() + diff - 2 * F.softplus(diff)

@@ -45,8 +45,7 @@ class StudentT(Family):
         return self.loc + self.scale * (x * jtorch.rsqrt(z / self.df))
 
     def log_prob(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         y = (value - self.loc) / self.scale
         norm = (
             self.scale.log() + 0.5 * self.df.log() + 0.5 * math.log(math.pi)

@@ -79,8 +79,7 @@ class TransformedDistribution(Family):
         return self._forward(self.base_dist.rsample(sample_shape))
 
     def log_prob(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         event_dim, result, y = len(self._event_shape), 0.0, value
         for transform in reversed(self.transforms):
             x = transform.inv(y)
@@ -101,8 +100,7 @@ class TransformedDistribution(Family):
         return sign * (value - 0.5) + 0.5
 
     def cdf(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         for transform in reversed(self.transforms):
             value = transform.inv(value)
         if self.base_dist._validate_args:

@@ -6,7 +6,7 @@ import jtorch
 
 from . import constraints
 from .distribution import Family
-from .utils import all_numbers, broadcast_all, standard_uniform
+from .utils import standard_uniform
 
 
 class Uniform(Family):
@@ -19,8 +19,7 @@ class Uniform(Family):
     has_rsample = True
 
     def __init__(self, low, high, validate_args=None):
-        self.low, self.high = broadcast_all(low, high)
-        super().__init__(() if all_numbers(low, high) else self.low.size(), validate_args=validate_args)
+        self._set(validate_args, low=low, high=high)
 
     @property
     def arg_constraints(self):
@@ -54,14 +53,12 @@ class Uniform(Family):
         return self.low + rand * (self.high - self.low)
 
     def log_prob(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         inside = (self.low.le(value) & self.high.gt(value)).type_as(self.low)
         return jtorch.log(inside) - jtorch.log(self.high - self.low)
 
     def cdf(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         return ((value - self.low) / (self.high - self.low)).clamp(min=0, max=1)
 
     def icdf(self, value):

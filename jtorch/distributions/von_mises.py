@@ -39,8 +39,7 @@ class VonMises(Family):
         return 1 - (_log_bessel(self.concentration, 1) - _log_bessel(self.concentration, 0)).exp()
 
     def log_prob(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         aligned = self.concentration * jtorch.cos(value - self.loc)
         return aligned - math.log(2 * math.pi) - _log_bessel(self.concentration, 0)
 

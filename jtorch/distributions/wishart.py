@@ -11,11 +11,10 @@ import jtorch
 from . import constraints
 from .chi2 import Chi2
 from .exp_family import ExponentialFamily
-from .multivariate_normal import _precision_to_scale_tril
-from .utils import lazy_property
+from .multivariate_normal import OfCovariance
 
 
-class Wishart(ExponentialFamily):
+class Wishart(OfCovariance, ExponentialFamily):
     """Sums of ``df`` outer products of normal vectors of one of covariance, precision and scale_tril.
 
     Samples come from Bartlett's decomposition. A sample that is not positive definite is drawn again, alone, up to
@@ -40,13 +39,7 @@ class Wishart(ExponentialFamily):
         }
 
     def __init__(self, df, covariance_matrix=None, precision_matrix=None, scale_tril=None, validate_args=None):
-        matrices = {
-            "covariance_matrix": covariance_matrix, "precision_matrix": precision_matrix, "scale_tril": scale_tril,
-        }  # fmt: skip
-        given = {name: m for name, m in matrices.items() if m is not None}
-        if len(given) != 1:
-            raise AssertionError("Exactly one of covariance_matrix or precision_matrix or scale_tril may be specified.")
-        ((name, matrix),) = given.items()
+        name, matrix = self._one_of(AssertionError, covariance_matrix, precision_matrix, scale_tril)
         if matrix.dim() < 2:
             raise ValueError("scale_tril must be at least two-dimensional, with optional leading batch dimensions")
         if isinstance(df, numbers.Number):
@@ -66,27 +59,7 @@ class Wishart(ExponentialFamily):
             )
         self.__dict__[name] = matrix.expand(batch + (-1, -1))
         super().__init__(batch, (p, p), validate_args=validate_args)
-        if name == "scale_tril":
-            self._unbroadcasted_scale_tril = matrix
-        elif name == "covariance_matrix":
-            self._unbroadcasted_scale_tril = jtorch.linalg.cholesky(matrix)
-        else:
-            self._unbroadcasted_scale_tril = _precision_to_scale_tril(matrix)
-
-    def _whole(self, matrix):
-        return matrix.expand(tuple(self._batch_shape) + tuple(self._event_shape))
-
-    @lazy_property
-    def scale_tril(self):
-        return self._whole(self._unbroadcasted_scale_tril)
-
-    @lazy_property
-    def covariance_matrix(self):
-        return self._whole(self._unbroadcasted_scale_tril @ self._unbroadcasted_scale_tril.mT)
-
-    @lazy_property
-    def precision_matrix(self):
-        return self._whole(jtorch.cholesky_inverse(self._unbroadcasted_scale_tril))
+        self._factor(name, matrix)
 
     def _times(self, factor, matrix):
         return factor.unsqueeze(-1).unsqueeze(-1) * matrix
@@ -133,8 +106,7 @@ class Wishart(ExponentialFamily):
         return p * math.log(2) / 2 + self._unbroadcasted_scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
     def log_prob(self, value):
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check(value)
         nu, p = self.df, self._event_shape[-1]
         trace = jtorch.cholesky_solve(value, self._unbroadcasted_scale_tril).diagonal(dim1=-2, dim2=-1).sum(-1)
         log_det = jtorch.linalg.slogdet(value)[1]

@@ -94,9 +94,7 @@ def _caster(name: str, d: dtypes.dtype):
     def cast(self, memory_format=None):
         return self if self.dtype is d else _cast(self, d)
 
-    cast.__name__ = cast.__qualname__ = name
-    cast.__doc__ = f"This tensor as {d}; self when it is already."
-    return composite(method=True)(cast)
+    return composite(method=True, name=name, doc=f"This tensor as {d}; self when it is already.")(cast)
 
 
 for _name, _dtype in {

@@ -19,21 +19,18 @@ def copied(result):
     return dispatch(_identity, (result,), ())
 
 
-def _copy_of(name: str, view, method: bool = False) -> None:
-    def by_copy(*args, out=None, **kwargs):
-        result = copied(view(*args, **kwargs))
-        if out is None:
-            return result
-        targets, results = (out, result) if isinstance(result, tuple) else ((out,), (result,))
-        for target, r in zip(targets, results, strict=True):
-            if target.dtype is not r.dtype:
-                raise RuntimeError(f"Expected out tensor to have dtype {r.dtype}, but got {target.dtype} instead")
-            target._write_out(r)
-        return out
+def _unconverted(result, out, inputs) -> None:
+    """The rule of ``out=``: no conversion."""
+    if out.dtype is not result.dtype:
+        raise RuntimeError(f"Expected out tensor to have dtype {result.dtype}, but got {out.dtype} instead")
 
-    by_copy.__name__ = by_copy.__qualname__ = name
-    by_copy.__doc__ = f"As ``{name.removesuffix('_copy')}``, but a copy and no view."
-    composite("torch", method=method)(by_copy)
+
+def _copy_of(name: str, view, method: bool = False) -> None:
+    def by_copy(*args, **kwargs):
+        return copied(view(*args, **kwargs))
+
+    doc = f"As ``{name.removesuffix('_copy')}``, but a copy and no view."
+    composite("torch", method=method, out=_unconverted, name=name, doc=doc)(by_copy)
 
 
 def _expand(input, size, *, implicit=False):
@@ -115,9 +112,7 @@ def _torch_inplace(name: str) -> None:
     def inplace(input, *args, **kwargs):
         return getattr(input, name)(*args, **kwargs)
 
-    inplace.__name__ = inplace.__qualname__ = name
-    inplace.__doc__ = f"``input.{name}(...)``."
-    composite("torch")(inplace)
+    composite("torch", name=name, doc=f"``input.{name}(...)``.")(inplace)
 
 
 for _name in (

@@ -74,9 +74,8 @@ def _removed(name: str, instead: str, method: bool) -> None:
             "results differ."
         )
 
-    gone.__name__ = gone.__qualname__ = name
-    gone.__doc__ = f"Removed: use ``{instead}``.\n\nRaises:\n    RuntimeError: always."
-    composite("torch", method=method)(gone)
+    doc = f"Removed: use ``{instead}``.\n\nRaises:\n    RuntimeError: always."
+    composite("torch", method=method, name=name, doc=doc)(gone)
 
 
 _removed("eig", "torch.linalg.eig", True)

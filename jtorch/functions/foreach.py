@@ -42,9 +42,7 @@ def _register(name: str, one, doc: str) -> None:
             t._store(new, f"_foreach_{name}_")
 
     for fn, suffix in ((foreach, ""), (foreach_, "_")):
-        fn.__name__ = fn.__qualname__ = f"_foreach_{name}{suffix}"
-        fn.__doc__ = doc
-        composite("torch")(fn)
+        composite("torch", name=f"_foreach_{name}{suffix}", doc=doc)(fn)
 
 
 def _unary(name):

@@ -272,9 +272,7 @@ def _shape_inplace(name: str):
         self._strides = None if strides == layout.contiguous_strides(new.shape) else strides
         return self
 
-    inplace.__name__ = inplace.__qualname__ = name
-    inplace.__doc__ = f"Change this tensor's own shape, as ``{op_form}`` would."
-    composite(method=True)(inplace)
+    composite(method=True, name=name, doc=f"Change this tensor's own shape, as ``{op_form}`` would.")(inplace)
 
 
 for _name in ("squeeze_", "unsqueeze_", "transpose_", "t_", "swapaxes_", "swapdims_"):

@@ -94,9 +94,8 @@ def _checker(name: str, error: type):
         if not cond:
             raise error(_message(message))
 
-    check.__name__ = check.__qualname__ = name
-    check.__doc__ = f"Raise {error.__name__} with ``message`` (or what it returns when called) unless ``cond`` holds."
-    composite("torch")(check)
+    doc = f"Raise {error.__name__} with ``message`` (or what it returns when called) unless ``cond`` holds."
+    composite("torch", name=name, doc=doc)(check)
 
 
 for _name, _error in (

@@ -12,15 +12,11 @@ from .random import randn
 _Svd = named("svd", ("U", "S", "V"))
 
 
-@composite("torch")
-def chain_matmul(*matrices, out=None):
+@composite("torch", out=True)
+def chain_matmul(*matrices):
     """The product of matrices in the cheapest order."""
     matrices = tuple(matrices[0]) if len(matrices) == 1 and isinstance(matrices[0], (list, tuple)) else matrices
-    result = matrices[0] if len(matrices) == 1 else function(OPS["multi_dot"])(matrices)
-    if out is not None:
-        out._write_out(result)
-        return out
-    return result
+    return matrices[0] if len(matrices) == 1 else function(OPS["multi_dot"])(matrices)
 
 
 @composite("torch", method=True, out=True)

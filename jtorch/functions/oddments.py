@@ -9,7 +9,7 @@ import numpy as np
 from .. import dtypes
 from ..tape import engine
 from ..tensor import Tensor
-from ..tensor.creation import dtype_of, finish
+from ..tensor.creation import dtype_of, factory
 from ..tensor.export import composite
 
 # --- control flow ----------------------------------------------------------------------------------------------------
@@ -96,9 +96,7 @@ for _name, _doc in (("is_vulkan_available", "Whether there is a Vulkan backend: 
     def _never(*args) -> bool:
         return False
 
-    _never.__name__ = _never.__qualname__ = _name
-    _never.__doc__ = _doc
-    composite("torch", name=_name, method=_name == "is_distributed")(_never)
+    composite("torch", method=_name == "is_distributed", name=_name, doc=_doc)(_never)
 
 
 @composite("torch")
@@ -117,9 +115,8 @@ def to_dlpack(tensor):
 
 
 @composite("torch")
-def from_file(
-    filename, shared=None, size=0, *, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False
-):
+@factory()
+def from_file(filename, shared=None, size=0, *, dtype=None, device=None):
     """A 1-d tensor of the first ``size`` numbers of a file (read, not mapped).
 
     Raises:
@@ -132,7 +129,7 @@ def from_file(
     data = np.fromfile(filename, kind.np, size)
     if data.size < size:
         raise RuntimeError(f"from_file: {filename} holds {data.size} elements of {kind}, but {size} were asked for")
-    return finish(Tensor._from_numpy(data, device), requires_grad, layout)
+    return Tensor._from_numpy(data, device)
 
 
 # --- attributes of tensors -------------------------------------------------------------------------------------------
@@ -183,9 +180,8 @@ def _not_quantized(name: str) -> None:
     def refuse(self):
         raise RuntimeError(f"{name}() needs a quantized tensor, but this one is of dtype {self.dtype}")
 
-    refuse.__name__ = refuse.__qualname__ = name
-    refuse.__doc__ = "Of quantized tensors only.\n\nRaises:\n    RuntimeError: the tensor is not quantized."
-    composite(method=True)(refuse)
+    doc = "Of quantized tensors only.\n\nRaises:\n    RuntimeError: the tensor is not quantized."
+    composite(method=True, name=name, doc=doc)(refuse)
 
 
 for _name in ("int_repr", "q_scale", "q_zero_point", "q_per_channel_scales", "q_per_channel_zero_points",

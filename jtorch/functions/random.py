@@ -10,7 +10,7 @@ from ..ops.registry import Array, Arrays, op
 from ..streams import samplers
 from ..tape import modes
 from ..tensor import Tensor
-from ..tensor.creation import dtype_of, finish
+from ..tensor.creation import dtype_of, factory
 from ..tensor.dispatch import call, dense_strides, wrap
 from ..tensor.export import _sizes, composite
 from ..tensor.random import default_generator, draw, draw_like, generator_for, manual_seed
@@ -45,31 +45,24 @@ def set_rng_state(new_state) -> None:
     default_generator().set_state(new_state)
 
 
-def _finished(t, out, requires_grad, layout):
-    if out is not None:
-        out._write_out(t)
-        return out
-    return finish(t, requires_grad, layout)
+#: the kernels that PyTorch has for no integers
+_KERNELS = {"normal": "normal_kernel_cpu", "uniform": "check_uniform_bounds"}
+
+
+def _floating(dtype, kind: str) -> None:
+    if dtype.category < dtypes.FLOAT:
+        raise NotImplementedError(f"\"{_KERNELS[kind]}\" not implemented for '{dtype.legacy_name}'")
 
 
 def _size_factory(name, kind, parameters, doc):
-    def make(
-        *size_, size=None, generator=None, out=None, dtype=None, layout=None, device=None, requires_grad=False,
-        pin_memory=False,
-    ):  # fmt: skip
+    @composite("torch", name=name, doc=doc)
+    @factory(out=True)
+    def make(*size_, size=None, generator=None, dtype=None, device=None):
         shape = _sizes((size,)) if size is not None else _sizes(size_) if size_ else ()
-        d = dtype_of(dtype, None if out is None else out.dtype)
-        if d.category < dtypes.FLOAT:
-            kernel = "normal_kernel_cpu" if kind == "normal" else "check_uniform_bounds"
-            raise NotImplementedError(f"\"{kernel}\" not implemented for '{d.legacy_name}'")
-        if device is None and generator is not None and out is None:
-            device = devices.get_default_device() if devices.get_default_device() is not devices.CPU else None
-        t = draw(kind, shape, parameters, d, device, generator)
-        return _finished(t, out, requires_grad, layout)
+        _floating(dtype_of(dtype), kind)
+        return draw(kind, shape, parameters, dtype_of(dtype), device, generator)
 
-    make.__name__ = make.__qualname__ = name
-    make.__doc__ = doc
-    return composite("torch")(make)
+    return make
 
 
 rand = _size_factory("rand", "uniform", (0.0, 1.0), "Uniform numbers in [0, 1): ``rand(2, 3)``.")
@@ -77,19 +70,16 @@ randn = _size_factory("randn", "normal", (0.0, 1.0), "Standard normal numbers: `
 
 
 def _like_factory(name, kind, parameters, doc):
-    def make(
-        input, *, generator=None, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None,
-        pin_memory=False,
-    ):  # fmt: skip
+    @composite("torch", name=name, doc=doc)
+    @factory()
+    def make(input, *, generator=None, dtype=None, device=None, memory_format=None):
         d = dtype_of(dtype, input.dtype)
         strides = None if input.is_contiguous() else dense_strides(tuple(input.shape), input.stride())
         t = draw(kind, input.shape, parameters, d, input.device if device is None else device, generator, strides)
         t._strides = strides
-        return finish(t, requires_grad, layout)
+        return t
 
-    make.__name__ = make.__qualname__ = name
-    make.__doc__ = doc
-    return composite("torch")(make)
+    return make
 
 
 rand_like = _like_factory("rand_like", "uniform", (0.0, 1.0), "Uniform numbers in [0, 1), like ``input``.")
@@ -97,10 +87,8 @@ randn_like = _like_factory("randn_like", "normal", (0.0, 1.0), "Standard normal 
 
 
 @composite("torch")
-def randint(
-    *args, low=None, high=None, size=None, generator=None, out=None, dtype=None, layout=None, device=None,
-    requires_grad=False, pin_memory=False,
-):  # fmt: skip
+@factory(out=True)
+def randint(*args, low=None, high=None, size=None, generator=None, dtype=None, device=None):
     """Integers in [low, high): ``randint(high, size)`` or ``randint(low, high, size)``; int64 by default."""
     rest = list(args)
     if size is None:
@@ -113,57 +101,47 @@ def randint(
     high = int(high)
     if low >= high:
         raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
-    t = draw("randint", _sizes((size,)), (low, high), dtype_of(dtype, dtypes.int64), device, generator)
-    return _finished(t, out, requires_grad, layout)
+    return draw("randint", _sizes((size,)), (low, high), dtype_of(dtype, dtypes.int64), device, generator)
 
 
 @composite("torch")
-def randint_like(
-    input, low, high=None, *, generator=None, dtype=None, layout=None, device=None, requires_grad=False,
-    memory_format=None, pin_memory=False,
-):  # fmt: skip
+@factory()
+def randint_like(input, low, high=None, *, generator=None, dtype=None, device=None, memory_format=None):
     """Integers in [low, high) ([0, low) with one bound), like ``input``."""
     low, high = (0, low) if high is None else (low, high)
-    t = draw(
-        "randint", input.shape, (int(low), int(high)), dtype_of(dtype, input.dtype), input.device if device is None
-        else device, generator,
-    )  # fmt: skip
-    return finish(t, requires_grad, layout)
+    device = input.device if device is None else device
+    return draw("randint", input.shape, (int(low), int(high)), dtype_of(dtype, input.dtype), device, generator)
 
 
 @composite("torch")
-def randperm(
-    n, *, generator=None, out=None, dtype=dtypes.int64, layout=None, device=None, requires_grad=False, pin_memory=False
-):
+@factory(out=True)
+def randperm(n, *, generator=None, dtype=None, device=None):
     """A random permutation of 0 … n-1."""
     if n < 0:
         raise RuntimeError(f"n must be non-negative, got {n}")
-    t = draw("randperm", (int(n),), (), dtype_of(dtype), device, generator)
-    return _finished(t, out, requires_grad, layout)
+    return draw("randperm", (int(n),), (), dtype_of(dtype, dtypes.int64), device, generator)
 
 
 @composite("torch")
-def normal(mean=0.0, std=1.0, size=None, *, generator=None, out=None, dtype=None, layout=None, device=None,
-           requires_grad=False, pin_memory=False):  # fmt: skip
+@factory(out=True)
+def normal(mean=0.0, std=1.0, size=None, *, generator=None, dtype=None, device=None):
     """Normal numbers: ``normal(mean, std, size)``, or with tensors ``mean`` and/or ``std`` in their broadcast shape."""
+    _floating(dtype_of(dtype), "normal")
     if not isinstance(mean, Tensor) and not isinstance(std, Tensor):
         if std < 0:
             raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
-        t = draw("normal", _sizes((size,)), (float(mean), float(std)), dtype_of(dtype), device, generator)
-        return _finished(t, out, requires_grad, layout)
+        return draw("normal", _sizes((size,)), (float(mean), float(std)), dtype_of(dtype), device, generator)
     of = mean if isinstance(mean, Tensor) else std
     shape = np.broadcast_shapes(*(tuple(x.shape) for x in (mean, std) if isinstance(x, Tensor)))
     if not isinstance(std, Tensor):
         t = draw("normal", shape, (0.0, float(std)), of.dtype, of.device, generator) + mean
     else:
         t = draw("normal", shape, (0.0, 1.0), of.dtype, of.device, generator) * std + mean
-    if out is not None:
-        _floating(out, "normal_kernel_cpu")
-    return _finished(_sampled("_normal", t, mean, std), out, requires_grad, layout)
+    return _sampled("_normal", t, mean, std)
 
 
-@composite("torch", method=True)
-def bernoulli(input, p=None, *, generator=None, out=None):
+@composite("torch", method=True, out=True)
+def bernoulli(input, p=None, *, generator=None):
     """Zeros and ones; one with probability ``input`` (or with the number ``p`` everywhere)."""
     if p is not None:
         t = draw("bernoulli", input.shape, (float(p),), input.dtype, input.device, generator)
@@ -173,7 +151,7 @@ def bernoulli(input, p=None, *, generator=None, out=None):
         t = wrap(put(np.ascontiguousarray(data).reshape(tuple(input.shape)), devices.CPU))
     else:
         t = (draw("uniform", input.shape, (0.0, 1.0), input.dtype, input.device, generator) < input).to(input.dtype)
-    return _finished(_sampled("_bernoulli", t, input), out, False, None)
+    return _sampled("_bernoulli", t, input)
 
 
 # A sample carries a gradient where a parameter of it does: zeros.
@@ -202,8 +180,14 @@ def _probabilities(p) -> np.ndarray:
     return data
 
 
-@composite("torch", method=True)
-def multinomial(input, num_samples, replacement=False, *, generator=None, out=None):
+def _long(result, out, inputs) -> None:
+    """The rule of ``out=``: int64."""
+    if out.dtype is not dtypes.int64:
+        raise RuntimeError(f"multinomial expects Long tensor out, got: {out.dtype.legacy_name}")
+
+
+@composite("torch", method=True, out=_long)
+def multinomial(input, num_samples, replacement=False, *, generator=None):
     """``num_samples`` category indices per row of non-negative weights.
 
     Raises:
@@ -213,8 +197,6 @@ def multinomial(input, num_samples, replacement=False, *, generator=None, out=No
         raise RuntimeError("prob_dist must be 1 or 2 dim")
     if input.dtype.category != dtypes.FLOAT:
         raise RuntimeError(f"multinomial only supports floating-point dtypes for input, got: {input.dtype.legacy_name}")
-    if out is not None and out.dtype is not dtypes.int64:
-        raise RuntimeError(f"multinomial expects Long tensor out, got: {out.dtype.legacy_name}")
     if num_samples <= 0:
         raise RuntimeError("cannot sample n_sample <= 0 samples")
     if input.shape[-1] > 2**24:
@@ -232,7 +214,7 @@ def multinomial(input, num_samples, replacement=False, *, generator=None, out=No
     # On an accelerator the weights are read back and the draw is the host's, from that device's generator.
     g = generator_for(input.device, generator)
     data = samplers.multinomial(g._stream, weights, int(num_samples), replacement)
-    return _finished(wrap(put(np.ascontiguousarray(data), input.device)), out, False, None)
+    return wrap(put(np.ascontiguousarray(data), input.device))
 
 
 @composite("torch")
@@ -260,16 +242,11 @@ def _sample_dirichlet(input, generator=None):
 # --- in-place samplers ---------------------------------------------------------------------------------------------
 
 
-def _floating(t, name):
-    if t.dtype.category < dtypes.FLOAT:
-        raise NotImplementedError(f"\"{name}\" not implemented for '{t.dtype.legacy_name}'")
-
-
 @composite(method=True)
 def uniform_(self, a=0.0, b=1.0, *, generator=None, **bounds):
     """Fill with uniform numbers in [a, b)."""
     a, b = bounds.pop("from", a), bounds.pop("to", b)
-    _floating(self, "check_uniform_bounds")
+    _floating(self.dtype, "uniform")
     if a > b:
         raise RuntimeError(f"uniform_ expects to return a [from, to) range, but found from={a} > to={b}")
     return self._overwrite(draw_like(self, "uniform", (float(a), float(b)), generator))
@@ -278,7 +255,7 @@ def uniform_(self, a=0.0, b=1.0, *, generator=None, **bounds):
 @composite(method=True)
 def normal_(self, mean=0.0, std=1.0, *, generator=None):
     """Fill with normal numbers."""
-    _floating(self, "normal_kernel_cpu")
+    _floating(self.dtype, "normal")
     if std < 0:
         raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
     return self._overwrite(draw_like(self, "normal", (float(mean), float(std)), generator))

@@ -5,31 +5,26 @@ from __future__ import annotations
 from ..ops.outputs import same_dtype
 from ..ops.registry import OPS
 from ..tensor import Tensor
-from ..tensor.dispatch import call, dispatch, write_out
+from ..tensor.dispatch import call, dispatch
 from ..tensor.export import composite, function
 from .storages import TypedStorage, UntypedStorage
 
 
 def _extremum(name: str, elementwise: str):
-    def extremum(input, dim=None, keepdim=False, *, other=None, axis=None, keepdims=False, out=None):
-        dim = axis if dim is None else dim
-        other = dim if isinstance(dim, Tensor) and dim.dim() + input.dim() >= 0 and not _is_dim(dim) else other
-        if other is not None:
-            return function(OPS[elementwise])(input, other, out=out)
-        if dim is None:
-            op, statics = OPS[f"{name}.all"], ()
-        else:
-            op, statics = OPS[f"{name}.dim"], (int(dim), bool(keepdim or keepdims))
-        if out is not None:
-            return write_out(op.name, (input,), dispatch(op, (input,), statics), out)
-        return dispatch(op, (input,), statics)
-
-    extremum.__name__ = extremum.__qualname__ = name
-    extremum.__doc__ = (
+    doc = (
         f"``{name}(input)``: over all elements; ``{name}(input, dim, keepdim=False)``: (values, indices); "
         f"``{name}(input, other)``: element by element."
     )
-    return composite("torch", method=True)(extremum)
+
+    @composite("torch", method=True, name=name, doc=doc, out=True)
+    def extremum(input, dim=None, keepdim=False, *, other=None, axis=None, keepdims=False):
+        dim = axis if dim is None else dim
+        other = dim if isinstance(dim, Tensor) and dim.dim() + input.dim() >= 0 and not _is_dim(dim) else other
+        if other is not None:
+            return function(OPS[elementwise])(input, other)
+        if dim is None:
+            return dispatch(OPS[f"{name}.all"], (input,), ())
+        return dispatch(OPS[f"{name}.dim"], (input,), (int(dim), bool(keepdim or keepdims)))
 
 
 def _is_dim(x) -> bool:
@@ -41,62 +36,42 @@ _extremum("min", "minimum")
 
 
 def _middle(name: str):
-    def middle(input, dim=None, keepdim=False, *, axis=None, out=None):
+    doc = f"The {name} of all elements, or (values, indices) along ``dim``."
+
+    @composite("torch", method=True, name=name, doc=doc, out=True)
+    def middle(input, dim=None, keepdim=False, *, axis=None):
         dim = axis if dim is None else dim
         if dim is None:
             return dispatch(OPS[f"{name}.all"], (input,), ())
-        if out is not None:
-            return write_out(name, (input,), dispatch(OPS[f"{name}.dim"], (input,), (int(dim), bool(keepdim))), out)
         return dispatch(OPS[f"{name}.dim"], (input,), (int(dim), bool(keepdim)))
-
-    middle.__name__ = middle.__qualname__ = name
-    middle.__doc__ = f"The {name} of all elements, or (values, indices) along ``dim``."
-    return composite("torch", method=True)(middle)
 
 
 _middle("median")
 _middle("nanmedian")
 
 
-@composite("torch", method=True)
-def div(input, other, *, rounding_mode=None, out=None):
+@composite("torch", method=True, aliases=("divide",), out=True)
+def div(input, other, *, rounding_mode=None):
     """``input / other``, rounded by ``rounding_mode`` (None, ``"trunc"`` or ``"floor"``)."""
     if rounding_mode is None:
-        return function(OPS["true_divide"])(input, other, out=out)
-    op = OPS["div.mode"]
-    if out is not None:
-        return write_out(op.name, (input, other), dispatch(op, (input, other), (rounding_mode,)), out)
-    return dispatch(op, (input, other), (rounding_mode,))
+        return dispatch(OPS["true_divide"], (input, other), ())
+    return dispatch(OPS["div.mode"], (input, other), (rounding_mode,))
 
 
-composite("torch", name="divide", method=True)(div)
-
-
-@composite(method=True)
+@composite(method=True, aliases=("divide_",))
 def div_(self, other, *, rounding_mode=None):
     """In-place :func:`div`."""
     self._check_inplace()
     return self._store(div(self, other, rounding_mode=rounding_mode), "div_")
 
 
-composite(name="divide_", method=True)(div_)
-
-
 def _softmax(name: str, internal: str):
-    def softmax(input, dim=None, dtype=None, *, axis=None, out=None):
+    @composite("torch", "special", method=True, name=name, doc=OPS[internal].doc, out=same_dtype)
+    def softmax(input, dim=None, dtype=None, *, axis=None):
         dim = axis if dim is None else dim
         if dim is None:
             raise TypeError(f'{name}() missing 1 required positional arguments: "dim"')
-        result = call(internal, input, dim=int(dim), dtype=dtype)
-        if out is not None:
-            same_dtype(result, out, (input,))
-            out._write_out(result)
-            return out
-        return result
-
-    softmax.__name__ = softmax.__qualname__ = name
-    softmax.__doc__ = OPS[internal].doc
-    return composite("torch", "special", method=True)(softmax)
+        return call(internal, input, dim=int(dim), dtype=dtype)
 
 
 _softmax("softmax", "_softmax")

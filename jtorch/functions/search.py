@@ -13,8 +13,8 @@ from ..tensor.export import composite, function
 from ..trace.value import put
 
 
-@composite("torch", method=True)
-def nonzero(input, *, out=None, as_tuple=False):
+@composite("torch", method=True, out=True)
+def nonzero(input, *, as_tuple=False):
     """Indices of the non-zero elements, one row each (a tuple of index tensors with ``as_tuple``).
 
     The number of results depends on the data, so the recorded program runs first.
@@ -29,11 +29,7 @@ def nonzero(input, *, out=None, as_tuple=False):
     rows = np.stack(found, 1).astype(np.int64)
     if not input.shape:
         rows = rows[:, :0]
-    result = wrap(put(np.ascontiguousarray(rows), device))
-    if out is not None:
-        out._write_out(result)
-        return out
-    return result
+    return wrap(put(np.ascontiguousarray(rows), device))
 
 
 @composite("torch", method=True)
@@ -60,8 +56,8 @@ def _where(self, condition, other):
     return where(condition, self, other)
 
 
-@composite("torch", method=True)
-def masked_select(input, mask, *, out=None):
+@composite("torch", method=True, out=picked)
+def masked_select(input, mask):
     """The elements where ``mask`` is true, as a 1-d tensor.
 
     Raises:
@@ -70,12 +66,7 @@ def masked_select(input, mask, *, out=None):
     if mask.dtype is not dtypes.bool_:
         raise RuntimeError(f"masked_select: expected BoolTensor for mask, but got {mask.dtype}")
     shape = np.broadcast_shapes(tuple(input.shape), tuple(mask.shape))
-    result = input.expand(shape)[mask.expand(shape)]
-    if out is not None:
-        picked(result, out, (input, mask))
-        out._write_out(result)
-        return out
-    return result
+    return input.expand(shape)[mask.expand(shape)]
 
 
 @composite("torch", method=True)

@@ -90,8 +90,8 @@ def histogramdd(input, bins, *, range=None, weight=None, density=False, out=None
     return found, edges
 
 
-@composite("torch", method=True)
-def hash_tensor(input, dim=(), *, keepdim=False, mode=0, out=None):
+@composite("torch", method=True, out=True)
+def hash_tensor(input, dim=(), *, keepdim=False, mode=0):
     """The exclusive or of the elements' 64-bit patterns (floats as float64) over ``dim``, as uint64. The data is read.
 
     Raises:
@@ -109,11 +109,7 @@ def hash_tensor(input, dim=(), *, keepdim=False, mode=0, out=None):
         tuple(np.arange(data.ndim)) if data.ndim == 0 or dim == () else (dim,) if isinstance(dim, int) else tuple(dim)
     )
     found = np.bitwise_xor.reduce(bits, axis=axes, keepdims=keepdim) if axes else bits
-    result = wrap(put(np.ascontiguousarray(found).reshape(np.shape(found)), input.device))
-    if out is not None:
-        out._write_out(result)
-        return out
-    return result
+    return wrap(put(np.ascontiguousarray(found).reshape(np.shape(found)), input.device))
 
 
 def _masked_positions(input, mask, indices):

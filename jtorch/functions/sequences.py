@@ -9,7 +9,7 @@ from .. import dtypes
 from ..ops import shapes
 from ..ops.registry import OPS
 from ..tensor import Tensor
-from ..tensor.creation import dtype_of, finish, on_device
+from ..tensor.creation import dtype_of, factory, on_device
 from ..tensor.dispatch import call
 from ..tensor.export import composite
 
@@ -18,20 +18,9 @@ def _plain(x):
     return x.item() if isinstance(x, Tensor) or hasattr(x, "dtype") else x
 
 
-def _done(t, out, requires_grad, layout):
-    if out is not None:
-        if t.dtype is not out.dtype:
-            raise RuntimeError(
-                f"dtype {t.dtype.legacy_name} does not match dtype of out parameter ({out.dtype.legacy_name})"
-            )
-        out._write_out(t)
-        return out
-    return finish(t, requires_grad, layout)
-
-
 @composite("torch")
-def arange(*args, start=None, end=None, step=None, out=None, dtype=None, layout=None, device=None, requires_grad=False,
-           pin_memory=False):  # fmt: skip
+@factory(out=True)
+def arange(*args, start=None, end=None, step=None, dtype=None, device=None):
     """``start, start + step, …`` up to but without ``end``: ``arange(end)``, ``arange(start, end, step=1)``.
 
     Raises:
@@ -53,30 +42,30 @@ def arange(*args, start=None, end=None, step=None, out=None, dtype=None, layout=
     if (end - start) * step < 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     whole = all(isinstance(v, int) for v in (start, end, step))
-    d = dtype_of(dtype, out.dtype if out is not None else dtypes.int64 if whole else dtypes.get_default_dtype())
+    d = dtype_of(dtype, dtypes.int64 if whole else None)
     if d is dtypes.int64:
         start, end, step = (int(v) for v in (start, end, step))  # as PyTorch counts for int64, and for no other
         whole = True
         if step == 0:
             raise ValueError("step must be nonzero")
     length = max(0, -((start - end) // step) if whole else math.ceil((end - start) / step))
-    return _done(on_device("arange", device, start, step, length=length, dtype=d), out, requires_grad, layout)
+    return on_device("arange", device, start, step, length=length, dtype=d)
 
 
 @composite("torch")
-def range(start=0, end=None, step=1, *, out=None, dtype=None, layout=None, device=None, requires_grad=False,
-          pin_memory=False):  # fmt: skip
+@factory(out=True)
+def range(start=0, end=None, step=1, *, dtype=None, device=None):
     """Deprecated: as :func:`arange`, with ``end`` included."""
     if end is None:
         start, end = 0, start
     length = math.floor((end - start) / step) + 1
-    t = on_device("arange", device, float(start), float(step), length=length, dtype=dtype_of(dtype))
-    return _done(t, out, requires_grad, layout)
+    return on_device("arange", device, float(start), float(step), length=length, dtype=dtype_of(dtype))
 
 
 def _spaced(name: str, logarithmic: bool):
-    def spaced(start, end, steps=100, *rest, base=10.0, out=None, dtype=None, layout=None, device=None,
-               requires_grad=False, pin_memory=False):  # fmt: skip
+    @composite("torch", name=name, doc=OPS[name].doc)
+    @factory(out=True)
+    def spaced(start, end, steps=100, *rest, base=10.0, dtype=None, device=None):
         if not isinstance(_plain(steps), int) or isinstance(steps, bool):
             given = ", ".join(type(x).__name__ for x in (start, end, steps))
             raise TypeError(
@@ -94,14 +83,8 @@ def _spaced(name: str, logarithmic: bool):
         kind = dtypes.get_default_dtype()
         if isinstance(start, builtins.complex) or isinstance(end, builtins.complex):
             kind = kind.to_complex()
-        d = dtype_of(dtype, kind if out is None else out.dtype)
         extra = {"base": float(rest[0] if rest else base)} if logarithmic else {}
-        t = on_device(name, device, start, end, steps=steps, dtype=d, **extra)
-        return _done(t, out, requires_grad, layout)
-
-    spaced.__name__ = spaced.__qualname__ = name
-    spaced.__doc__ = OPS[name].doc
-    return composite("torch")(spaced)
+        return on_device(name, device, start, end, steps=steps, dtype=dtype_of(dtype, kind), **extra)
 
 
 _spaced("linspace", False)
@@ -109,23 +92,19 @@ _spaced("logspace", True)
 
 
 @composite("torch")
-def eye(n, m=None, *, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+@factory(out=True)
+def eye(n, m=None, *, dtype=None, device=None):
     """The n×m matrix with ones on the diagonal."""
     if n < 0 or (m is not None and m < 0):
         raise RuntimeError(f"n must be greater or equal to 0, got {min(n, n if m is None else m)}")
-    d = dtype_of(dtype, None if out is None else out.dtype)
-    return _done(on_device("eye", device, n=n, m=n if m is None else m, dtype=d), out, requires_grad, layout)
+    return on_device("eye", device, n=n, m=n if m is None else m, dtype=dtype_of(dtype))
 
 
 def _triangle(name: str):
-    def triangle(row, col, offset=0, *, dtype=dtypes.int64, device=None, layout=None, requires_grad=False,
-                 pin_memory=False):  # fmt: skip
-        t = on_device(name, device, row=row, col=col, offset=offset, dtype=dtype_of(dtype))
-        return finish(t, requires_grad, layout)
-
-    triangle.__name__ = triangle.__qualname__ = name
-    triangle.__doc__ = OPS[name].doc
-    composite("torch")(triangle)
+    @composite("torch", name=name, doc=OPS[name].doc)
+    @factory()
+    def triangle(row, col, offset=0, *, dtype=None, device=None):
+        return on_device(name, device, row=row, col=col, offset=offset, dtype=dtype_of(dtype, dtypes.int64))
 
 
 _triangle("tril_indices")
@@ -133,24 +112,18 @@ _triangle("triu_indices")
 
 
 def _cosine_window(name: str, coefficients: tuple[float, ...], doc: str):
-    def window(
-        window_length, periodic=True, *args, dtype=None, layout=None, device=None, requires_grad=False,
-        pin_memory=False, alpha=None, beta=None,
-    ):  # fmt: skip
+    @composite("torch", name=name, doc=doc)
+    @factory()
+    def window(window_length, periodic=True, *args, dtype=None, device=None, alpha=None, beta=None):
         weights = coefficients
         if name == "hamming_window" and (args or alpha is not None):
             a = args[0] if args else alpha
             b = args[1] if len(args) > 1 else 0.46 if beta is None else beta
             weights = (a, b)
-        t = on_device(
+        return on_device(
             "general_cosine_window", device, window_length=int(window_length), coefficients=tuple(weights),
             periodic=bool(periodic), dtype=dtype_of(dtype),
         )  # fmt: skip
-        return finish(t, requires_grad, layout)
-
-    window.__name__ = window.__qualname__ = name
-    window.__doc__ = doc
-    composite("torch")(window)
 
 
 _cosine_window("hann_window", (0.5, 0.5), "The Hann window.")
@@ -159,27 +132,22 @@ _cosine_window("blackman_window", (0.42, 0.5, 0.08), "The Blackman window.")
 
 
 @composite("torch")
-def bartlett_window(
-    window_length, periodic=True, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False
-):
+@factory()
+def bartlett_window(window_length, periodic=True, *, dtype=None, device=None):
     """The Bartlett (triangular) window."""
-    t = on_device(
+    return on_device(
         "bartlett_window", device, window_length=int(window_length), periodic=bool(periodic), dtype=dtype_of(dtype)
     )
-    return finish(t, requires_grad, layout)
 
 
 @composite("torch")
-def kaiser_window(
-    window_length, periodic=True, beta=12.0, *, dtype=None, layout=None, device=None, requires_grad=False,
-    pin_memory=False,
-):  # fmt: skip
+@factory()
+def kaiser_window(window_length, periodic=True, beta=12.0, *, dtype=None, device=None):
     """The Kaiser window."""
-    t = on_device(
+    return on_device(
         "kaiser_window", device, window_length=int(window_length), periodic=bool(periodic), beta=float(beta),
         dtype=dtype_of(dtype),
     )  # fmt: skip
-    return finish(t, requires_grad, layout)
 
 
 def _tensors(args):
@@ -252,61 +220,63 @@ def broadcast_shapes(*shapes):
 
 
 def _atleast(n: int):
+    @composite("torch", name=f"atleast_{n}d", doc=f"Each tensor as a view of at least {n} dimensions.")
     def atleast(*tensors):
         many = len(tensors) > 1 or (tensors and isinstance(tensors[0], (list, tuple)))
         results = tuple(call("_atleast", t, ndim=n) for t in _tensors(tensors))
         return results if many else results[0]
-
-    atleast.__name__ = atleast.__qualname__ = f"atleast_{n}d"
-    atleast.__doc__ = f"Each tensor as a view of at least {n} dimensions."
-    composite("torch")(atleast)
 
 
 for _n in (1, 2, 3):
     _atleast(_n)
 
 
-@composite("torch")
-def complex(real, imag, *, out=None):
+def _expect_kind(found, expected, where: str) -> None:
+    if found is not expected:
+        raise RuntimeError(
+            f"Expected object of scalar type {expected.legacy_name} but got scalar type {found.legacy_name} for {where}"
+        )
+
+
+def _into_complex(result, out, inputs) -> None:
+    """The rule of ``out=``: no conversion."""
+    _expect_kind(out.dtype, result.dtype, "argument 'out'")
+
+
+@composite("torch", out=_into_complex)
+def complex(real, imag):
     """Complex numbers from real and imaginary parts, which are broadcast.
 
     Raises:
         RuntimeError: the parts are not both half, float or double, or ``out`` is of another dtype than the result.
     """
-    return _complex("complex", "inputs", real, imag, lambda: (real, imag), out)
+    _check_parts(real, imag)
+    return _complex(real, imag)
 
 
-@composite("torch")
-def polar(abs, angle, *, out=None):
+@composite("torch", out=_into_complex)
+def polar(abs, angle):
     """Complex numbers from absolute values and angles, which are broadcast.
 
     Raises:
         RuntimeError: as :func:`complex`.
     """
-    return _complex("polar", "inputs", abs, angle, lambda: (abs * angle.cos(), abs * angle.sin()), out)
+    _check_parts(abs, angle)
+    return _complex(abs * angle.cos(), abs * angle.sin())
 
 
 _PARTS = (dtypes.float16, dtypes.float32, dtypes.float64)
 
 
-def _complex(name: str, what: str, a, b, parts, out):
+def _check_parts(a, b) -> None:
     if a.dtype not in _PARTS or b.dtype not in _PARTS:
         raise RuntimeError(
-            f"Expected both {what} to be Half, Float or Double tensors but got {a.dtype.legacy_name} and "
+            f"Expected both inputs to be Half, Float or Double tensors but got {a.dtype.legacy_name} and "
             f"{b.dtype.legacy_name}"
         )
-    if a.dtype is not b.dtype:
-        raise RuntimeError(
-            f"Expected object of scalar type {a.dtype.legacy_name} but got scalar type {b.dtype.legacy_name} for "
-            "second argument"
-        )
-    kind = a.dtype.to_complex()
-    if out is not None and out.dtype is not kind:
-        raise RuntimeError(
-            f"Expected object of scalar type {kind.legacy_name} but got scalar type {out.dtype.legacy_name} for "
-            "argument 'out'"
-        )
-    real, imag = parts()
+    _expect_kind(b.dtype, a.dtype, "second argument")
+
+
+def _complex(real, imag):
     shape = shapes.broadcast_shapes(tuple(real.shape), tuple(imag.shape))
-    pair = call("stack", (real.expand(shape), imag.expand(shape)), dim=-1)
-    return _done(call("view_as_complex", pair), out, False, None)
+    return call("view_as_complex", call("stack", (real.expand(shape), imag.expand(shape)), dim=-1))

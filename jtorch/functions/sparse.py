@@ -41,9 +41,7 @@ def _conversion(name: str, kind, blocks: bool):
         def convert(self, dense_dim=None):
             return to_layout(self, kind)
 
-    convert.__name__ = convert.__qualname__ = name
-    convert.__doc__ = f"This matrix under the layout ``{kind.name}``."
-    composite(method=True)(convert)
+    composite(method=True, name=name, doc=f"This matrix under the layout ``{kind.name}``.")(convert)
 
 
 for _kind in (sparse_csr, sparse_csc, sparse_bsr, sparse_bsc):
@@ -77,9 +75,8 @@ def _only_of(name: str, wanted: str):
     def refuse(self):
         raise RuntimeError(f"{name} expected {wanted} tensor layout but got {layout_name(self)}")
 
-    refuse.__name__ = refuse.__qualname__ = name
-    refuse.__doc__ = f"Of sparse tensors only.\n\nRaises:\n    RuntimeError: the tensor is not {wanted}."
-    composite(method=True)(refuse)
+    doc = f"Of sparse tensors only.\n\nRaises:\n    RuntimeError: the tensor is not {wanted}."
+    composite(method=True, name=name, doc=doc)(refuse)
 
 
 for _name in ("coalesce", "is_coalesced", "indices", "values", "_indices", "_values", "_nnz"):
@@ -96,9 +93,7 @@ def _part_copy(name: str) -> None:
     def part(input):
         return copied(getattr(input, name)())
 
-    part.__name__ = part.__qualname__ = f"{name}_copy"
-    part.__doc__ = f"A copy of ``input.{name}()``."
-    composite("torch")(part)
+    composite("torch", name=f"{name}_copy", doc=f"A copy of ``input.{name}()``.")(part)
 
 
 for _name in ("indices", "values", "crow_indices", "col_indices", "ccol_indices", "row_indices"):

@@ -124,9 +124,8 @@ def _along(name, at, least: int):
             )
         return tensor_split(input, indices_or_sections, dim)
 
-    f.__name__ = f.__qualname__ = name
-    f.__doc__ = f"``tensor_split`` along dimension {at(3)} ({at(1)} for 1-d input)."
-    composite("torch", method=True, names=_CUTS)(f)
+    doc = f"``tensor_split`` along dimension {at(3)} ({at(1)} for 1-d input)."
+    composite("torch", method=True, names=_CUTS, name=name, doc=doc)(f)
 
 
 _along("hsplit", lambda n: 0 if n == 1 else 1, 1)

@@ -69,7 +69,7 @@ def nested_tensor(
     parts = [t.detach() if isinstance(t, Tensor) else jtorch.tensor(t) for t in tensor_list]
     parts = [p.to(device=device, dtype=dtype or parts[0].dtype) for p in parts]
     t = of_parts(parts, 1, layout)
-    return make(t._packed.detach().clone().requires_grad_(requires_grad), t._ragged, t._at, layout)
+    return make(t._stored.detach().clone().requires_grad_(requires_grad), t._ragged, t._at, layout)
 
 
 def as_nested_tensor(ts, dtype=None, device=None, layout=None) -> NestedTensor:
@@ -154,7 +154,7 @@ def narrow(tensor, dim: int, start, length, layout=strided) -> NestedTensor:
     t = make(tensor.flatten(0, 1), Ragged(offsets, count), 1, jagged)
     if layout is jagged:
         return t
-    return make(t.contiguous()._packed, t.contiguous()._ragged, 1, _check_layout(layout))
+    return make(t.contiguous()._stored, t.contiguous()._ragged, 1, _check_layout(layout))
 
 
 def masked_select(tensor, mask) -> NestedTensor:

@@ -67,7 +67,7 @@ def _operand(x, t: NestedTensor, what: str):
                 f"cannot call binary pointwise function {what} with inputs of shapes {tuple(t.shape)} and "
                 f"{tuple(x.shape)}: their ragged structures are not the same (share the offsets)"
             )
-        return x._packed
+        return x._stored
     if not isinstance(x, Tensor) or x.dim() <= t.dim() - 1 - t._at:
         return x
     x = x.reshape((1,) * (t.dim() - x.dim()) + tuple(x.shape))
@@ -112,7 +112,7 @@ def _on_rows(func, args, kwargs):
         raise RuntimeError(
             f"{func.__name__}(): not supported when normalizing over the ragged dimension for NestedTensor"
         )
-    return t._like(func(t._packed, *args[1:], **kwargs))
+    return t._like(func(t._stored, *args[1:], **kwargs))
 
 
 @handles("linear")
@@ -120,13 +120,13 @@ def _linear(func, args, kwargs):
     t = first(args)
     if t._at == t.dim() - 1:
         raise RuntimeError("linear(): not supported for NestedTensor whose last dimension is ragged")
-    return t._like(func(t._packed, *args[1:], **kwargs))
+    return t._like(func(t._stored, *args[1:], **kwargs))
 
 
 @handles("embedding")
 def _embedding(func, args, kwargs):
     t = first(args)
-    return t._like(func(t._packed, *args[1:], **kwargs))
+    return t._like(func(t._stored, *args[1:], **kwargs))
 
 
 # --- padding ---------------------------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ def pad(t: NestedTensor, value, length: int | None = None):
     """The dense ``(batch, longest, ...)`` of ``t`` with the ragged dimension second, filled up with ``value``."""
     ragged = t._ragged
     n = length or ragged.longest
-    rows = t._packed if t._at == 1 else t._packed.movedim(t._at - 1, 0)
+    rows = t._stored if t._at == 1 else t._stored.movedim(t._at - 1, 0)
     rest = tuple(rows.shape[1:])
     if not ragged.count or not n or not rows.shape[0]:
         return rows.new_full((ragged.count, n, *rest), value)
@@ -184,7 +184,7 @@ def _reduce(func, args, kwargs):
     rest = {k: v for k, v in bound.items() if k not in ("input", "dim", "keepdim", "out")}
     t = t.contiguous() if not t._ragged.packed else t
     if dim is None or dim == ():
-        return func(t._packed, **rest)
+        return func(t._stored, **rest)
     dims = sorted({canonical_dim(d, t.dim()) for d in (dim if isinstance(dim, (tuple, list)) else (dim,))})
     if 0 in dims and t._at not in dims:
         raise RuntimeError(
@@ -193,11 +193,11 @@ def _reduce(func, args, kwargs):
         )
     if t._at not in dims:
         inner = tuple(d - 1 for d in dims)
-        out = func(t._packed, inner if len(inner) > 1 else inner[0], keepdim, **rest)
+        out = func(t._stored, inner if len(inner) > 1 else inner[0], keepdim, **rest)
         return t._like(out, t._at if keepdim else t._at - sum_below(dims, t._at))
     if 0 in dims:
         inner = tuple(d - 1 for d in dims if d)
-        out = func(t._packed, inner if len(inner) > 1 else inner[0], keepdim, **rest)
+        out = func(t._stored, inner if len(inner) > 1 else inner[0], keepdim, **rest)
         return out.unsqueeze(0) if keepdim else out
     if len(dims) > 1:
         raise RuntimeError(
@@ -232,7 +232,7 @@ def _softmax(func, args, kwargs):
     if d == 0:
         raise RuntimeError(f"{func.__name__}(): not supported for NestedTensor on dim=0")
     if d != t._at:
-        return t._like(func(t._packed, dim=d - 1, **bound))
+        return t._like(func(t._stored, dim=d - 1, **bound))
     dense = pad(t, 0 if func.__name__ == "cumsum" else jtorch.finfo(t.dtype).min)
     return unpad(func(dense, dim=1, **bound), t)
 
@@ -249,7 +249,7 @@ def transpose(t, dim0, dim1):
             return t
         raise ValueError("Transpose is not supported on the batch dimension for jagged nested tensors")
     at = b if t._at == a else a if t._at == b else t._at
-    return t._like(t._packed.transpose(a - 1, b - 1), at)
+    return t._like(t._stored.transpose(a - 1, b - 1), at)
 
 
 @named("permute")
@@ -259,7 +259,7 @@ def permute(t, *dims, **kwargs):
     order = [canonical_dim(d, t.dim()) for d in order]
     if order[0] != 0:
         raise RuntimeError("permute(): not supported for NestedTensor when the batch dimension moves")
-    return t._like(t._packed.permute(tuple(d - 1 for d in order[1:])), order.index(t._at))
+    return t._like(t._stored.permute(tuple(d - 1 for d in order[1:])), order.index(t._at))
 
 
 @named("unsqueeze")
@@ -268,21 +268,21 @@ def unsqueeze(t, dim):
     d = canonical_dim(dim, t.dim() + 1)
     if d == 0:
         raise RuntimeError("unsqueeze(): not supported for NestedTensor on dim=0")
-    return t._like(t._packed.unsqueeze(d - 1), t._at + (d <= t._at))
+    return t._like(t._stored.unsqueeze(d - 1), t._at + (d <= t._at))
 
 
 @named("squeeze")
 def squeeze(t, dim):
     """Without a dimension of size 1."""
     d = _inner(t, dim, "squeeze")
-    return t._like(t._packed.squeeze(d), t._at - (d + 1 < t._at and t._packed.shape[d] == 1))
+    return t._like(t._stored.squeeze(d), t._at - (d + 1 < t._at and t._stored.shape[d] == 1))
 
 
 @named("unflatten")
 def unflatten(t, dim, sizes):
     """One dimension as several."""
     d = _inner(t, dim, "unflatten")
-    return t._like(t._packed.unflatten(d, sizes), t._at + (len(sizes) - 1 if d + 1 < t._at else 0))
+    return t._like(t._stored.unflatten(d, sizes), t._at + (len(sizes) - 1 if d + 1 < t._at else 0))
 
 
 @named("flatten")
@@ -293,7 +293,7 @@ def flatten(t, start_dim=0, end_dim=-1):
         return t
     if a == 0 or a <= t._at <= b:
         raise RuntimeError("flatten(): not supported for NestedTensor when the batch or the ragged dimension is merged")
-    return t._like(t._packed.flatten(a - 1, b - 1), t._at - (b - a if b < t._at else 0))
+    return t._like(t._stored.flatten(a - 1, b - 1), t._at - (b - a if b < t._at else 0))
 
 
 @named("view", "reshape")
@@ -307,9 +307,9 @@ def reshape(t, *shape, **kwargs):
         t._ragged.count,
         -1,
     ):
-        before = list(t._packed.shape[: t._at - 1])
+        before = list(t._stored.shape[: t._at - 1])
         if sizes[1 : t._at] == before:
-            return t._like(t._packed.reshape((*before, t._packed.shape[t._at - 1], *sizes[t._at + 1 :])))
+            return t._like(t._stored.reshape((*before, t._stored.shape[t._at - 1], *sizes[t._at + 1 :])))
     raise RuntimeError(
         f"view(): does not support a change of the batch or ragged dimension: {tuple(t.shape)} to {sizes}"
     )
@@ -341,7 +341,7 @@ def _split(func, args, kwargs):
         groups = func(jtorch.arange(t._ragged.count), **bound)
         parts = t.unbind()
         return tuple(build([parts[i] for i in g.tolist()], t._at, t._kind) for g in groups)
-    return tuple(t._like(p) for p in func(t._packed, **bound, dim=_inner(t, dim, func.__name__)))
+    return tuple(t._like(p) for p in func(t._stored, **bound, dim=_inner(t, dim, func.__name__)))
 
 
 @named("select", "select.tensor")
@@ -351,13 +351,13 @@ def select(t, dim, index):
     if d == 0:
         return t.unbind()[int(index)]
     inner = _inner(t, dim, "select")
-    return t._like(t._packed.select(inner, index), t._at - (d < t._at))
+    return t._like(t._stored.select(inner, index), t._at - (d < t._at))
 
 
 @named("narrow")
 def narrow_inner(t, dim, start, length):
     """A stretch of a dimension that is neither the batch nor the ragged one."""
-    return t._like(t._packed.narrow(_inner(t, dim, "narrow"), start, length))
+    return t._like(t._stored.narrow(_inner(t, dim, "narrow"), start, length))
 
 
 @named("__getitem__")
@@ -377,7 +377,7 @@ def getitem(t, item):
     ]:  # fmt: skip
         raise RuntimeError("slice(): not supported for NestedTensor on the batch or ragged dimension; use unbind()")
     gone = builtins.sum(isinstance(i, int) for i in items[1 : t._at])
-    return t._like(t._packed[items[1:]], t._at - gone)
+    return t._like(t._stored[items[1:]], t._at - gone)
 
 
 @named("unbind")
@@ -403,7 +403,7 @@ def matmul(a, b):
     if a._at == a.dim() - 1:
         raise RuntimeError("matmul(): the ragged dimension cannot be summed with a dense one")
     if b.dim() <= 2:
-        return a._like(a._packed @ b)
+        return a._like(a._stored @ b)
     if b.dim() == 3 and a.dim() == 3 and b.shape[0] == a._ragged.count:
         return unpad(pad(a, 0) @ b, a)
     raise RuntimeError(f"matmul(): a nested tensor of {a.dim()} dimensions and a dense one of shape {tuple(b.shape)}")

@@ -1,31 +1,29 @@
 """The nested tensor: sequences of different lengths, one after the other in an ordinary tensor.
 
 ``values`` has the shape of a batch without its first dimension, the ragged dimension being the rows of all sequences.
-Autograd, devices and recording are those of ``values``. What functions do with nested tensors stands in
-``functions.py``.
+Autograd, devices and recording are those of ``values`` (``tensor/stored.py``). What functions do with nested tensors
+stands in ``functions.py``.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from .. import dtypes
 from ..size import Size
 from ..tensor import Tensor, overriding
 from ..tensor.export import function
 from ..tensor.layout import jagged, strided
+from ..tensor.stored import StoredMixin
 from .ragged import Ragged
 
 #: name of a function or op -> what it does with nested arguments, filled by functions.py
 HANDLERS: dict = {}
 
 
-class NestedTensor(Tensor):
+class NestedTensor(StoredMixin, Tensor):
     """A batch of tensors that differ in the size of one dimension; see the module docstring."""
 
-    _lens = ()  # sends dispatch to _handler
-
-    _packed: Tensor
+    _stored: Tensor
     _ragged: Ragged
     _at: int  # which dimension is ragged
     _kind: object
@@ -54,9 +52,6 @@ class NestedTensor(Tensor):
     def _value(self):
         raise NotImplementedError("this operation needs an ordinary tensor; use values() or to_padded_tensor() first")
 
-    def _refresh(self) -> None:
-        self._packed._refresh()
-
     def _like(self, values, at: int | None = None) -> NestedTensor:
         """The same structure with other values."""
         return make(values, self._ragged, self._at if at is None else at, self._kind)
@@ -65,22 +60,18 @@ class NestedTensor(Tensor):
 
     @property
     def shape(self) -> Size:
-        sizes = list(self._packed.shape)
+        sizes = list(self._stored.shape)
         sizes[self._at - 1] = self._ragged.size
         return Size((self._ragged.count, *sizes))
 
-    dtype = property(lambda self: self._packed.dtype)
-    device = property(lambda self: self._packed.device)
-    layout = property(lambda self: self._kind)
     is_nested = property(lambda self: True)
-    _version = property(lambda self: self._packed._version)
     _ragged_idx = property(lambda self: self._at)
     _max_seqlen = property(lambda self: self._ragged.longest)
     _min_seqlen = property(lambda self: int(self._ragged.sizes.min(initial=0)))
 
     def dim(self) -> int:
         """One more than the values have."""
-        return self._packed.dim() + 1
+        return self._stored.dim() + 1
 
     ndim = property(dim)
     ndimension = dim
@@ -101,9 +92,9 @@ class NestedTensor(Tensor):
     def numel(self) -> int:
         """The number of elements of all sequences."""
         if self._ragged.packed:
-            return self._packed.numel()
-        rows = self._packed.shape[self._at - 1]
-        return self._packed.numel() // max(rows, 1) * int(self._ragged.sizes.sum())
+            return self._stored.numel()
+        rows = self._stored.shape[self._at - 1]
+        return self._stored.numel() // max(rows, 1) * int(self._ragged.sizes.sum())
 
     nelement = numel
 
@@ -119,7 +110,7 @@ class NestedTensor(Tensor):
 
     def values(self) -> Tensor:
         """The rows of all sequences, one after the other."""
-        return self._packed
+        return self._stored
 
     def offsets(self) -> Tensor:
         """Where each sequence begins, and the end of the last."""
@@ -138,7 +129,7 @@ class NestedTensor(Tensor):
         if dim not in (0, -self.dim()):
             raise RuntimeError(f"unbind(): only supported for NestedTensor on dim=0, got {dim}")
         pairs = zip(self._ragged.starts.tolist(), self._ragged.sizes.tolist(), strict=True)
-        return tuple(self._packed.narrow(self._at - 1, start, length) for start, length in pairs)
+        return tuple(self._stored.narrow(self._at - 1, start, length) for start, length in pairs)
 
     def __iter__(self):
         return iter(self.unbind())
@@ -146,76 +137,24 @@ class NestedTensor(Tensor):
     def __getitem__(self, item):
         return HANDLERS["__getitem__"](None, (self, item), {})
 
-    # --- autograd: that of the values
+    # --- autograd
 
-    def _history(self):
-        return self._packed._history()
-
-    @property
-    def requires_grad(self) -> bool:
-        return self._packed.requires_grad
-
-    @requires_grad.setter
-    def requires_grad(self, value: bool) -> None:
-        self._packed.requires_grad = value
-
-    def requires_grad_(self, requires_grad: bool = True) -> NestedTensor:
-        """Record gradients for the values from now on; returns self."""
-        self._packed.requires_grad_(requires_grad)
-        return self
-
-    is_leaf = property(lambda self: self._packed.is_leaf)
-    grad_fn = property(lambda self: self._packed.grad_fn)
-
-    @property
-    def grad(self):
-        g = self._packed.grad
-        return None if g is None else self._like(g)
-
-    @grad.setter
-    def grad(self, value) -> None:
-        self._packed.grad = None if value is None else value._packed
-
-    @grad.deleter
-    def grad(self) -> None:
-        self._packed.grad = None
-
-    def retain_grad(self) -> None:
-        """Keep this tensor's gradient after backward."""
-        self._packed.retain_grad()
+    data = property(StoredMixin.detach)
 
     def register_hook(self, hook):
         """Call ``hook(gradient)``, a nested tensor, when the gradient arrives."""
 
         def called(g):
-            result = hook(self._like(g))
-            return None if result is None else result._packed
+            return self._elements(hook(self._like(g)))
 
-        return self._packed.register_hook(called)
-
-    def detach(self) -> NestedTensor:
-        """The same tensor without history."""
-        return self._like(self._packed.detach())
-
-    data = property(detach)
-
-    def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None) -> None:
-        """Backward through the values; ``gradient`` is nested with the same structure."""
-        gradient = gradient._packed if isinstance(gradient, NestedTensor) else gradient
-        if inputs is not None:
-            inputs = [t._packed if isinstance(t, NestedTensor) else t for t in
-                      (inputs if isinstance(inputs, (list, tuple)) else [inputs])]  # fmt: skip
-        self._packed.backward(gradient, retain_graph, create_graph, inputs)
+        return self._stored.register_hook(called)
 
     # --- writing
-
-    def _check_inplace(self) -> None:
-        self._packed._check_inplace()
 
     def _store(self, result, what: str) -> NestedTensor:
         if not isinstance(result, NestedTensor) or result._ragged is not self._ragged:
             raise RuntimeError(f"{what}: the result has another structure than the nested tensor it is written to")
-        self._packed = result._packed if result.dtype is self.dtype else result._packed.to(self.dtype)
+        self._stored = result._stored if result.dtype is self.dtype else result._stored.to(self.dtype)
         return self
 
     def copy_(self, src, non_blocking: bool = False) -> NestedTensor:
@@ -226,7 +165,7 @@ class NestedTensor(Tensor):
         """
         if not isinstance(src, NestedTensor) or not np.array_equal(src._ragged.sizes, self._ragged.sizes):
             raise RuntimeError("copy_ only supports tensors that are the same size for Nested implementations")
-        self._packed.copy_(src._packed)
+        self._stored.copy_(src._stored)
         return self
 
     # --- conversions
@@ -237,8 +176,8 @@ class NestedTensor(Tensor):
 
     def to(self, *args, **kwargs) -> NestedTensor:
         """Another dtype or device, as ``Tensor.to``."""
-        values = self._packed.to(*args, **kwargs)
-        if values is self._packed:
+        values = self._stored.to(*args, **kwargs)
+        if values is self._stored:
             return self
         ragged = self._ragged
         if values.device is not ragged.offsets.device:
@@ -246,26 +185,17 @@ class NestedTensor(Tensor):
             ragged = Ragged(ragged.offsets.to(values.device), moved)
         return make(values, ragged, self._at, self._kind)
 
-    def cpu(self, memory_format=None) -> NestedTensor:
-        return self.to("cpu")
-
-    def cuda(self, device=None, non_blocking=False) -> NestedTensor:
-        return self.to(self._packed.cuda(device).device)
-
     def clone(self, *, memory_format=None) -> NestedTensor:
         """A copy."""
-        return self._like(self._packed.clone())
+        return self._like(self._stored.clone())
 
     def contiguous(self, memory_format=None) -> NestedTensor:
         """The sequences one after the other: itself where they lie so."""
         if self._ragged.packed:
-            return self if self._at == 1 else self._like(self._packed.contiguous())
+            return self if self._at == 1 else self._like(self._stored.contiguous())
         ragged = self._ragged
         offsets = ragged._tensor(np.concatenate([[0], np.cumsum(ragged.sizes)]).astype(np.int64))
-        return make(self._packed.index_select(self._at - 1, ragged.rows()), Ragged(offsets), self._at, self._kind)
-
-    def pin_memory(self, device=None) -> NestedTensor:
-        return self
+        return make(self._stored.index_select(self._at - 1, ragged.rows()), Ragged(offsets), self._at, self._kind)
 
     def tolist(self) -> list:
         """The sequences as nested lists."""
@@ -287,7 +217,7 @@ class NestedTensor(Tensor):
 
     def __reduce_ex__(self, protocol):
         ragged = self._ragged
-        parts = self._packed.detach(), ragged.offsets, ragged.lengths, self._at, self._kind is jagged
+        parts = self._stored.detach(), ragged.offsets, ragged.lengths, self._at, self._kind is jagged
         return rebuild, parts
 
     # --- text
@@ -310,17 +240,10 @@ class NestedTensor(Tensor):
 def make(values, ragged: Ragged, at: int, kind=jagged) -> NestedTensor:
     """A nested tensor of these parts, unchecked."""
     t = object.__new__(NestedTensor)
-    t._packed, t._ragged, t._at, t._kind = values, ragged, at, kind
+    t._stored, t._ragged, t._at, t._kind = values, ragged, at, kind
     return t
 
 
 def rebuild(values, offsets, lengths, at: int, is_jagged: bool) -> NestedTensor:
     """A nested tensor from what a pickle holds."""
     return make(values, Ragged(offsets, lengths), at, jagged if is_jagged else strided)
-
-
-for _name, _dtype in (
-    ("double", dtypes.float64), ("float", dtypes.float32), ("half", dtypes.float16), ("bfloat16", dtypes.bfloat16),
-    ("long", dtypes.int64), ("int", dtypes.int32), ("bool", dtypes.bool_),
-):  # fmt: skip
-    setattr(NestedTensor, _name, lambda self, memory_format=None, dtype=_dtype: self.to(dtype))

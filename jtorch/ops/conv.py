@@ -164,34 +164,37 @@ def _conv_transpose(n: int, input, weight, bias, stride, padding, output_padding
     return _finish(y, bias, weight, weight.shape[1] * groups, True, batched)
 
 
-_CONV = dict(namespaces=("nn.functional",), grad_name="ConvolutionBackward0", channels_last=True)
+def _convolution(n: int, doc: str):
+    def conv(
+        input: Array, weight: Array, bias: Array | None = None, stride: int | tuple[int, ...] = 1,
+        padding: int | tuple[int, ...] | str = 0, dilation: int | tuple[int, ...] = 1, groups: int = 1,
+    ):  # fmt: skip
+        return _conv(n, input, weight, bias, stride, padding, dilation, groups)
+
+    return _declared(conv, f"conv{n}d", doc)
 
 
-@op(**_CONV)
-def conv1d(
-    input: Array,
-    weight: Array,
-    bias: Array | None = None,
-    stride: int | tuple[int, ...] = 1,
-    padding: int | tuple[int, ...] | str = 0,
-    dilation: int | tuple[int, ...] = 1,
-    groups: int = 1,
-):
-    """Cross-correlation of ``(N, C, L)`` or ``(C, L)`` with ``weight (O, C / groups, K)``; see :func:`conv2d`."""
-    return _conv(1, input, weight, bias, stride, padding, dilation, groups)
+def _transposed(n: int, doc: str):
+    def conv_transpose(
+        input: Array, weight: Array, bias: Array | None = None, stride: int | tuple[int, ...] = 1,
+        padding: int | tuple[int, ...] = 0, output_padding: int | tuple[int, ...] = 0, groups: int = 1,
+        dilation: int | tuple[int, ...] = 1,
+    ):  # fmt: skip
+        return _conv_transpose(n, input, weight, bias, stride, padding, output_padding, groups, dilation)
+
+    return _declared(conv_transpose, f"conv_transpose{n}d", doc)
 
 
-@op(**_CONV)
-def conv2d(
-    input: Array,
-    weight: Array,
-    bias: Array | None = None,
-    stride: int | tuple[int, ...] = 1,
-    padding: int | tuple[int, ...] | str = 0,
-    dilation: int | tuple[int, ...] = 1,
-    groups: int = 1,
-):
-    """``y[n, o, i, j] = b[o] + Σ x[n, c, s i + d u - p, s j + d v - p] w[o, c, u, v]``.
+def _declared(body, name: str, doc: str):
+    body.__name__, body.__qualname__, body.__doc__ = name, name, doc
+    return op(body, namespaces=("nn.functional",), grad_name="ConvolutionBackward0", channels_last=True)
+
+
+conv1d = _convolution(
+    1, "Cross-correlation of ``(N, C, L)`` or ``(C, L)`` with ``weight (O, C / groups, K)``; see :func:`conv2d`."
+)
+conv2d = _convolution(
+    2, """``y[n, o, i, j] = b[o] + Σ x[n, c, s i + d u - p, s j + d v - p] w[o, c, u, v]``.
 
     ``input`` is ``(N, C, H, W)`` or ``(C, H, W)``, ``weight (O, C / groups, KH, KW)``, ``bias (O,)``. ``padding`` may
     be ``"valid"`` (none) or ``"same"`` (the output has the size of the input; stride 1 only).
@@ -199,50 +202,11 @@ def conv2d(
     Raises:
         RuntimeError: shapes, dtypes or sizes that do not fit together.
     """
-    return _conv(2, input, weight, bias, stride, padding, dilation, groups)
-
-
-@op(**_CONV)
-def conv3d(
-    input: Array,
-    weight: Array,
-    bias: Array | None = None,
-    stride: int | tuple[int, ...] = 1,
-    padding: int | tuple[int, ...] | str = 0,
-    dilation: int | tuple[int, ...] = 1,
-    groups: int = 1,
-):
-    """Cross-correlation of ``(N, C, D, H, W)`` or ``(C, D, H, W)``; see :func:`conv2d`."""
-    return _conv(3, input, weight, bias, stride, padding, dilation, groups)
-
-
-@op(**_CONV)
-def conv_transpose1d(
-    input: Array,
-    weight: Array,
-    bias: Array | None = None,
-    stride: int | tuple[int, ...] = 1,
-    padding: int | tuple[int, ...] = 0,
-    output_padding: int | tuple[int, ...] = 0,
-    groups: int = 1,
-    dilation: int | tuple[int, ...] = 1,
-):
-    """The transpose of :func:`conv1d`; see :func:`conv_transpose2d`."""
-    return _conv_transpose(1, input, weight, bias, stride, padding, output_padding, groups, dilation)
-
-
-@op(**_CONV)
-def conv_transpose2d(
-    input: Array,
-    weight: Array,
-    bias: Array | None = None,
-    stride: int | tuple[int, ...] = 1,
-    padding: int | tuple[int, ...] = 0,
-    output_padding: int | tuple[int, ...] = 0,
-    groups: int = 1,
-    dilation: int | tuple[int, ...] = 1,
-):
-    """The transpose of :func:`conv2d`, its gradient with respect to the input, plus a bias.
+)  # fmt: skip
+conv3d = _convolution(3, "Cross-correlation of ``(N, C, D, H, W)`` or ``(C, D, H, W)``; see :func:`conv2d`.")
+conv_transpose1d = _transposed(1, "The transpose of :func:`conv1d`; see :func:`conv_transpose2d`.")
+conv_transpose2d = _transposed(
+    2, """The transpose of :func:`conv2d`, its gradient with respect to the input, plus a bias.
 
     ``input`` is ``(N, C, H, W)`` or ``(C, H, W)``, ``weight (C, O / groups, KH, KW)``; the output size is
     ``(H - 1) stride - 2 padding + dilation (KH - 1) + output_padding + 1``.
@@ -250,19 +214,5 @@ def conv_transpose2d(
     Raises:
         RuntimeError: shapes, dtypes or sizes that do not fit together.
     """
-    return _conv_transpose(2, input, weight, bias, stride, padding, output_padding, groups, dilation)
-
-
-@op(**_CONV)
-def conv_transpose3d(
-    input: Array,
-    weight: Array,
-    bias: Array | None = None,
-    stride: int | tuple[int, ...] = 1,
-    padding: int | tuple[int, ...] = 0,
-    output_padding: int | tuple[int, ...] = 0,
-    groups: int = 1,
-    dilation: int | tuple[int, ...] = 1,
-):
-    """The transpose of :func:`conv3d`; see :func:`conv_transpose2d`."""
-    return _conv_transpose(3, input, weight, bias, stride, padding, output_padding, groups, dilation)
+)  # fmt: skip
+conv_transpose3d = _transposed(3, "The transpose of :func:`conv3d`; see :func:`conv_transpose2d`.")

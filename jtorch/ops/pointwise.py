@@ -141,9 +141,7 @@ def _log2(x):
     return jnp.where(regular, exponent.astype(x.dtype) + jnp.log(mantissa) * (1 / math.log(2)), jnp.log(x))
 
 
-@_log2.defjvp
-def _(primals, tangents):
-    return _log2(*primals), tangents[0] / (primals[0] * math.log(2))
+_log2.defjvps(lambda dx, out, x: dx / (x * math.log(2)))
 
 
 @op(promote="float")

@@ -229,15 +229,8 @@ def ldexp(input: Array, other: Array):
     return _scale_by_power_of_two(x, lax.stop_gradient(whole).astype(np.int32)) * jnp.exp2(y - lax.stop_gradient(whole))
 
 
-@jax.custom_jvp
-def _scale_by_power_of_two(x, n):
-    return jnp.ldexp(x, n)
-
-
-@_scale_by_power_of_two.defjvp
-def _(primals, tangents):
-    x, n = primals
-    return _scale_by_power_of_two(x, n), tangents[0] * jnp.ldexp(jnp.ones_like(x), n)
+_scale_by_power_of_two = jax.custom_jvp(lambda x, n: jnp.ldexp(x, n))
+_scale_by_power_of_two.defjvps(lambda dx, out, x, n: dx * jnp.ldexp(jnp.ones_like(x), n), None)
 
 
 # --- the larger, the smaller, the nearer ---------------------------------------------------------------------------
@@ -317,15 +310,8 @@ def nextafter(input: Array, other: Array):
     return _nextafter(*same_shape(input, other))
 
 
-@jax.custom_jvp
-def _nextafter(x, y):
-    return lax.nextafter(x, y)
-
-
-@_nextafter.defjvp
-def _(primals, tangents):
-    x, y = primals
-    return _nextafter(x, y), jnp.where(x == y, 0, tangents[0])
+_nextafter = jax.custom_jvp(lambda x, y: lax.nextafter(x, y))
+_nextafter.defjvps(lambda dx, out, x, y: jnp.where(x == y, 0, dx), None)
 
 
 @op(promote="default", differentiable=False)
@@ -394,12 +380,11 @@ def _hypot(x, y):
     return jnp.where(jnp.isinf(big), jnp.inf, big * jnp.sqrt(1 + ratio * ratio))
 
 
-@_hypot.defjvp
-def _(primals, tangents):
-    (x, y), (dx, dy) = primals, tangents
-    r = _hypot(x, y)
-    scale = jnp.where(r == 0, 0, 1 / jnp.where(r == 0, 1, r))
-    return r, x * scale * dx + y * scale * dy
+def _over(x, r):
+    return jnp.where(r == 0, 0, x / jnp.where(r == 0, 1, r))
+
+
+_hypot.defjvps(lambda dx, r, x, y: _over(x, r) * dx, lambda dy, r, x, y: _over(y, r) * dy)
 
 
 @op(promote="float")

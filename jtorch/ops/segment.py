@@ -59,15 +59,8 @@ def _segment_reduce(data: Array, offsets: Array, reduce: str, initial: float | N
 # --- parts of floats -------------------------------------------------------------------------------------------------
 
 
-@jax.custom_jvp
-def _mantissa(x):
-    return jnp.frexp(x)[0]
-
-
-@_mantissa.defjvp
-def _(primals, tangents):
-    exponent = lax.stop_gradient(jnp.frexp(primals[0])[1])
-    return _mantissa(primals[0]), tangents[0] * jnp.ldexp(jnp.ones_like(primals[0]), -exponent)
+_mantissa = jax.custom_jvp(lambda x: jnp.frexp(x)[0])
+_mantissa.defjvps(lambda dx, out, x: dx * jnp.ldexp(jnp.ones_like(x), -lax.stop_gradient(jnp.frexp(x)[1])))
 
 
 @op(returns=("mantissa", "exponent"))

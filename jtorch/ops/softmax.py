@@ -17,42 +17,26 @@ def widened(x):
     return x.astype(jnp.float32) if x.dtype in (jnp.float16, jnp.bfloat16) else x
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
-def softmax_along(x, dim: int):
-    """Own gradient: needs only the output, ``dx = y (g - Σ g y)``, where the derived one keeps three arrays."""
-    return jax.nn.softmax(widened(x), axis=dim).astype(x.dtype)
+def _with_gradient(forward, backward):
+    """``f(x, dim)`` whose own gradient needs only the output y, where the derived one keeps three arrays."""
+
+    @partial(jax.custom_vjp, nondiff_argnums=(1,))
+    def along(x, dim: int):
+        return forward(widened(x), axis=dim).astype(x.dtype)
+
+    def keep(x, dim):
+        y = along(x, dim)
+        return y, y
+
+    def derive(dim, y, g):
+        return (backward(widened(y), widened(g), partial(jnp.sum, axis=dim, keepdims=True)).astype(g.dtype),)
+
+    along.defvjp(keep, derive)
+    return along
 
 
-def _softmax_fwd(x, dim):
-    y = softmax_along(x, dim)
-    return y, y
-
-
-def _softmax_bwd(dim, y, g):
-    y32, g32 = widened(y), widened(g)
-    return (((g32 - (g32 * y32).sum(dim, keepdims=True)) * y32).astype(g.dtype),)
-
-
-softmax_along.defvjp(_softmax_fwd, _softmax_bwd)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
-def log_softmax_along(x, dim: int):
-    """Own gradient: needs only the output, ``dx = g - exp(y) Σ g``."""
-    return jax.nn.log_softmax(widened(x), axis=dim).astype(x.dtype)
-
-
-def _log_softmax_fwd(x, dim):
-    y = log_softmax_along(x, dim)
-    return y, y
-
-
-def _log_softmax_bwd(dim, y, g):
-    g32 = widened(g)
-    return ((g32 - jnp.exp(widened(y)) * g32.sum(dim, keepdims=True)).astype(g.dtype),)
-
-
-log_softmax_along.defvjp(_log_softmax_fwd, _log_softmax_bwd)
+softmax_along = _with_gradient(jax.nn.softmax, lambda y, g, total: (g - total(g * y)) * y)
+log_softmax_along = _with_gradient(jax.nn.log_softmax, lambda y, g, total: g - jnp.exp(y) * total(g))
 
 
 def _prepared(name: str, input, dim: int, dtype: DType | None):

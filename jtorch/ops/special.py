@@ -86,24 +86,10 @@ def lgamma(input: Array):
 
 
 # JAX's own second derivatives go through XLA's polygamma, which is right for positive numbers alone.
-@jax.custom_jvp
-def _lgamma(x):
-    return lax.lgamma(x)
-
-
-@_lgamma.defjvp
-def _lgamma_jvp(primals, tangents):
-    return _lgamma(*primals), _digamma(*primals) * tangents[0]
-
-
-@jax.custom_jvp
-def _digamma(x):
-    return lax.digamma(x)
-
-
-@_digamma.defjvp
-def _digamma_jvp(primals, tangents):
-    return _digamma(*primals), _polygamma(1, primals[0]) * tangents[0]
+_lgamma = jax.custom_jvp(lambda x: lax.lgamma(x))
+_lgamma.defjvps(lambda dx, out, x: _digamma(x) * dx)
+_digamma = jax.custom_jvp(lambda x: lax.digamma(x))
+_digamma.defjvps(lambda dx, out, x: _polygamma(1, x) * dx)
 
 
 @op(promote="float", namespaces=BOTH)
@@ -218,17 +204,13 @@ def bessel_i1(x):
     return jsp.i1(x)
 
 
-@bessel_i0.defjvp
-def _bessel_i0_jvp(primals, tangents):
-    return bessel_i0(*primals), bessel_i1(*primals) * tangents[0]
-
-
-@bessel_i1.defjvp
-def _bessel_i1_jvp(primals, tangents):
-    (x,) = primals
+def _bessel_i1_slope(x, out):
     zero = x == 0
-    slope = jnp.where(zero, 0.5, bessel_i0(x) - bessel_i1(x) / jnp.where(zero, 1, x)).astype(x.dtype)
-    return bessel_i1(x), slope * tangents[0]
+    return jnp.where(zero, 0.5, bessel_i0(x) - out / jnp.where(zero, 1, x)).astype(x.dtype)
+
+
+bessel_i0.defjvps(lambda dx, out, x: bessel_i1(x) * dx)
+bessel_i1.defjvps(lambda dx, out, x: _bessel_i1_slope(x, out) * dx)
 
 
 @op(promote="float", namespaces=BOTH)

@@ -21,12 +21,10 @@ def forward_differentiable(f):
     def value(x, n):
         return f(x, n)
 
-    @value.defjvp
-    def _(primals, tangents):
-        x, n = primals
-        slope = forward_differentiable(lambda x, n: jax.jvp(lambda y: f(y, n), (x,), (jnp.ones_like(x),))[1])
-        return value(x, n), slope(x, n) * tangents[0]
+    def slope(x, n):
+        return jax.jvp(lambda y: f(y, n), (x,), (jnp.ones_like(x),))[1]
 
+    value.defjvps(lambda dx, out, x, n: forward_differentiable(slope)(x, n) * dx, None)
     return value
 
 

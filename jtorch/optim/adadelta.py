@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jtorch.optim.fused import FusedOptimizer, check_implementation, check_lr, check_not_negative
+from jtorch.optim.fused import FusedOptimizer
 
 
 class Adadelta(FusedOptimizer):
@@ -33,12 +33,8 @@ class Adadelta(FusedOptimizer):
         maximize: bool = False,
         differentiable: bool = False,
     ):
-        check_lr(lr)
         if not 0.0 <= rho <= 1.0:
             raise ValueError(f"Invalid rho value: {rho}")
-        check_not_negative("epsilon", eps, "Invalid {} value: {}")
-        check_not_negative("weight_decay", weight_decay, "Invalid {} value: {}")
-        check_implementation(foreach, False, differentiable)
         defaults = {
             "lr": lr,
             "rho": rho,
@@ -51,7 +47,6 @@ class Adadelta(FusedOptimizer):
         }
         super().__init__(params, defaults)
 
-    _older_defaults = {"foreach": None, "maximize": False, "differentiable": False, "capturable": False}
-
     _op = "_adadelta_step"
     _entries = ("square_avg", "acc_delta")
+    _not_negative = ("eps", "weight_decay")

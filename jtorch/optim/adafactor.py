@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_not_negative, full_like, zeros_along
+from jtorch.optim.fused import FusedOptimizer, Part, check_not_negative, full_like, zeros_along
 from jtorch.optim.optimizer import is_tensor
 
 
@@ -47,7 +47,6 @@ class Adafactor(FusedOptimizer):
         if not 1.0 <= d:
             raise ValueError(f"Clipping threshold d should be >= 1 but is: {d}")
         check_not_negative("weight_decay", weight_decay, "{} should be >= 0 but is: {}")
-        check_implementation(foreach, False, False)
         defaults = {
             "lr": lr,
             "beta2_decay": beta2_decay,
@@ -59,7 +58,6 @@ class Adafactor(FusedOptimizer):
         }
         super().__init__(params, defaults)
 
-    _older_defaults = {"foreach": None}
     _op = "_adafactor_step"
     _entries = ("row_var", "col_var", "variance")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jtorch.optim.fused import FusedOptimizer, check_implementation, check_lr, check_not_negative, full_like
+from jtorch.optim.fused import FusedOptimizer, full_like
 
 
 class Adagrad(FusedOptimizer):
@@ -32,12 +32,6 @@ class Adagrad(FusedOptimizer):
         differentiable: bool = False,
         fused: bool | None = None,
     ):
-        check_lr(lr)
-        check_not_negative("lr_decay", lr_decay, "Invalid {} value: {}")
-        check_not_negative("weight_decay", weight_decay, "Invalid {} value: {}")
-        check_not_negative("initial_accumulator_value", initial_accumulator_value, "Invalid {} value: {}")
-        check_not_negative("epsilon", eps, "Invalid {} value: {}")
-        check_implementation(foreach, fused, differentiable)
         defaults = {
             "lr": lr,
             "lr_decay": lr_decay,
@@ -58,6 +52,7 @@ class Adagrad(FusedOptimizer):
     takes_sparse = True
     _op = "_adagrad_step"
     _entries = ("sum",)
+    _not_negative = ("lr_decay", "weight_decay", "initial_accumulator_value", "eps")
 
     def _new_state(self, p, group: dict) -> dict:
         start = group["initial_accumulator_value"]

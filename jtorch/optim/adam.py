@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jtorch.optim.fused import FusedOptimizer, check_betas, check_implementation, check_lr, check_not_negative
+from jtorch.optim.fused import FusedOptimizer
 from jtorch.optim.optimizer import is_tensor
 
 
@@ -40,15 +40,10 @@ class Adam(FusedOptimizer):
     ):
         if foreach and not capturable and is_tensor(lr):
             raise ValueError("lr as a Tensor is not supported for capturable=False and foreach=True")
-        check_lr(lr)
-        check_not_negative("epsilon", eps, "Invalid {} value: {}")
-        check_betas(betas)
-        check_not_negative("weight_decay", weight_decay, "Invalid {} value: {}")
         if is_tensor(betas[0]) != is_tensor(betas[1]):
             raise ValueError("betas must be either both floats or both Tensors")
         if foreach and not capturable and is_tensor(betas[0]):
             raise ValueError("betas[0] as a Tensor is not supported for capturable=False and foreach=True")
-        check_implementation(foreach, fused, differentiable)
         defaults = {
             "lr": lr,
             "betas": tuple(beta.item() if is_tensor(beta) else beta for beta in betas),
@@ -64,14 +59,9 @@ class Adam(FusedOptimizer):
         }
         super().__init__(params, defaults)
 
-    _older_defaults = FusedOptimizer._older_defaults | {
-        "amsgrad": False,
-        "capturable": False,
-        "decoupled_weight_decay": False,
-    }
-
     _op = "_adam_step"
     _entries = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+    _not_negative = ("eps", "weight_decay")
 
     def _names(self, group: dict) -> tuple[str, ...]:
         return self._entries if group["amsgrad"] else self._entries[:2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jtorch.optim.fused import FusedOptimizer, check_betas, check_implementation, check_lr, check_not_negative
+from jtorch.optim.fused import FusedOptimizer
 
 
 class Adamax(FusedOptimizer):
@@ -32,11 +32,6 @@ class Adamax(FusedOptimizer):
         differentiable: bool = False,
         capturable: bool = False,
     ):
-        check_lr(lr)
-        check_not_negative("epsilon", eps, "Invalid {} value: {}")
-        check_betas(betas)
-        check_not_negative("weight_decay", weight_decay, "Invalid {} value: {}")
-        check_implementation(foreach, False, differentiable)
         defaults = {
             "lr": lr,
             "betas": betas,
@@ -49,7 +44,6 @@ class Adamax(FusedOptimizer):
         }
         super().__init__(params, defaults)
 
-    _older_defaults = {"foreach": None, "maximize": False, "differentiable": False, "capturable": False}
-
     _op = "_adamax_step"
     _entries = ("exp_avg", "exp_inf")
+    _not_negative = ("eps", "weight_decay")

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from jtorch.optim.fused import (
     FusedOptimizer,
-    check_implementation,
-    check_lr,
-    check_not_negative,
     count,
     full_like,
 )
@@ -40,9 +37,6 @@ class ASGD(FusedOptimizer):
         differentiable: bool = False,
         capturable: bool = False,
     ):
-        check_lr(lr)
-        check_not_negative("weight_decay", weight_decay, "Invalid {} value: {}")
-        check_implementation(foreach, False, differentiable)
         defaults = {
             "lr": lr,
             "lambd": lambd,
@@ -56,8 +50,6 @@ class ASGD(FusedOptimizer):
         }
         super().__init__(params, defaults)
 
-    _older_defaults = {"foreach": None, "maximize": False, "differentiable": False, "capturable": False}
-
     def __setstate__(self, state: dict) -> None:
         super().__setstate__(state)
         for p, own in self.state.items():  # old files have numbers here
@@ -67,6 +59,7 @@ class ASGD(FusedOptimizer):
 
     _op = "_asgd_step"
     _entries = ("ax", "eta", "mu")
+    _not_negative = ("weight_decay",)
 
     def _new_state(self, p, group: dict) -> dict:
         return {"eta": count(float(group["lr"]), p.device), "mu": count(1, p.device), "ax": full_like(p)}

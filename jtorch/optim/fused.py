@@ -79,6 +79,16 @@ class FusedOptimizer(Optimizer):
 
     _op: str
     _entries: tuple[str, ...] = ()
+    _not_negative: tuple[str, ...] = ()  # options that are to be 0 or more
+
+    def __init__(self, params, defaults: dict):
+        """Check the options that optimizers have in common."""
+        check_lr(defaults["lr"])
+        check_betas(defaults.get("betas", ()))
+        for name in self._not_negative:
+            check_not_negative("epsilon" if name == "eps" else name, defaults[name], "Invalid {} value: {}")
+        check_implementation(defaults.get("foreach"), defaults.get("fused"), defaults.get("differentiable", False))
+        super().__init__(params, defaults)
 
     def step(self, closure: Callable[[], float] | None = None):
         """Update the parameters that have gradients. Returns what ``closure`` returned, if there is one."""
@@ -180,7 +190,8 @@ class FusedOptimizer(Optimizer):
         # Equal step counts become one tensor again (numbers, in old files, become tensors).
         for group in self.param_groups:
             for name, value in self._older_defaults.items():
-                group.setdefault(name, value)
+                if name in self.defaults:
+                    group.setdefault(name, value)
             counts: dict = {}
             for p in group["params"]:
                 if "step" in (own := self.state.get(p, {})):
@@ -190,8 +201,11 @@ class FusedOptimizer(Optimizer):
                         counts[key] = count(value, p.device)
                     own["step"] = counts[key]
 
-    #: Options that files of earlier versions lack.
-    _older_defaults = {"maximize": False, "foreach": None, "differentiable": False, "fused": None}
+    #: Options that files of earlier versions lack, where the optimizer has them.
+    _older_defaults = {
+        "maximize": False, "foreach": None, "differentiable": False, "capturable": False, "fused": None,
+        "amsgrad": False, "decoupled_weight_decay": False, "nesterov": False, "centered": False, "momentum": 0,
+    }  # fmt: skip
 
 
 def full_like(p, value=0):

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from jtorch.optim.fused import (
     FusedOptimizer,
-    check_betas,
-    check_implementation,
-    check_lr,
-    check_not_negative,
     count,
     full_like,
 )
@@ -44,12 +40,6 @@ class NAdam(FusedOptimizer):
         capturable: bool = False,
         differentiable: bool = False,
     ):
-        check_lr(lr)
-        check_not_negative("epsilon", eps, "Invalid {} value: {}")
-        check_betas(betas)
-        check_not_negative("weight_decay", weight_decay, "Invalid {} value: {}")
-        check_not_negative("momentum_decay", momentum_decay, "Invalid {} value: {}")
-        check_implementation(foreach, False, differentiable)
         defaults = {
             "lr": lr,
             "betas": betas,
@@ -64,14 +54,6 @@ class NAdam(FusedOptimizer):
         }
         super().__init__(params, defaults)
 
-    _older_defaults = {
-        "maximize": False,
-        "foreach": None,
-        "capturable": False,
-        "differentiable": False,
-        "decoupled_weight_decay": False,
-    }
-
     def __setstate__(self, state: dict) -> None:
         super().__setstate__(state)
         for p, own in self.state.items():  # old files have a number here
@@ -80,6 +62,7 @@ class NAdam(FusedOptimizer):
 
     _op = "_nadam_step"
     _entries = ("exp_avg", "exp_avg_sq", "mu_product")
+    _not_negative = ("eps", "weight_decay", "momentum_decay")
 
     def _new_state(self, p, group: dict) -> dict:
         return {"mu_product": count(1, p.device), "exp_avg": full_like(p), "exp_avg_sq": full_like(p)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jtorch.optim.fused import FusedOptimizer, check_betas, check_implementation, check_lr, check_not_negative
+from jtorch.optim.fused import FusedOptimizer
 
 
 class RAdam(FusedOptimizer):
@@ -39,11 +39,6 @@ class RAdam(FusedOptimizer):
         capturable: bool = False,
         differentiable: bool = False,
     ):
-        check_lr(lr)
-        check_not_negative("epsilon", eps, "Invalid {} value: {}")
-        check_betas(betas)
-        check_not_negative("weight_decay", weight_decay, "Invalid {} value: {}")
-        check_implementation(foreach, False, differentiable)
         defaults = {
             "lr": lr,
             "betas": betas,
@@ -57,13 +52,6 @@ class RAdam(FusedOptimizer):
         }
         super().__init__(params, defaults)
 
-    _older_defaults = {
-        "foreach": None,
-        "maximize": False,
-        "differentiable": False,
-        "decoupled_weight_decay": False,
-        "capturable": False,
-    }
-
     _op = "_radam_step"
     _entries = ("exp_avg", "exp_avg_sq")
+    _not_negative = ("eps", "weight_decay")

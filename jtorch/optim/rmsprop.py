@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jtorch.optim.fused import FusedOptimizer, check_implementation, check_lr, check_not_negative
+from jtorch.optim.fused import FusedOptimizer
 
 
 class RMSprop(FusedOptimizer):
@@ -32,12 +32,6 @@ class RMSprop(FusedOptimizer):
         maximize: bool = False,
         differentiable: bool = False,
     ):
-        check_lr(lr)
-        check_not_negative("epsilon", eps, "Invalid {} value: {}")
-        check_not_negative("momentum", momentum, "Invalid {} value: {}")
-        check_not_negative("weight_decay", weight_decay, "Invalid {} value: {}")
-        check_not_negative("alpha", alpha, "Invalid {} value: {}")
-        check_implementation(foreach, False, differentiable)
         defaults = {
             "lr": lr,
             "momentum": momentum,
@@ -52,17 +46,9 @@ class RMSprop(FusedOptimizer):
         }
         super().__init__(params, defaults)
 
-    _older_defaults = {
-        "momentum": 0,
-        "centered": False,
-        "foreach": None,
-        "maximize": False,
-        "differentiable": False,
-        "capturable": False,
-    }
-
     _op = "_rmsprop_step"
     _entries = ("square_avg", "momentum_buffer", "grad_avg")
+    _not_negative = ("eps", "momentum", "weight_decay", "alpha")
 
     def _names(self, group: dict) -> tuple[str, ...]:
         moving, centered = group["momentum"] > 0, group["centered"]

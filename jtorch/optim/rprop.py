@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_lr, full_like
+from jtorch.optim.fused import FusedOptimizer, Part, full_like
 
 
 class Rprop(FusedOptimizer):
@@ -30,10 +30,8 @@ class Rprop(FusedOptimizer):
         maximize: bool = False,
         differentiable: bool = False,
     ):
-        check_lr(lr)
         if not 0.0 < etas[0] < 1.0 < etas[1]:
             raise ValueError(f"Invalid eta values: {etas[0]}, {etas[1]}")
-        check_implementation(foreach, False, differentiable)
         defaults = {
             "lr": lr,
             "etas": etas,
@@ -44,8 +42,6 @@ class Rprop(FusedOptimizer):
             "capturable": capturable,
         }
         super().__init__(params, defaults)
-
-    _older_defaults = {"foreach": None, "maximize": False, "differentiable": False, "capturable": False}
 
     _op = "_rprop_step"
     _entries = ("prev", "step_size")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jtorch.optim.fused import FusedOptimizer, Part, check_implementation, check_lr, check_not_negative
+from jtorch.optim.fused import FusedOptimizer, Part
 
 
 class SGD(FusedOptimizer):
@@ -35,12 +35,8 @@ class SGD(FusedOptimizer):
         differentiable: bool = False,
         fused: bool | None = None,
     ):
-        check_lr(lr)
-        check_not_negative("momentum", momentum, "Invalid {} value: {}")
-        check_not_negative("weight_decay", weight_decay, "Invalid {} value: {}")
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
-        check_implementation(foreach, fused, differentiable)
         defaults = {
             "lr": lr,
             "momentum": momentum,
@@ -54,8 +50,6 @@ class SGD(FusedOptimizer):
         }
         super().__init__(params, defaults)
 
-    _older_defaults = FusedOptimizer._older_defaults | {"nesterov": False}
-
     def _parts(self, group: dict):
         for p in group["params"]:  # a file may hold None for a buffer that was never used
             if self.state.get(p, {}).get("momentum_buffer", p) is None:
@@ -64,6 +58,7 @@ class SGD(FusedOptimizer):
 
     _op = "_sgd_step"
     _entries = ("momentum_buffer",)
+    _not_negative = ("momentum", "weight_decay")
 
     def _names(self, group: dict) -> tuple[str, ...]:
         return self._entries if group["momentum"] != 0 else ()

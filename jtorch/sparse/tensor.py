@@ -3,20 +3,20 @@
 ``sparse_coo``: ``indices (k, n)`` of the first k dims and ``values (n, *dense dims)``. The compressed layouts, of
 matrices: ``csr`` and ``csc`` (compressed row, column indices), ``bsr`` and ``bsc`` (the same of blocks).
 
-The values are an ordinary Tensor, so that autograd, devices and recording are theirs: whatever requires a gradient,
-is computed or is written is the values. What operations do on sparse tensors stands in ``handlers.py``.
+The values are an ordinary Tensor, to which autograd, devices and recording are left (``tensor/stored.py``). What
+operations do on sparse tensors stands in ``handlers.py``.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from .. import dtypes
 from ..size import Size
 from ..tape.sparse import SparseGrad
 from ..tensor import Tensor, dispatch, printing
 from ..tensor.dispatch import call, wrap
 from ..tensor.layout import sparse_bsc, sparse_bsr, sparse_coo, sparse_csc, sparse_csr
+from ..tensor.stored import StoredMixin
 from ..trace.aval import aval
 from ..trace.value import put
 
@@ -44,10 +44,8 @@ def index_tensor(array, device):
     return wrap(put(np.ascontiguousarray(array, np.int64), device))
 
 
-class SparseTensor(Tensor):
+class SparseTensor(StoredMixin, Tensor):
     """A tensor of which only some elements are stored; see the module docstring. Made by ``sparse_coo_tensor`` etc."""
-
-    _lens = ()  # sends dispatch to _handler
 
     _index: tuple
     _stored: Tensor
@@ -73,9 +71,6 @@ class SparseTensor(Tensor):
     def _value(self):
         raise NotImplementedError("this operation needs a dense tensor; use Tensor.to_dense() first")
 
-    def _refresh(self) -> None:
-        self._stored._refresh()
-
     def _like(self, values, size=None, index=None, coalesced=None) -> SparseTensor:
         """The same places (or others) with other values."""
         return make(
@@ -86,12 +81,8 @@ class SparseTensor(Tensor):
     # --- facts
 
     shape = property(lambda self: self._size)
-    dtype = property(lambda self: self._stored.dtype)
-    device = property(lambda self: self._stored.device)
-    layout = property(lambda self: self._kind)
     is_sparse = property(lambda self: self._kind is sparse_coo)
     is_sparse_csr = property(lambda self: self._kind is sparse_csr)
-    _version = property(lambda self: self._stored._version)
 
     def numel(self) -> int:
         """The number of elements, stored or not."""
@@ -180,59 +171,23 @@ class SparseTensor(Tensor):
         """The row of each stored element."""
         return self._compressed("row_indices", 1)
 
-    # --- autograd: that of the values
-
-    def _history(self):
-        return self._stored._history()
-
-    @property
-    def requires_grad(self) -> bool:
-        return self._stored.requires_grad
-
-    @requires_grad.setter
-    def requires_grad(self, value: bool) -> None:
-        self._stored.requires_grad = value
+    # --- autograd
 
     def _at_places(self, x):
         """The elements of a tensor of this shape where this one has elements."""
         return creation.mask_of(x, self)._stored
 
-    is_leaf = property(lambda self: self._stored.is_leaf)
-    grad_fn = property(lambda self: self._stored.grad_fn)
-
-    @property
-    def grad(self):
-        g = self._stored.grad
-        return None if g is None else self._like(g)
-
-    @grad.setter
+    @StoredMixin.grad.setter
     def grad(self, value) -> None:
-        self._stored.grad = None if value is None else value.coalesce().values() if value.is_sparse else value
+        StoredMixin.grad.fset(self, value.coalesce() if getattr(value, "is_sparse", False) else value)
 
-    @grad.deleter
-    def grad(self) -> None:
-        self._stored.grad = None
-
-    def retain_grad(self) -> None:
-        """Keep this tensor's gradient after backward."""
-        self._stored.retain_grad()
-
-    def detach(self) -> SparseTensor:
-        """The same tensor without history."""
-        return self._like(self._stored.detach())
-
-    def detach_(self) -> SparseTensor:
-        """Cut this tensor from the graph that made it."""
-        self._stored = self._stored.detach()
-        return self
-
-    data = property(detach, lambda self, other: self._take(other))
+    data = property(StoredMixin.detach, lambda self, other: self._take(other))
 
     def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None) -> None:
         """Backward through the values; ``gradient`` is sparse with the same places, or dense."""
-        if gradient is not None:
-            gradient = gradient._stored if isinstance(gradient, SparseTensor) else self._gathered(gradient)
-        self._stored.backward(gradient, retain_graph, create_graph, inputs)
+        if isinstance(gradient, Tensor) and not isinstance(gradient, SparseTensor):
+            gradient = self._gathered(gradient)
+        super().backward(gradient, retain_graph, create_graph, inputs)
 
     def _as_gradient(self) -> SparseGrad:
         """This tensor as the gradient of a dense one."""
@@ -240,9 +195,6 @@ class SparseTensor(Tensor):
         return SparseGrad(coo._index[0]._value(), coo._stored._value(), aval(tuple(self._size), self.dtype))
 
     # --- writing: in-place operations replace what is stored
-
-    def _check_inplace(self) -> None:
-        self._stored._check_inplace()
 
     def _take(self, other: SparseTensor) -> SparseTensor:
         self._index, self._stored, self._size = other._index, other._stored, other._size
@@ -317,22 +269,13 @@ class SparseTensor(Tensor):
             return self
         return self._like(values, index=tuple(i.to(values.device) for i in self._index))
 
-    def cpu(self) -> SparseTensor:
-        return self.to("cpu")
-
-    def cuda(self, device=None, non_blocking=False) -> SparseTensor:
-        return self.to(self._stored.cuda(device).device)
-
     def type(self, dtype=None, non_blocking=False):
         """The name of this tensor's type, or the tensor as another dtype."""
         if dtype is None:
             return f"torch.sparse.{self.dtype.legacy_name}Tensor"
         return self.to(dtype)
 
-    def pin_memory(self, device=None) -> SparseTensor:
-        return self
-
-    share_memory_ = pin_memory
+    share_memory_ = StoredMixin.pin_memory
 
     def clone(self, *, memory_format=None) -> SparseTensor:
         """A copy."""
@@ -439,10 +382,5 @@ def _of_gradient(grad: SparseGrad) -> SparseTensor:
 
 
 dispatch.sparse_tensor = _of_gradient
-for _name, _dtype in (
-    ("double", dtypes.float64), ("float", dtypes.float32), ("half", dtypes.float16), ("bfloat16", dtypes.bfloat16),
-    ("long", dtypes.int64), ("int", dtypes.int32), ("bool", dtypes.bool_),
-):  # fmt: skip
-    setattr(SparseTensor, _name, lambda self, memory_format=None, dtype=_dtype: self.to(dtype))
 
 from . import conversion, creation, handlers  # noqa: E402  (they make sparse tensors)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -12,7 +15,7 @@ from ..trace.recorder import idle, record
 from ..trace.value import put
 from . import dispatch as _dispatch
 from . import layout as layouts
-from .export import _sizes, composite
+from .export import _sizes, composite, with_keywords
 
 
 @op(name="_identity", namespaces=(), grad_name="CloneBackward0")
@@ -28,6 +31,40 @@ def finish(t, requires_grad: bool, layout=None, pin_memory=False):
     if requires_grad:
         t.requires_grad = True
     return t
+
+
+_OPTIONS = {"layout": None, "requires_grad": False, "pin_memory": False}
+
+
+def factory(out: bool = False):
+    """Decorates a function that makes a tensor of its ``dtype`` on its ``device``: adds what all such functions take.
+
+    That is ``layout``, ``requires_grad`` and ``pin_memory`` (accepted), and with ``out`` a tensor to write to, whose
+    dtype and device are the result's.
+    """
+
+    def decorate(fn):
+        def making(*args, layout=None, requires_grad=False, pin_memory=False, **kwargs):
+            return finish(fn(*args, **kwargs), requires_grad, layout)
+
+        def writing(*args, out=None, dtype=None, device=None, layout=None, requires_grad=False, pin_memory=False, **kw):
+            if out is None:
+                return finish(fn(*args, dtype=dtype, device=device, **kw), requires_grad, layout)
+            if dtype is not None and dtype_of(dtype) is not out.dtype:
+                raise RuntimeError(
+                    f"dtype {dtype_of(dtype).legacy_name} does not match dtype of out parameter "
+                    f"({out.dtype.legacy_name})"
+                )
+            if layout is not None and layout is not out.layout:
+                raise RuntimeError(f"layout {layout} does not match layout of out parameter ({out.layout})")
+            made = fn(*args, dtype=out.dtype, device=out.device if device is None else device, **kw)
+            return finish(_dispatch.write_out(fn.__name__, (), made, out), requires_grad)
+
+        made = functools.wraps(fn)(writing if out else making)
+        made.__signature__ = with_keywords(inspect.signature(fn), **({"out": None} if out else {}), **_OPTIONS)
+        return made
+
+    return decorate
 
 
 def dtype_of(spec, default: dtypes.dtype | None = None) -> dtypes.dtype:
@@ -215,31 +252,23 @@ def from_dlpack(ext_tensor, *, device=None, copy=None):
 
 
 @composite("torch")
-def scalar_tensor(s, *, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False):
+@factory()
+def scalar_tensor(s, *, dtype=None, device=None):
     """A 0-d tensor."""
-    return finish(filled((), s, dtype_of(dtype), device), requires_grad, layout)
+    return filled((), s, dtype_of(dtype), device)
 
 
 # --- from shapes ---------------------------------------------------------------------------------------------------
 
 
 def _shape_factory(name, value, doc):
-    def make(
-        *size_, size=None, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False,
-        memory_format=None,
-    ):  # fmt: skip
+    @composite("torch", name=name, doc=doc)
+    @factory(out=True)
+    def make(*size_, size=None, dtype=None, device=None, memory_format=None):
         shape = _sizes((size,)) if size is not None else _sizes(size_) if size_ else ()
-        t = filled(shape, value, dtype_of(dtype), device)
-        if out is not None:
-            if dtype is None:
-                t = t.to(out.dtype)
-            out._write_out(t)
-            return out
-        return finish(t, requires_grad, layout)
+        return filled(shape, value, dtype_of(dtype), device)
 
-    make.__name__ = make.__qualname__ = name
-    make.__doc__ = doc
-    return composite("torch")(make)
+    return make
 
 
 zeros = _shape_factory("zeros", 0, "A tensor of zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``.")
@@ -248,7 +277,8 @@ empty = _shape_factory("empty", 0, "A tensor of unspecified content (zeros here)
 
 
 @composite("torch")
-def full(size, fill_value, *, out=None, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+@factory(out=True)
+def full(size, fill_value, *, dtype=None, device=None):
     """A tensor of ``size`` filled with one number; the dtype follows the number when none is given."""
     if isinstance(fill_value, _dispatch.TENSOR):
         if dtype is None:
@@ -257,22 +287,20 @@ def full(size, fill_value, *, out=None, dtype=None, layout=None, device=None, re
     d = dtype_of(dtype, dtypes.of_python(type(fill_value) if not isinstance(fill_value, np.generic) else float))
     if isinstance(fill_value, np.generic):
         fill_value = fill_value.item()
-    t = filled(_sizes((size,)), fill_value, d, device)
-    if out is not None:
-        out._write_out(t)
-        return out
-    return finish(t, requires_grad, layout)
+    return filled(_sizes((size,)), fill_value, d, device)
 
 
 @composite("torch")
-def empty_strided(size, stride, *, dtype=None, layout=None, device=None, requires_grad=False, pin_memory=False):
+@factory()
+def empty_strided(size, stride, *, dtype=None, device=None):
     """An uninitialised tensor that reports the given strides."""
     t = filled(_sizes((size,)), 0, dtype_of(dtype), device)
     t._strides = tuple(stride)
-    return finish(t, requires_grad, layout)
+    return t
 
 
 def _like(name, value, doc):
+    @composite("torch", name=name, doc=doc)
     def make(
         input, *args, dtype=None, layout=None, device=None, requires_grad=False, memory_format=None, pin_memory=False,
         **kwargs,
@@ -291,9 +319,7 @@ def _like(name, value, doc):
             t._strides = _dispatch.dense_strides(tuple(input.shape), input.stride())
         return finish(t, requires_grad, layout)
 
-    make.__name__ = make.__qualname__ = name
-    make.__doc__ = doc
-    return composite("torch")(make)
+    return make
 
 
 zeros_like = _like("zeros_like", 0, "Zeros in the shape, dtype and device of ``input`` (or those given).")
@@ -303,25 +329,24 @@ full_like = _like("full_like", None, "``fill_value`` in the shape, dtype and dev
 
 
 def _new(name, like):
-    def make(self, *size_, size=None, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False):
+    @composite(name=name, doc=f"``{name[4:]}`` with this tensor's dtype and device unless given.", method=True)
+    @factory()
+    def make(self, *size_, size=None, dtype=None, device=None):
         shape = _sizes((size,)) if size is not None else _sizes(size_)
-        t = filled(shape, like, dtype_of(dtype, self.dtype), self.device if device is None else device)
-        return finish(t, requires_grad, layout)
+        return filled(shape, like, dtype_of(dtype, self.dtype), self.device if device is None else device)
 
-    make.__name__ = make.__qualname__ = name
-    make.__doc__ = f"``{name[4:]}`` with this tensor's dtype and device unless given."
-    return composite(method=True)(make)
+    return make
 
 
 new_zeros, new_ones, new_empty = _new("new_zeros", 0), _new("new_ones", 1), _new("new_empty", 0)
 
 
 @composite(method=True)
-def new_full(self, size, fill_value, *, dtype=None, device=None, requires_grad=False, layout=None, pin_memory=False):
+@factory()
+def new_full(self, size, fill_value, *, dtype=None, device=None):
     """``full`` with this tensor's dtype and device unless given."""
     value = fill_value.item() if isinstance(fill_value, _dispatch.TENSOR) else fill_value
-    t = filled(_sizes((size,)), value, dtype_of(dtype, self.dtype), self.device if device is None else device)
-    return finish(t, requires_grad, layout)
+    return filled(_sizes((size,)), value, dtype_of(dtype, self.dtype), self.device if device is None else device)
 
 
 @composite(method=True)

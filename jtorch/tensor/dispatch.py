@@ -371,7 +371,7 @@ def _guard_written(node, computed: Storage, written: Storage) -> None:
     node.guards = tuple([(written, written.version, g[2]) if g[0] is computed else g for g in guards])
 
 
-def write_out(op: Op | str, operands, result, out):
+def write_out(op: Op | str, operands, result, out, rule=None):
     """The ``out=`` form of ``op`` (or of a function of that name): write ``result`` into ``out``.
 
     An empty ``out`` of another shape is resized.
@@ -380,17 +380,18 @@ def write_out(op: Op | str, operands, result, out):
         ``out``, as what ``result`` would have been: a tensor, a tuple or a named tuple.
 
     Raises:
-        RuntimeError: an operand requires grad, or the dtype does not fit.
+        RuntimeError: the result or ``out`` requires grad, or the dtype does not fit.
     """
     outs = out if isinstance(out, (tuple, list)) else (out,)
-    if modes.state.grad and any(t.requires_grad for t in (*operands, *outs) if isinstance(t, TENSOR)):
+    several = isinstance(result, (tuple, list))
+    results = result if several else (result,)
+    if modes.state.grad and any(t.requires_grad for t in (*results, *outs)):
         raise RuntimeError(
             f"{getattr(op, 'name', op)}(): functions with out=... arguments don't support automatic differentiation, "
             "but one of the arguments requires grad."
         )
-    several = isinstance(result, (tuple, list))
-    rule = getattr(op, "out", None)
-    for target, r in zip(outs, result if several else (result,), strict=True):
+    rule = rule or getattr(op, "out", None)
+    for target, r in zip(outs, results, strict=True):
         if callable(rule):
             rule(r, target, _tensors(operands))
         target._write_out(r)

@@ -151,13 +151,15 @@ def composite(
     name: str | None = None,
     method: bool | str = False,
     aliases: tuple[str, ...] = (),
-    out: bool = False,
+    out: bool | Callable = False,
+    doc: str | None = None,
     names: dict[str, str] | None = None,
 ):
     """Register a Python-level operation, written over Tensors: exported like an op, and as a method if asked to.
 
     Args:
-        out: give it an ``out=`` argument, which takes what it returns.
+        out: give it an ``out=`` argument, which takes what it returns; a rule of ``ops/outputs.py`` says which may.
+        doc: of a function made for one of several names: gives it ``name`` as its own, and this docstring.
         names: other keywords for its parameters, as ``{"axis": "dim"}``: PyTorch's overloads name one differently.
 
     Raises:
@@ -165,7 +167,10 @@ def composite(
     """
 
     def register(fn):
-        fn = _with_out(fn) if out else fn
+        if doc is not None:
+            for f in (fn, inspect.unwrap(fn)):
+                f.__name__, f.__qualname__, f.__doc__ = name, name, doc
+        fn = _with_out(fn, out) if out else fn
         fn = _with_names(fn, names) if names else fn
         for exported in (name or fn.__name__, *aliases):
             for namespace in namespaces:
@@ -182,17 +187,26 @@ def composite(
     return register
 
 
-def _with_out(fn: Callable) -> Callable:
+def _with_out(fn: Callable, rule: bool | Callable) -> Callable:
     """``fn`` with a keyword ``out``: a tensor, or as many as ``fn`` returns."""
 
     @functools.wraps(fn)
     def computed(*args, out=None, **kwargs):
-        return fn(*args, **kwargs) if out is None else _dispatch.write_out(fn.__name__, args, fn(*args, **kwargs), out)
+        result = fn(*args, **kwargs)
+        if out is None:
+            return result
+        return _dispatch.write_out(fn.__name__, (*args, *kwargs.values()), result, out, rule)
 
-    signature = inspect.signature(fn)
-    keyword = inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None)
-    computed.__signature__ = signature.replace(parameters=[*signature.parameters.values(), keyword])
+    computed.__signature__ = with_keywords(inspect.signature(fn), out=None)
     return computed
+
+
+def with_keywords(signature: inspect.Signature, **defaults) -> inspect.Signature:
+    """A signature with further keywords."""
+    given = [*signature.parameters.values()]
+    at = len(given) - any(p.kind is p.VAR_KEYWORD for p in given)
+    given[at:at] = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=d) for n, d in defaults.items()]
+    return signature.replace(parameters=given)
 
 
 def _with_names(fn: Callable, names: dict[str, str]) -> Callable:

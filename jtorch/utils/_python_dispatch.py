@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import jtorch
-from jtorch.tensor import Tensor, overriding
+from jtorch.tensor import Tensor, dispatch, overriding
 from jtorch.tensor.export import function
 
 #: Ops whose ATen name depends on the operands, or differs.
@@ -37,6 +37,33 @@ def overload(op, operands):
     kinds = [isinstance(x, Tensor) for x in operands[:2]]
     binary = name in ("add", "sub", "mul", "div", "eq", "ne", "lt", "le", "gt", "ge")
     return getattr(packet, ("Tensor" if kinds == [True, True] else "Scalar") if binary else "default")
+
+
+class Around:
+    """A context in which each operation asks :meth:`_answer`, except for those that this runs itself."""
+
+    _answering = False
+
+    def _answer(self, op, operands, run):
+        """What stands for the operation's result, which is ``run()``; None to let it run as if nobody were asked."""
+        raise NotImplementedError
+
+    def __enter__(self):
+        dispatch.interceptors.append(self._intercept)
+        return self
+
+    def __exit__(self, *exc):
+        dispatch.interceptors.remove(self._intercept)
+
+    def _intercept(self, op, operands, statics):
+        if self._answering:
+            return operands, statics
+        self._answering = True
+        try:
+            result = self._answer(op, operands, lambda: dispatch.dispatch(op, operands, statics))
+        finally:
+            self._answering = False
+        return (operands, statics) if result is None else dispatch.Answer(result)
 
 
 class TorchDispatchMode:

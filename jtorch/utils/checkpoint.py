@@ -16,10 +16,10 @@ from jax import lax
 from jtorch import autograd, random
 from jtorch.ops.registry import Arrays, op
 from jtorch.tape import modes
-from jtorch.tensor import Tensor, dispatch
+from jtorch.tensor import Tensor
 from jtorch.tensor.creation import empty
 from jtorch.tensor.dispatch import call
-from jtorch.utils._python_dispatch import overload
+from jtorch.utils._python_dispatch import Around, overload
 from jtorch.utils._pytree import tree_flatten, tree_unflatten
 
 
@@ -54,7 +54,7 @@ class SelectiveCheckpointContext:
         self.is_recompute = is_recompute
 
 
-class _Selective:
+class _Selective(Around):
     """Keeps the results that a policy says to save; the second run takes them instead of its own.
 
     The second run records the operations again, so that they have their place in the graph. Where nothing else needs
@@ -65,27 +65,19 @@ class _Selective:
         self.policy, self.kept, self.context = policy, kept, SelectiveCheckpointContext(is_recompute=is_recompute)
 
     def __enter__(self):
-        self.inside, self.taken = False, {}
-        dispatch.interceptors.append(self._intercept)
-        return self
+        self.taken = {}
+        return super().__enter__()
 
-    def __exit__(self, *exc):
-        dispatch.interceptors.remove(self._intercept)
-
-    def _intercept(self, op, operands, statics):
-        if self.inside or op.put is not None:
-            return operands, statics
+    def _answer(self, op, operands, run):
+        if op.put is not None:
+            return None
         func = overload(op, operands)
         choice = self.policy(self.context, func, *operands)
         if isinstance(choice, bool):
             choice = CheckpointPolicy.MUST_SAVE if choice else CheckpointPolicy.PREFER_RECOMPUTE
         if choice not in (CheckpointPolicy.MUST_SAVE, CheckpointPolicy.PREFER_SAVE):
-            return operands, statics
-        self.inside = True
-        try:
-            result = dispatch.dispatch(op, operands, statics)
-        finally:
-            self.inside = False
+            return None
+        result = run()
         outputs = result if isinstance(result, tuple) else (result,)
         place = op.name, self.taken.get(op.name, 0)
         self.taken[op.name] = place[1] + 1
@@ -98,7 +90,7 @@ class _Selective:
         else:
             for t, value in zip(outputs, self.kept[place], strict=True):
                 t._storage.value = value
-        return dispatch.Answer(result)
+        return result
 
 
 def create_selective_checkpoint_contexts(policy_fn_or_list, allow_cache_entry_mutation: bool = False):

@@ -8,8 +8,7 @@ from collections import defaultdict
 import jtorch
 from jtorch.nn.modules.module import Module, register_module_forward_hook, register_module_forward_pre_hook
 from jtorch.tensor import Tensor
-from jtorch.tensor import dispatch as _dispatch
-from jtorch.utils._python_dispatch import aten_name
+from jtorch.utils._python_dispatch import Around, aten_name
 
 
 def _product(a, b, out) -> int:
@@ -42,7 +41,7 @@ def _flops(op, operands, out) -> tuple[int, list, bool]:
     return 0, [], False
 
 
-class FlopCounterMode:
+class FlopCounterMode(Around):
     """``with FlopCounterMode() as counter:`` count what runs inside, by module and operation, with its backward.
 
     A product ``(m, k) @ (k, n)`` counts ``2 m k n``; its gradient the same for each operand that gets one. Attention
@@ -72,15 +71,14 @@ class FlopCounterMode:
         self.flop_counts.clear()
         self._stack: list[str] = []
         self._names: dict[int, str] = {}
-        self._active, self._inside = True, False
+        self._active = True
         self._hooks = [register_module_forward_pre_hook(self._enter), register_module_forward_hook(
             self._leave, always_call=True)]  # fmt: skip
-        _dispatch.interceptors.append(self._intercept)
-        return self
+        return super().__enter__()
 
     def __exit__(self, *exc):
         self._active = False
-        _dispatch.interceptors.remove(self._intercept)
+        super().__exit__(*exc)
         for hook in self._hooks:
             hook.remove()
         if self.display:
@@ -95,17 +93,11 @@ class FlopCounterMode:
     def _leave(self, module, args, output) -> None:
         self._stack.pop()
 
-    def _intercept(self, op, operands, statics):
-        if self._inside:
-            return operands, statics
-        self._inside = True
-        try:
-            result = _dispatch.dispatch(op, operands, statics)
-        finally:
-            self._inside = False
+    def _answer(self, op, operands, run):
+        result = run()
         if isinstance(result, Tensor):
             self._count(op, operands, result)
-        return _dispatch.Answer(result)
+        return result
 
     def _count(self, op, operands, result) -> None:
         name = aten_name(op, operands)

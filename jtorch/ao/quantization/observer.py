@@ -187,7 +187,17 @@ def _average(old, new, constant: float):
     return old + np.float32(constant) * (new - old)
 
 
-class MovingAverageMinMaxObserver(MinMaxObserver):
+class _Averaging:
+    """The extremes as averages of those of all batches, the latest weighted with ``averaging_constant``."""
+
+    def _update(self, low, high):
+        if not self.calibrated:
+            return low, high
+        c = self.averaging_constant
+        return _average(self.min_val.numpy(), low, c), _average(self.max_val.numpy(), high, c)
+
+
+class MovingAverageMinMaxObserver(_Averaging, MinMaxObserver):
     """A moving average of each tensor's least and largest value: ``m += averaging_constant (new - m)``."""
 
     def __init__(
@@ -201,12 +211,6 @@ class MovingAverageMinMaxObserver(MinMaxObserver):
             )
         super().__init__(dtype, qscheme, reduce_range, **options)
         self.averaging_constant = averaging_constant
-
-    def _update(self, low, high):
-        if not self.calibrated:
-            return low, high
-        c = self.averaging_constant
-        return _average(self.min_val.numpy(), low, c), _average(self.max_val.numpy(), high, c)
 
 
 class PerChannelMinMaxObserver(UniformQuantizationObserverBase):
@@ -247,18 +251,12 @@ class PerChannelMinMaxObserver(UniformQuantizationObserverBase):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-class MovingAveragePerChannelMinMaxObserver(PerChannelMinMaxObserver):
+class MovingAveragePerChannelMinMaxObserver(_Averaging, PerChannelMinMaxObserver):
     """:class:`MovingAverageMinMaxObserver` for each index of dimension ``ch_axis``."""
 
     def __init__(self, averaging_constant=0.01, ch_axis=0, **options):
         super().__init__(ch_axis, **options)
         self.averaging_constant = averaging_constant
-
-    def _update(self, low, high):
-        if not self.calibrated:
-            return low, high
-        c = self.averaging_constant
-        return _average(self.min_val.numpy(), low, c), _average(self.max_val.numpy(), high, c)
 
 
 class FixedQParamsObserver(ObserverBase):

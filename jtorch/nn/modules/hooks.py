@@ -193,19 +193,23 @@ class BackwardBoundary:
             full[i] = g
         return tuple(full)
 
-    def _output_grads(self, grads):
-        full = self._spread(grads, self.output_positions, self.n_outputs)
-        for hook in self.pre_hooks:
-            result = hook(self.module, full)
+    def _replaced(self, hooks, kind: str, what: str, grads: tuple, *others) -> tuple:
+        """The gradients, after each hook has had them and perhaps returned others."""
+        for hook in hooks:
+            result = hook(self.module, grads, *others)
             if result is None:
                 continue
             result = result if isinstance(result, tuple) else (result,)
-            if len(result) != len(full):
+            if len(result) != len(grads):
                 raise RuntimeError(
-                    f"Backward pre hook returned an invalid number of grad_output, got {len(result)}, but expected "
-                    f"{len(full)}"
+                    f"{kind} returned an invalid number of {what}, got {len(result)}, but expected {len(grads)}"
                 )
-            full = result
+            grads = result
+        return grads
+
+    def _output_grads(self, grads):
+        full = self._spread(grads, self.output_positions, self.n_outputs)
+        full = self._replaced(self.pre_hooks, "Backward pre hook", "grad_output", full)
         self.grad_outputs = full
         if not self.watches_inputs:
             if self.hooks:
@@ -233,17 +237,7 @@ class BackwardBoundary:
                 "Make sure that the output depends on the input and that the loss is computed based on the output."
             )
         full = self._spread(grads, self.input_positions, self.n_inputs)
-        for hook in self.hooks:
-            result = hook(self.module, full, self.grad_outputs)
-            if result is None:
-                continue
-            result = result if isinstance(result, tuple) else (result,)
-            if len(result) != len(full):
-                raise RuntimeError(
-                    f"Backward hook returned an invalid number of grad_input, got {len(result)}, but expected "
-                    f"{len(full)}"
-                )
-            full = result
+        full = self._replaced(self.hooks, "Backward hook", "grad_input", full, self.grad_outputs)
         self.grad_outputs = None
         return tuple(full[i] for i in self.input_positions)
 

@@ -35,13 +35,21 @@ def _square_mask(size: int, device=None, dtype=None):
     return jtorch.triu(jtorch.full((size, size), float("-inf"), device=device, dtype=dtype), diagonal=1)
 
 
-class _FeedForward(Module):
-    """What encoder and decoder layers share: two linears with an activation between."""
+class _Layer(Module):
+    """What encoder and decoder layers share: two linears with an activation between, a norm and dropout per block."""
 
-    def _make_feed_forward(self, d_model, dim_feedforward, dropout, bias, options) -> None:
+    def _make(
+        self, blocks: int, d_model, dim_feedforward, dropout, activation, layer_norm_eps, norm_first, bias, options
+    ) -> None:
         self.linear1 = Linear(d_model, dim_feedforward, bias=bias, **options)
         self.dropout = Dropout(dropout)
         self.linear2 = Linear(dim_feedforward, d_model, bias=bias, **options)
+        self.norm_first = norm_first
+        for i in range(1, blocks + 1):
+            setattr(self, f"norm{i}", LayerNorm(d_model, eps=layer_norm_eps, bias=bias, **options))
+        for i in range(1, blocks + 1):
+            setattr(self, f"dropout{i}", Dropout(dropout))
+        self.activation = _activation(activation)
 
     def _feed_forward(self, x):
         return self.linear2(self.dropout(self.activation(self.linear1(x))))
@@ -51,7 +59,7 @@ class _FeedForward(Module):
         self.__dict__.setdefault("activation", F.relu)
 
 
-class TransformerEncoderLayer(_FeedForward):
+class TransformerEncoderLayer(_Layer):
     """Self-attention and a feed-forward network, each with a residual connection and layer norm.
 
     Args:
@@ -73,12 +81,7 @@ class TransformerEncoderLayer(_FeedForward):
         self.self_attn = MultiheadAttention(
             d_model, nhead, dropout=dropout, bias=bias, batch_first=batch_first, **options
         )
-        self._make_feed_forward(d_model, dim_feedforward, dropout, bias, options)
-        self.norm_first = norm_first
-        self.norm1 = LayerNorm(d_model, eps=layer_norm_eps, bias=bias, **options)
-        self.norm2 = LayerNorm(d_model, eps=layer_norm_eps, bias=bias, **options)
-        self.dropout1, self.dropout2 = Dropout(dropout), Dropout(dropout)
-        self.activation = _activation(activation)
+        self._make(2, d_model, dim_feedforward, dropout, activation, layer_norm_eps, norm_first, bias, options)
 
     def forward(self, src, src_mask=None, src_key_padding_mask=None, is_causal: bool = False):
         """``src`` attended to itself; masks are those of :class:`MultiheadAttention`."""
@@ -104,7 +107,7 @@ class TransformerEncoderLayer(_FeedForward):
         return self.dropout2(self._feed_forward(x))
 
 
-class TransformerDecoderLayer(_FeedForward):
+class TransformerDecoderLayer(_Layer):
     """Self-attention, attention to an encoder's output, and a feed-forward network; see the encoder layer."""
 
     __constants__ = ["norm_first"]
@@ -119,13 +122,7 @@ class TransformerDecoderLayer(_FeedForward):
         attention = {"dropout": dropout, "batch_first": batch_first, "bias": bias, **options}
         self.self_attn = MultiheadAttention(d_model, nhead, **attention)
         self.multihead_attn = MultiheadAttention(d_model, nhead, **attention)
-        self._make_feed_forward(d_model, dim_feedforward, dropout, bias, options)
-        self.norm_first = norm_first
-        for i in (1, 2, 3):
-            setattr(self, f"norm{i}", LayerNorm(d_model, eps=layer_norm_eps, bias=bias, **options))
-        for i in (1, 2, 3):
-            setattr(self, f"dropout{i}", Dropout(dropout))
-        self.activation = _activation(activation)
+        self._make(3, d_model, dim_feedforward, dropout, activation, layer_norm_eps, norm_first, bias, options)
 
     def forward(
         self, tgt, memory, tgt_mask=None, memory_mask=None, tgt_key_padding_mask=None, memory_key_padding_mask=None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 
 import numpy as np
@@ -9,21 +11,34 @@ import numpy as np
 from ... import devices, dtypes
 from ...tensor.creation import dtype_of, finish
 from ...tensor.dispatch import wrap
+from ...tensor.export import with_keywords
 from ...tensor.layout import strided
 from ...trace.value import put
 
 
-def _window(name: str, values, M: int, dtype, layout, device, requires_grad: bool):
-    """A tensor of ``values(np.arange(M))``, after the checks all windows share."""
-    if M < 0:
-        raise ValueError(f"{name} requires non-negative window length, got M={M}")
-    if layout is not strided:
-        raise ValueError(f"{name} is implemented for strided tensors only, got: {layout}")
-    kind = dtype_of(dtype)
-    if kind not in (dtypes.float32, dtypes.float64):
-        raise ValueError(f"{name} expects float32 or float64 dtypes, got: {kind}")
-    numbers = values(np.arange(M, dtype=np.float64)) if M > 1 else np.ones(M)
-    return finish(wrap(put(np.asarray(numbers).astype(kind.np), devices.resolve(device))), requires_grad)
+def _window(form):
+    """A window, from a function of its length and options that gives its values as a function of ``np.arange(M)``.
+
+    Adds what all windows take and check.
+    """
+
+    @functools.wraps(form)
+    def window(M, *, dtype=None, layout=strided, device=None, requires_grad=False, **options):
+        values, name = form(M, **options), form.__name__
+        if M < 0:
+            raise ValueError(f"{name} requires non-negative window length, got M={M}")
+        if layout is not strided:
+            raise ValueError(f"{name} is implemented for strided tensors only, got: {layout}")
+        kind = dtype_of(dtype)
+        if kind not in (dtypes.float32, dtypes.float64):
+            raise ValueError(f"{name} expects float32 or float64 dtypes, got: {kind}")
+        numbers = values(np.arange(M, dtype=np.float64)) if M > 1 else np.ones(M)
+        return finish(wrap(put(np.asarray(numbers).astype(kind.np), devices.resolve(device))), requires_grad)
+
+    window.__signature__ = with_keywords(
+        inspect.signature(form), dtype=None, layout=strided, device=None, requires_grad=False
+    )
+    return window
 
 
 def _last(M: int, sym: bool) -> float:
@@ -31,14 +46,12 @@ def _last(M: int, sym: bool) -> float:
     return M - 1 if sym else M
 
 
-def _cosines(name, M, a, sym, *rest):
-    def values(k):
-        return sum((-1) ** i * w * np.cos(2 * math.pi * i * k / _last(M, sym)) for i, w in enumerate(a))
-
-    return _window(name, values, M, *rest)
+def _cosines(M, a, sym):
+    return lambda k: sum((-1) ** i * w * np.cos(2 * math.pi * i * k / _last(M, sym)) for i, w in enumerate(a))
 
 
-def general_cosine(M, *, a, sym=True, dtype=None, layout=strided, device=None, requires_grad=False):
+@_window
+def general_cosine(M, *, a, sym=True):
     """``a[0] - a[1] cos(2 pi k / (M - 1)) + a[2] cos(4 pi k / (M - 1)) - ...``
 
     Raises:
@@ -50,21 +63,22 @@ def general_cosine(M, *, a, sym=True, dtype=None, layout=strided, device=None, r
     a = tuple(a)
     if not a:
         raise ValueError("Coefficients cannot be empty")
-    return _cosines("general_cosine", M, a, sym, dtype, layout, device, requires_grad)
+    return _cosines(M, a, sym)
 
 
-def general_hamming(M, *, alpha=0.54, sym=True, dtype=None, layout=strided, device=None, requires_grad=False):
+@_window
+def general_hamming(M, *, alpha=0.54, sym=True):
     """``alpha - (1 - alpha) cos(2 pi k / (M - 1))``."""
-    return _cosines("general_hamming", M, (alpha, 1 - alpha), sym, dtype, layout, device, requires_grad)
+    return _cosines(M, (alpha, 1 - alpha), sym)
 
 
 def _fixed(name: str, coefficients: tuple[float, ...]):
-    def window(M, *, sym=True, dtype=None, layout=strided, device=None, requires_grad=False):
-        return _cosines(name, M, coefficients, sym, dtype, layout, device, requires_grad)
+    def window(M, *, sym=True):
+        return _cosines(M, coefficients, sym)
 
     window.__name__ = window.__qualname__ = name
     window.__doc__ = f"The {name.capitalize()} window: ``general_cosine`` with coefficients {coefficients}."
-    return window
+    return _window(window)
 
 
 hann = _fixed("hann", (0.5, 0.5))
@@ -73,20 +87,21 @@ blackman = _fixed("blackman", (0.42, 0.5, 0.08))
 nuttall = _fixed("nuttall", (0.3635819, 0.4891775, 0.1365995, 0.0106411))
 
 
-def bartlett(M, *, sym=True, dtype=None, layout=strided, device=None, requires_grad=False):
+@_window
+def bartlett(M, *, sym=True):
     """A triangle: ``1 - |2 k / (M - 1) - 1|``."""
-    return _window("bartlett", lambda k: 1 - np.abs(2 * k / _last(M, sym) - 1), M, dtype, layout, device, requires_grad)
+    return lambda k: 1 - np.abs(2 * k / _last(M, sym) - 1)
 
 
-def cosine(M, *, sym=True, dtype=None, layout=strided, device=None, requires_grad=False):
+@_window
+def cosine(M, *, sym=True):
     """``sin(pi (k + 1/2) / M)``."""
     period = M if sym else M + 1
-    return _window("cosine", lambda k: np.sin(math.pi * (k + 0.5) / period), M, dtype, layout, device, requires_grad)
+    return lambda k: np.sin(math.pi * (k + 0.5) / period)
 
 
-def exponential(
-    M, *, center=None, tau=1.0, sym=True, dtype=None, layout=strided, device=None, requires_grad=False
-):  # fmt: skip
+@_window
+def exponential(M, *, center=None, tau=1.0, sym=True):
     """``exp(-|k - center| / tau)``; the centre is the middle unless given (which a symmetric window does not allow).
 
     Raises:
@@ -97,10 +112,11 @@ def exponential(
     if sym and center is not None:
         raise ValueError("Center must be None for symmetric windows")
     middle = _last(M, sym) / 2 if center is None else center
-    return _window("exponential", lambda k: np.exp(-np.abs(k - middle) / tau), M, dtype, layout, device, requires_grad)
+    return lambda k: np.exp(-np.abs(k - middle) / tau)
 
 
-def gaussian(M, *, std=1.0, sym=True, dtype=None, layout=strided, device=None, requires_grad=False):
+@_window
+def gaussian(M, *, std=1.0, sym=True):
     """``exp(-((k - middle) / std)^2 / 2)``.
 
     Raises:
@@ -109,12 +125,11 @@ def gaussian(M, *, std=1.0, sym=True, dtype=None, layout=strided, device=None, r
     if std <= 0:
         raise ValueError(f"Standard deviation must be positive, got: {std} instead.")
     middle = _last(M, sym) / 2
-    return _window(
-        "gaussian", lambda k: np.exp(-(((k - middle) / std) ** 2) / 2), M, dtype, layout, device, requires_grad
-    )
+    return lambda k: np.exp(-(((k - middle) / std) ** 2) / 2)
 
 
-def kaiser(M, *, beta=12.0, sym=True, dtype=None, layout=strided, device=None, requires_grad=False):
+@_window
+def kaiser(M, *, beta=12.0, sym=True):
     """``I0(beta sqrt(1 - (2 k / (M - 1) - 1)^2)) / I0(beta)``.
 
     Raises:
@@ -126,4 +141,4 @@ def kaiser(M, *, beta=12.0, sym=True, dtype=None, layout=strided, device=None, r
     def values(k):
         return np.i0(beta * np.sqrt(np.maximum(1 - (2 * k / _last(M, sym) - 1) ** 2, 0))) / np.i0(beta)
 
-    return _window("kaiser", values, M, dtype, layout, device, requires_grad)
+    return values

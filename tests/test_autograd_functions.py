@@ -1,0 +1,277 @@
+"""Functions with a backward of their own, ``autograd.functional``, ``gradcheck``."""
+
+from __future__ import annotations
+
+import pytest
+
+import jtorch
+
+from .both import Table, check, leaf
+
+programs = Table()
+
+
+@programs
+def custom_function(torch):
+    class Cube(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, scale):
+            ctx.save_for_backward(x)
+            ctx.scale = scale
+            return x**3 * scale
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return g * 3 * x**2 * ctx.scale, None
+
+    x = leaf(torch)
+    y = Cube.apply(x, 2.0)
+    (g,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+    (h,) = torch.autograd.grad(g.sum(), x)
+    return y, g, h, y.grad_fn.name(), Cube.apply(x.detach(), 1.0)
+
+
+@programs
+def custom_function_with_many_outputs(torch):
+    class Both(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, y):
+            ctx.save_for_backward(x, y)
+            index = x.argmax()
+            ctx.mark_non_differentiable(index)
+            return x * y, x + y, index
+
+        @staticmethod
+        def backward(ctx, a, b, c):
+            x, y = ctx.saved_tensors
+            return a * y + b, a * x + b if ctx.needs_input_grad[1] else None
+
+    x, y = leaf(torch), leaf(torch, 3.0, 4.0, 5.0)
+    p, s, i = Both.apply(x, y)
+    p.sum().backward()
+    q, _, _ = Both.apply(x, y.detach())
+    q.sum().backward()
+    return p, s, i, i.requires_grad, x.grad, y.grad
+
+
+@programs
+def setup_context_form(torch):
+    class Scale(torch.autograd.Function):
+        @staticmethod
+        def forward(x, k):
+            return x * k
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            x, k = inputs
+            ctx.k = k
+            ctx.save_for_backward(output)
+
+        @staticmethod
+        def backward(ctx, g):
+            (out,) = ctx.saved_tensors
+            return g * ctx.k + out * 0, None
+
+    x = leaf(torch)
+    Scale.apply(x, 4).sum().backward()
+    return x.grad
+
+
+@programs
+def mark_dirty(torch):
+    class Double(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            x.mul_(2)
+            ctx.mark_dirty(x)
+            return x
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * 2
+
+    x = leaf(torch)
+    y = x * 1
+    z = Double.apply(y)
+    (z * z).sum().backward()
+    return z is y, y, x.grad
+
+
+@programs
+def straight_through(torch):
+    class Round(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.round()
+
+        @staticmethod
+        def backward(ctx, g):
+            return g
+
+    x = leaf(torch)
+    (Round.apply(x) * x).sum().backward()
+    return x.grad
+
+
+@programs
+def missing_gradients(torch):
+    class Two(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 1, x * 2
+
+        @staticmethod
+        def backward(ctx, a, b):
+            return a + b * 2
+
+    class Raw(Two):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.set_materialize_grads(False)
+            return x * 1, x * 2
+
+        @staticmethod
+        def backward(ctx, a, b):
+            return a if b is None else b
+
+    x = leaf(torch)
+    Two.apply(x)[0].sum().backward()
+    first = x.grad.clone()
+    Raw.apply(x)[0].sum().backward()
+    return first, x.grad
+
+
+@programs
+def returning_an_input(torch):
+    class Same(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.view_as(x)
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * -1
+
+    x = leaf(torch)
+    y = Same.apply(x)
+    (y * 2).sum().backward()
+    return y, x.grad, y is x, x.is_leaf
+
+
+@programs
+def once_differentiable(torch):
+    class F(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * x
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return 2 * x * g
+
+    x = leaf(torch)
+    F.apply(x).sum().backward()
+    return x.grad
+
+
+@programs
+def functions_inside_functions(torch):
+    class Inner(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 3
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * 3
+
+    class Checkpoint(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return Inner.apply(x).exp()
+
+        @staticmethod
+        def backward(ctx, g):
+            x = ctx.saved_tensors[0].detach().requires_grad_()
+            with torch.enable_grad():
+                y = Inner.apply(x).exp()
+            torch.autograd.backward(y, g)
+            return x.grad
+
+    x = leaf(torch)
+    Checkpoint.apply(x * 1).sum().backward()
+    return x.grad
+
+
+# --- functional ----------------------------------------------------------------------------------------------------
+
+
+@programs
+def jacobians(torch):
+    from_ = torch.autograd.functional
+    x, y = leaf(torch).detach(), leaf(torch, 1.0, 2.0, 3.0).detach()
+    return [
+        from_.jacobian(lambda a: a**2, x), from_.jacobian(lambda a, b: (a * b, a.sum()), (x, y)),
+        from_.hessian(lambda a: (a**3).sum(), x), from_.hessian(lambda a, b: (a * b).sin().sum(), (x, y)),
+        from_.vjp(lambda a: a.exp(), x, y), from_.jvp(lambda a: a.exp() * a.sum(), x, y),
+        from_.hvp(lambda a: (a**4).sum(), x, y), from_.vhp(lambda a: (a**4).sum(), x, y),
+        from_.vjp(lambda a: a.sum(), x), from_.jacobian(lambda a: a.reshape(3, 1) * a, x),
+        from_.jacobian(lambda a: torch.ones(2), x),
+    ]  # fmt: skip
+
+
+@programs
+def jacobian_with_create_graph(torch):
+    x = leaf(torch)
+    j = torch.autograd.functional.jacobian(lambda a: a**3, x, create_graph=True)
+    j.sum().backward()
+    return j, x.grad
+
+
+@programs
+def gradchecks(torch):
+    x = leaf(torch)
+    return [
+        torch.autograd.gradcheck(lambda a: a.sin() * a, (x,)), torch.autograd.gradgradcheck(lambda a: a**3, (x,)),
+        torch.autograd.gradcheck(lambda a, b: a @ b, (leaf(torch), leaf(torch))),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", programs)
+def test_as_in_pytorch(name):
+    check(programs[name])
+
+
+def test_gradcheck_returns_false_when_asked():
+    class Wrong(jtorch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.sin()
+
+        @staticmethod
+        def backward(ctx, g):
+            return g
+
+    assert not jtorch.autograd.gradcheck(Wrong.apply, (leaf(jtorch),), raise_exception=False)
+
+
+def test_gradgradcheck_finds_a_wrong_second_derivative():
+    class Wrong(jtorch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x**3
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return g * 3 * x.detach() ** 2  # right, and a constant to the second derivative
+
+    assert jtorch.autograd.gradcheck(Wrong.apply, (leaf(jtorch),))
+    with pytest.raises(jtorch.autograd.GradcheckError):
+        jtorch.autograd.gradgradcheck(Wrong.apply, (leaf(jtorch),))
