@@ -86,6 +86,13 @@ def test_a_second_process_traces_nothing(tmp_path):
     assert run(cache)[0] == found
 
 
+def test_programs_from_the_other_cache_are_not_kept(tmp_path):
+    """XLA's CPU backend cannot serialize a program again that it has loaded: the copy lacks its functions."""
+    found = run(tmp_path / "cache", JTORCH_KEEP_PROGRAMS="0")[0]
+    for _ in range(3):
+        assert run(tmp_path / "cache")[0] == found
+
+
 def test_other_settings_are_other_programs(tmp_path):
     found = run(tmp_path / "cache")
     assert run(tmp_path / "cache", JTORCH_QUICK_COMPILE="1")[1] >= 4

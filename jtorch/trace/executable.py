@@ -56,8 +56,9 @@ class Executable:
             if self.compiled is None:
                 lowered = lower_program(*flat(program, constants, varying), donate, where, shardings)
                 start = time.perf_counter()
-                self.compiled = compile_lowered(lowered, where.platform)
-                kept.keep_program(name, lowered, self.compiled, time.perf_counter() - start)
+                self.compiled, new = compile_lowered(lowered, where.platform)
+                if new:
+                    kept.keep_program(name, lowered, self.compiled, time.perf_counter() - start)
 
     def __call__(self, leaves, hypers: list, scalars: list, before) -> tuple:
         """``(outputs, check)``; ``before``: whether anything failed earlier."""

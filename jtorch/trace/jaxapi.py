@@ -83,6 +83,7 @@ def prepare_compilation_cache(folder: str) -> None:
         if _cache_ready:
             return
         _cache_ready = True
+        jax.monitoring.register_event_listener(_cache_hits)
         if not folder or jax.config.jax_compilation_cache_dir or not private_folder(folder):
             return
         jax.config.update("jax_compilation_cache_dir", folder)
@@ -119,12 +120,31 @@ def compiler_options(platform: str) -> dict[str, object]:
     return {**options, **QUICK_OPTIONS.get(platform, {})} if config.quick_compile else options
 
 
-def compile_lowered(lowered: jax.stages.Lowered, platform: str) -> jax.stages.Compiled:
-    """What was lowered, compiled with the platform's options. Options come and go with XLA's releases."""
+class _CacheHits(threading.local):
+    """How many programs of this thread JAX found in its own compilation cache."""
+
+    count = 0
+
+    def __call__(self, event: str, **_) -> None:
+        if event == "/jax/compilation_cache/cache_hits":
+            self.count += 1
+
+
+_cache_hits = _CacheHits()
+
+
+def compile_lowered(lowered: jax.stages.Lowered, platform: str) -> tuple[jax.stages.Compiled, bool]:
+    """What was lowered, compiled with the platform's options, and whether XLA did it now.
+
+    If not, it came out of JAX's cache: such a program must not be serialized again, XLA's CPU backend leaves out its
+    functions. Options come and go with XLA's releases.
+    """
     while True:
         options = {k: v for k, v in compiler_options(platform).items() if k not in _unknown_options}
+        hits = _cache_hits.count
         try:
-            return lowered.compile(compiler_options=options or None)
+            compiled = lowered.compile(compiler_options=options or None)
+            return compiled, _cache_hits.count == hits
         except jax.errors.JaxRuntimeError as error:
             missing = [name for name in options if f"No such compile option: '{name}'" in str(error)]
             if not missing:
