@@ -133,6 +133,23 @@ def test_learning_rate_and_scalars_may_vary(data, limit):
     np.testing.assert_allclose(run(), whole, rtol=1e-6)
 
 
+def test_zeros_keep_their_sign(limit):
+    """Equal pieces share an executable; 0.0 and -0.0 are equal numbers, and not the same constant."""
+
+    def run(numbers):
+        x, signs = jtorch.ones(3), []
+        for number in numbers:
+            x = jtorch.copysign(x.sin().cos().tanh() + 1.5, number).exp().sqrt().cos() + 1
+            signs.append(jtorch.copysign(x, number).sum())
+        return jtorch.stack(signs).sign().tolist()
+
+    limit(50)
+    for value in (0.5, 0.25, 0.125):
+        numbers = [value, 0.0, 0.0, -0.0] * 8
+        assert run(numbers) == [1, 1, 1, -1] * 8
+        assert run(numbers[::-1]) == [-1, 1, 1, 1] * 8
+
+
 def test_an_index_out_of_range_leaves_the_parameters(data, limit):
     limit(100)
     model, step = trainer()

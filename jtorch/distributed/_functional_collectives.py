@@ -16,7 +16,7 @@ from . import collectives
 from .constants import RedOpType, ReduceOp
 from .device_mesh import DeviceMesh
 from .group import ProcessGroup, _get_default_group, _world, resolve
-from .nn.functional import _AllToAllSingle, _Broadcast
+from .nn.functional import _AllReduce, _AllToAllSingle, _Broadcast
 
 REDUCE_OP_TO_STR = {getattr(ReduceOp, name): name.lower()
                     for name in ("SUM", "AVG", "PRODUCT", "MIN", "MAX", "BAND", "BOR", "BXOR")}  # fmt: skip
@@ -77,13 +77,8 @@ def _differentiable(op: RedOpType, what: str) -> None:
         raise RuntimeError(f"{what} backward only supports 'sum' reduction, got '{REDUCE_OP_TO_STR[op]}'")
 
 
-class _Reduce(Function):
-    @staticmethod
-    def forward(ctx, op, group, tensor):
-        ctx.op, ctx.group = op, group
-        out = tensor.clone()
-        collectives.all_reduce(out, op, group)
-        return out
+class _Reduce(_AllReduce):
+    """The differentiable reduction, whose gradient is refused for all but sums."""
 
     @staticmethod
     def backward(ctx, grad):

@@ -9,8 +9,9 @@ On accelerators XLA's own convolution is left to choose. On CPU the spelling dec
 in the documentation):
 
 - XLA's convolution runs at the speed of its matrix product when it is given channels-last arrays, so every operation
-  of the CNN family turns its operands channels-last at its border; adjacent turns cancel, and inside a network no
-  copy is left but of weights.
+  of the CNN family turns its operands channels-last at its border, and is declared ``channels_last``. What stands
+  between them is lowered in that layout too (``trace/layout.py``): turns meet and cancel, and inside a network few
+  copies are left but of weights.
 - A 1x1 kernel is a matrix product.
 - Depthwise: a sum over the taps of shifted products, which fuses into one loop.
 - With many filters everything is a product with patches (``im2col``): cutting them costs little, and the weights then

@@ -15,9 +15,9 @@ from .program import Program
 _BANK_DTYPES = (np.float64, np.float64, np.int64, np.complex128)  # Hyper numbers, floats, ints and bools, complexes
 
 
-def flat(program: Program, constants: dict[int, object], varying: tuple[int, ...], platform: str | None = None):
+def flat(program: Program, constants: dict[int, object], varying: tuple[int, ...]):
     """A program as a function of one flat argument list, and the avals of its arguments."""
-    function, counts = program.function(constants, varying, platform)
+    function, counts = program.function(constants, varying)
     n = len(program.leaf_avals)
 
     def flat(*arguments):
@@ -43,10 +43,10 @@ class Executable:
         shardings: None on one device, else those of the leaves, of the outputs and of the rest.
     """
 
-    __slots__ = ("compiled", "varying", "device", "spread", "_banks", "_numbers", "__weakref__")
+    __slots__ = ("compiled", "device", "spread", "_banks", "_numbers", "__weakref__")
 
     def __init__(self, program: Program, constants, varying, donate, device, shardings=None):
-        self.varying, self.device, self.spread = varying, device, shardings is not None
+        self.device, self.spread = device, shardings is not None
         self._banks = [(p, "fic".index(program.bank(p))) for p in varying]
         self._numbers: list[tuple] = [(None, None)] * 4  # per bank: the values of the last run, and their array
         where = devices.jax_device(device)

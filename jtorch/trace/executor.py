@@ -64,9 +64,9 @@ class Entry:
         """The Python numbers that are compiled in, by position."""
         return {i: self.fixed[i] for i in self.constant}
 
-    def flat(self, platform: str | None = None):
+    def flat(self):
         """The program as a function of one flat argument list, and the avals of its arguments."""
-        return executable.flat(self.program, self.constants(), self.varying, platform)
+        return executable.flat(self.program, self.constants(), self.varying)
 
     def compile(self) -> None:
         prepare_compilation_cache(config.cache_dir)

@@ -92,7 +92,7 @@ class Program:
                 found.update(step.outs)
         return found
 
-    def function(self, constants: dict[int, object], varying: tuple[int, ...], platform: str | None = None):
+    def function(self, constants: dict[int, object], varying: tuple[int, ...]):
         """A JAX function ``(leaves, hypers, floats, ints, complexes, failed before) -> (outputs, check)``.
 
         The check is None without index operands or guards, else ``(flags, failed)``: whether an earlier program had

@@ -73,10 +73,50 @@ def _is_folder_name(checkpoint_id) -> bool:
     return isinstance(checkpoint_id, str | os.PathLike) and "://" not in str(checkpoint_id)
 
 
+def given_or_folder(storage, checkpoint_id, default: type, name: str):
+    """The reader or writer ``storage``, or one of the class ``default`` for a folder, told of ``checkpoint_id``.
+
+    Args:
+        name: what the argument is called (``"storage_reader"``).
+
+    Raises:
+        RuntimeError: neither is given, or ``checkpoint_id`` is no folder's name.
+    """
+    if storage is None:
+        if not checkpoint_id:
+            raise RuntimeError(
+                "`checkpoint_id` must be specified if storage_reader/storage_writer is None: give the checkpoint's "
+                "folder"
+            )
+        if not default.validate_checkpoint_id(checkpoint_id):
+            raise RuntimeError(
+                f"Cannot detect which StorageReader or StorageWriter to use for {checkpoint_id!r}: only folders are "
+                f"known; give a {name}"
+            )
+        storage = default(checkpoint_id)
+    storage.reset(checkpoint_id)
+    return storage
+
+
+class _InFolder:
+    """What reader and writer say about their folder, ``path``."""
+
+    path: Path
+
+    @property
+    def checkpoint_id(self) -> str | os.PathLike:
+        """The folder."""
+        return self.path
+
+    @classmethod
+    def validate_checkpoint_id(cls, checkpoint_id: str | os.PathLike) -> bool:
+        return _is_folder_name(checkpoint_id)
+
+
 # --- writing -------------------------------------------------------------------------------------------------------
 
 
-class FileSystemWriter(BlockingAsyncStager, StorageWriter):
+class FileSystemWriter(_InFolder, BlockingAsyncStager, StorageWriter):
     """Writes a checkpoint to a folder.
 
     Args:
@@ -208,15 +248,6 @@ class FileSystemWriter(BlockingAsyncStager, StorageWriter):
     def _metadata_path(self) -> Path:
         return self.path / metadata_file.NAME
 
-    @property
-    def checkpoint_id(self) -> str | os.PathLike:
-        """The folder."""
-        return self.path
-
-    @classmethod
-    def validate_checkpoint_id(cls, checkpoint_id: str | os.PathLike) -> bool:
-        return _is_folder_name(checkpoint_id)
-
 
 def _nbytes(item: WriteItem) -> int:
     """Bytes of the whole tensor that the item is a block of; 0 for objects."""
@@ -256,7 +287,7 @@ class _Slice(io.RawIOBase):
         return count
 
 
-class FileSystemReader(StorageReader):
+class FileSystemReader(_InFolder, StorageReader):
     """Reads a checkpoint from a folder.
 
     Args:
@@ -347,12 +378,3 @@ class FileSystemReader(StorageReader):
             stored = self._tensor(stretch, self.storage_data[tensors[0].storage_index])
             for item in tensors:
                 planner.load_tensor(item, blocks.part(stored, item.storage_offsets, item.lengths))
-
-    @property
-    def checkpoint_id(self) -> str | os.PathLike:
-        """The folder."""
-        return self.path
-
-    @classmethod
-    def validate_checkpoint_id(cls, checkpoint_id: str | os.PathLike) -> bool:
-        return _is_folder_name(checkpoint_id)

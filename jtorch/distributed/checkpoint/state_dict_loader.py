@@ -9,27 +9,10 @@ from ..group import ProcessGroup
 from .api import deprecated
 from .coordination import Ranks
 from .default_planner import DefaultLoadPlanner, _EmptyStateDictLoadPlanner
-from .filesystem import FileSystemReader
+from .filesystem import FileSystemReader, given_or_folder
 from .planner import LoadPlanner
 from .stateful import Stateful
 from .storage import StorageReader
-
-
-def _reader(storage_reader: StorageReader | None, checkpoint_id) -> StorageReader:
-    if storage_reader is None:
-        if not checkpoint_id:
-            raise RuntimeError(
-                "`checkpoint_id` must be specified if storage_reader/storage_writer is None: give the checkpoint's "
-                "folder"
-            )
-        if not FileSystemReader.validate_checkpoint_id(checkpoint_id):
-            raise RuntimeError(
-                f"Cannot detect which StorageReader or StorageWriter to use for {checkpoint_id!r}: only folders are "
-                "known; give a storage_reader"
-            )
-        storage_reader = FileSystemReader(checkpoint_id)
-    storage_reader.reset(checkpoint_id)
-    return storage_reader
 
 
 def load(
@@ -57,7 +40,7 @@ def load(
             is damaged or names what is not allowed.
         RuntimeError: neither ``checkpoint_id`` nor ``storage_reader`` is given.
     """
-    reader = _reader(storage_reader, checkpoint_id)
+    reader = given_or_folder(storage_reader, checkpoint_id, FileSystemReader, "storage_reader")
     plain = {key: state_dict[key].state_dict() if isinstance(state_dict[key], Stateful) else state_dict[key]
              for key in sorted(state_dict)}  # fmt: skip
     _load_state_dict(plain, reader, process_group, no_dist=no_dist, planner=planner)
@@ -115,6 +98,6 @@ def _load_state_dict_from_keys(
     """A new state dict of what ``keys`` name in a checkpoint (names or their beginnings), or of everything in it."""
     keys = {keys} if isinstance(keys, str) else keys
     state_dict: dict[str, Any] = {}
-    reader = _reader(storage_reader, checkpoint_id)
+    reader = given_or_folder(storage_reader, checkpoint_id, FileSystemReader, "storage_reader")
     _load_state_dict(state_dict, reader, process_group, planner=_EmptyStateDictLoadPlanner(keys))
     return state_dict

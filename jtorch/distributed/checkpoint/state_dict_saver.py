@@ -11,7 +11,7 @@ from ..group import ProcessGroup
 from .api import deprecated
 from .coordination import Ranks
 from .default_planner import DefaultSavePlanner
-from .filesystem import FileSystemWriter
+from .filesystem import FileSystemWriter, given_or_folder
 from .metadata import Metadata
 from .planner import SavePlanner
 from .staging import AsyncStager, BlockingAsyncStager
@@ -32,23 +32,6 @@ class AsyncSaveResponse:
 
     staging_completion: Future
     upload_completion: Future
-
-
-def _writer(storage_writer: StorageWriter | None, checkpoint_id) -> StorageWriter:
-    if storage_writer is None:
-        if not checkpoint_id:
-            raise RuntimeError(
-                "`checkpoint_id` must be specified if storage_reader/storage_writer is None: give the checkpoint's "
-                "folder"
-            )
-        if not FileSystemWriter.validate_checkpoint_id(checkpoint_id):
-            raise RuntimeError(
-                f"Cannot detect which StorageReader or StorageWriter to use for {checkpoint_id!r}: only folders are "
-                "known; give a storage_writer"
-            )
-        storage_writer = FileSystemWriter(checkpoint_id)
-    storage_writer.reset(checkpoint_id)
-    return storage_writer
 
 
 def save(
@@ -79,9 +62,9 @@ def save(
         NotImplementedError: ``use_collectives=False``.
     """
     _check_collectives(use_collectives)
-    return _save_state_dict(
-        _stateful_to_state_dict(state_dict), _writer(storage_writer, checkpoint_id), process_group, no_dist, planner
-    )
+    plain = _stateful_to_state_dict(state_dict)
+    writer = given_or_folder(storage_writer, checkpoint_id, FileSystemWriter, "storage_writer")
+    return _save_state_dict(plain, writer, process_group, no_dist, planner)
 
 
 def async_save(
@@ -109,7 +92,7 @@ def async_save(
         )
     stager = async_stager or (storage_writer if isinstance(storage_writer, AsyncStager) else BlockingAsyncStager())
     staged = stager.stage(_stateful_to_state_dict(state_dict))
-    writer = _writer(storage_writer, checkpoint_id)
+    writer = given_or_folder(storage_writer, checkpoint_id, FileSystemWriter, "storage_writer")
     ranks = Ranks(process_group, no_dist, "async_save")
     pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
 

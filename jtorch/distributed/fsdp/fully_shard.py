@@ -75,8 +75,8 @@ class CPUOffloadPolicy(OffloadPolicy):
 class FSDPModule:
     """A module that :func:`fully_shard` was applied to.
 
-    XLA schedules communication, and gradients of all devices are one tensor: what PyTorch steers by the methods below
-    needs no steering. They are accepted and change nothing.
+    XLA schedules communication, and gradients of all devices are one tensor, so there is nothing for the methods
+    below to decide. They are accepted and change nothing.
     """
 
     def _apply(self, fn, recurse: bool = True):
