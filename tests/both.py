@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 
 import numpy as np
@@ -95,6 +96,11 @@ def _error(program, library, error: type) -> str:
     except error as caught:
         return str(caught)
     raise AssertionError(f"{library.__name__} raised nothing and returned {result}")
+
+
+def part(library, name: str):
+    """A module of a library: ``part(torch, "fx")``."""
+    return importlib.import_module(f"{library.__name__}.{name}")
 
 
 def leaf(torch, *values):
