@@ -48,7 +48,7 @@ class Monitor:
         self.waiting: dict[object, tuple[str, tuple[int, ...], float]] = {}  # what the threads wait for now
         self.under_way: deque[tuple[str, tuple[int, ...], float, jax.Array]] = deque()  # started, not waited for
         self.changed = threading.Condition()
-        self.closed = False
+        self._closed = threading.Event()
         self.socket = connect(host, port, timeout)
         send(self.socket, "member", str(rank), f"process {os.getpid()} on {socket.gethostname()}")
         answer = receive(self.socket)
@@ -56,14 +56,15 @@ class Monitor:
             why = answer[1].decode() if answer else "the process that serves the store is gone"
             raise DistNetworkError(f"rank {rank} cannot join the job: {why}")
         threading.Thread(target=self._listen, name="job", daemon=True).start()
-        threading.Thread(target=self._watch, name="job watchdog", daemon=True).start()
+        self._watchdog = threading.Thread(target=self._watch, name="job watchdog", daemon=True)
+        self._watchdog.start()
 
     def _listen(self) -> None:
         while True:
             message = receive(self.socket)
             with self.changed:
                 if message is None:
-                    if not self.closed:
+                    if not self._closed.is_set():
                         self.lost.setdefault(0, "the process through which the ranks keep contact")
                         self.gone_since.setdefault(0, time.monotonic())
                         self.changed.notify_all()
@@ -77,8 +78,7 @@ class Monitor:
                 self.changed.notify_all()
 
     def _watch(self) -> None:
-        while not self.closed:
-            time.sleep(0.5)
+        while not self._closed.wait(0.5):
             while self.under_way and self.under_way[0][3].is_ready():
                 self.under_way.popleft()
             now = time.monotonic()
@@ -149,7 +149,8 @@ class Monitor:
             send(self.socket, "leave")
 
     def close(self) -> None:
-        self.closed = True
+        self._closed.set()
+        self._watchdog.join()  # a thread that lets go of an array while the interpreter ends aborts the process
         with contextlib.suppress(OSError):
             self.socket.close()
 

@@ -19,6 +19,8 @@ from .tcp_store import connect, listen, receive_exactly, stop_listening
 
 #: Seconds that a message may still be on its way after its sender's end was noticed.
 LATE = 1.0
+#: Seconds that closing waits for messages that are still being sent.
+CLOSING = 10.0
 
 
 class Outgoing:
@@ -39,6 +41,7 @@ class Mailbox:
         self._claimed: dict[tuple[str, int], int] = defaultdict(int)
         self._changed = threading.Condition()
         self._queues: dict[int, queue.SimpleQueue] = {}
+        self._senders: list[threading.Thread] = []
         self._server = listen(host, 0)
         threading.Thread(target=self._accept, name="mailbox", daemon=True).start()
         job.tcp.set(f"jtorch/mailbox/{job.rank}", f"{host} {self._server.getsockname()[1]}")
@@ -47,6 +50,8 @@ class Mailbox:
         """Send what is still to be sent, and close."""
         for outgoing in self._queues.values():
             outgoing.put(None)
+        for sender in self._senders:
+            sender.join(CLOSING)
         stop_listening(self._server)
 
     def _accept(self) -> None:
@@ -80,7 +85,8 @@ class Mailbox:
         with self._changed:
             if to not in self._queues:
                 self._queues[to] = queue.SimpleQueue()
-                threading.Thread(target=self._send, args=(to,), name="mailbox out", daemon=True).start()
+                self._senders.append(threading.Thread(target=self._send, args=(to,), name="mailbox out", daemon=True))
+                self._senders[-1].start()
         self._queues[to].put(message)
         return message
 
