@@ -12,7 +12,7 @@ import pytest
 import jtorch
 from jtorch import config
 from jtorch.ops.registry import OPS
-from jtorch.trace import kept
+from jtorch.trace import jaxapi, kept
 
 PROGRAM = """
 import json, sys
@@ -98,6 +98,15 @@ def test_other_settings_are_other_programs(tmp_path):
     assert run(tmp_path / "cache", JTORCH_QUICK_COMPILE="1")[1] >= 4
     again = run(tmp_path / "cache", JTORCH_KEEP_PROGRAMS="0")
     assert again[0] == found[0] and again[1] >= 4
+
+
+@pytest.mark.skipif(jaxapi.host_threads() < 2, reason="there is one processor only")
+def test_programs_are_for_a_number_of_threads(tmp_path):
+    """XLA divides loops for the processors it finds, but leaves them out of the key of a compiled program."""
+    cache = tmp_path / "cache"
+    assert run(cache, NPROC="1")[1] >= 4
+    assert run(cache)[1] >= 4
+    assert {"1-threads", f"{jaxapi.host_threads()}-threads"} <= {path.name for path in cache.iterdir()}
 
 
 @pytest.fixture

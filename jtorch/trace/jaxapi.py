@@ -71,6 +71,17 @@ def private_folder(folder: str) -> bool:
     return True
 
 
+def host_threads() -> int:
+    """For how many threads XLA's CPU compiler divides loops: the processors this process may run on, or ``NPROC``.
+
+    It is compiled into a program but not part of the key under which JAX keeps it: a program of a process that was
+    confined to one processor would stay a program for one.
+    """
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    given = os.environ.get("NPROC", "")
+    return min(processors, max(1, int(given))) if given.isdigit() else processors
+
+
 def prepare_compilation_cache(folder: str) -> None:
     """Turn on XLA's persistent cache in ``folder``, if that can be private, unless the program configured one.
 
@@ -84,9 +95,10 @@ def prepare_compilation_cache(folder: str) -> None:
             return
         _cache_ready = True
         jax.monitoring.register_event_listener(_cache_hits)
-        if not folder or jax.config.jax_compilation_cache_dir or not private_folder(folder):
+        own = os.path.join(folder, f"{host_threads()}-threads")
+        if not folder or jax.config.jax_compilation_cache_dir or not (private_folder(folder) and private_folder(own)):
             return
-        jax.config.update("jax_compilation_cache_dir", folder)
+        jax.config.update("jax_compilation_cache_dir", own)
         # Whole training steps of small models compile in under JAX's default threshold of a second.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 

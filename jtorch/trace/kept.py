@@ -33,7 +33,7 @@ from .. import config, devices, dtypes
 from ..ops.registry import Op
 from ..size import Size
 from .aval import SCALAR_AVALS, Aval, aval
-from .jaxapi import compiler_options, deserialize, private_folder, serialize, stands_alone
+from .jaxapi import compiler_options, deserialize, host_threads, private_folder, serialize, stands_alone
 
 #: programs that compile sooner than this many seconds are not kept
 _WORTH = 0.05
@@ -110,8 +110,8 @@ def _folder(cache: Path) -> Path | None:
 
 
 def _version() -> str:
-    """Changes whenever a call might mean something else: with this source, with JAX, with the processor."""
-    parts = [sys.version, platform.machine(), _processor()]
+    """Changes whenever a call or its code might be another: with this source, JAX, the processor, the threads."""
+    parts = [sys.version, platform.machine(), _processor(), f"{host_threads()} threads"]
     parts += [f"{name} {importlib.metadata.version(name)}" for name in ("jax", "jaxlib", "numpy", "optax")]
     for folder, _, files in sorted(os.walk(_PACKAGE)):
         for name in sorted(files):
