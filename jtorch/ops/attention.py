@@ -34,11 +34,16 @@ def _scores(q, k, mask, first, causal: bool, scale: float):
     else:  # scaled queries would be rounded once more
         s = _dot(q, k, (2, 2), wide) * scale
     if causal:
-        rows, columns = (lax.broadcasted_iota(jnp.int32, s.shape[1:], d) for d in (0, 1))
-        s = jnp.where(columns <= rows + first, s, -jnp.inf)
+        s = jnp.where(_below(s.shape[1:], first), s, -jnp.inf)
     if mask is not None:
         s = jnp.where(mask, s, -jnp.inf) if mask.dtype == bool else s + mask.astype(wide)
     return s
+
+
+def _below(shape: tuple[int, int], first):
+    """Where a row, counted from ``first``, is not above its column."""
+    rows, columns = (lax.broadcasted_iota(jnp.int32, shape, d) for d in (0, 1))
+    return columns <= rows + first
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(6, 7))
@@ -47,7 +52,7 @@ def attend(q, k, v, mask, keep, keep_scale, causal, scale):
 
     ``mask`` and ``keep`` have three dims that broadcast to ``(N, L, S)``; a row that is masked out wholly gives 0.
     """
-    return _attend_fwd(q, k, v, mask, keep, keep_scale, causal, scale)[0]
+    return _forward(_rows_out, q, k, v, mask, keep, keep_scale, causal, scale)[0]
 
 
 def _dropped(p, keep, keep_scale):
@@ -67,6 +72,22 @@ def _rows_fwd(q, k, v, mask, keep, first, keep_scale, causal, scale):
     return out.astype(q.dtype), lse
 
 
+def _rows_out(q, k, v, mask, keep, first, keep_scale, causal, scale):
+    """The output alone, of rows that all see a key. No selects, so that XLA's CPU library takes it as one kernel.
+
+    Where the scores are needed afterwards they are written out anyway, and the library's loops over them use one
+    thread, XLA's own all of them.
+    """
+    if mask is not None or k.shape[1] == 0:
+        return _rows_fwd(q, k, v, mask, keep, first, keep_scale, causal, scale)[:1]
+    s = _scores(q, k, None, first, False, scale)
+    if causal:
+        s = s + jnp.where(_below(s.shape[1:], first), s.dtype.type(0), s.dtype.type(-np.inf))
+    e = jnp.exp(s - s.max(-1, keepdims=True))
+    out = _dot(_dropped(e, keep, keep_scale).astype(v.dtype), v, (2, 1), e.dtype) / e.sum(-1, keepdims=True)
+    return (out.astype(q.dtype),)
+
+
 def _rows_bwd(q, k, v, mask, keep, first, out, lse, g, keep_scale, causal, scale):
     """The gradients of some rows: ``(dq, dk, dv, dmask)``, the last summed to the mask's shape."""
     wide = widened(q).dtype
@@ -80,12 +101,16 @@ def _rows_bwd(q, k, v, mask, keep, first, out, lse, g, keep_scale, causal, scale
     return _dot(ds, k, (2, 1), wide).astype(q.dtype), _dot(ds, q, (1, 1), wide), dv, dmask
 
 
-def _attend_fwd(q, k, v, mask, keep, keep_scale, causal, scale):
+def _forward(rows_of, q, k, v, mask, keep, keep_scale, causal, scale):
+    """What ``rows_of`` finds out about all rows."""
     plan = _plan(q, k, causal)
     if plan is None:
-        out, lse = _rows_fwd(q, k, v, mask, keep, 0, keep_scale, causal, scale)
-    else:
-        out, lse = _in_blocks(plan, (q, mask, keep), (k, v), partial(_band_fwd, keep_scale, causal, scale))
+        return rows_of(q, k, v, mask, keep, 0, keep_scale, causal, scale)
+    return _in_blocks(plan, (q, mask, keep), (k, v), partial(_band_fwd, rows_of, keep_scale, causal, scale))
+
+
+def _attend_fwd(q, k, v, mask, keep, keep_scale, causal, scale):
+    out, lse = _forward(_rows_fwd, q, k, v, mask, keep, keep_scale, causal, scale)
     return out, (q, k, v, mask, keep, keep_scale, out, lse)
 
 
@@ -194,7 +219,7 @@ def _keys_of(x, count: int):
     return x if x is None or x.shape[2] == 1 else x[:, :, :count]
 
 
-def _band_fwd(keep_scale, causal, scale, plan, by_row, by_key):
+def _band_fwd(rows_of, keep_scale, causal, scale, plan, by_row, by_key):
     pieces = []
     for a, b, keys in plan.bands:
         q, mask, keep = by_row
@@ -202,7 +227,7 @@ def _band_fwd(keep_scale, causal, scale, plan, by_row, by_key):
 
         def step(carry, first, now, k=k, v=v):
             q, mask, keep = now
-            return carry, _rows_fwd(q, k, v, mask, keep, first, keep_scale, causal, scale)
+            return carry, rows_of(q, k, v, mask, keep, first, keep_scale, causal, scale)
 
         given = q, _keys_of(mask, keys), _keys_of(keep, keys)
         pieces.append(_scan_rows(plan, given, a, b, keys, (), step)[1])
