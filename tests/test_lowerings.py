@@ -54,6 +54,7 @@ def test_attention_in_blocks(monkeypatch, causal, mask):
         return out, [d for d in pullback(g) if d is not None]
 
     whole = all_of(q, k, v, bias)
-    monkeypatch.setattr(attention, "WHOLE", 30_000)
+    for limit in ("WHOLE", "WHOLE_IF_CAUSAL"):
+        monkeypatch.setattr(attention, limit, 30_000)
     assert attention._plan(q, k, causal) is not None
     jax.tree.map(_close, all_of(q, k, v, bias), whole)

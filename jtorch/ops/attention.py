@@ -1,7 +1,8 @@
 """Scaled dot-product attention.
 
-Own gradient (Dao et al., 2022, without the tiling): from the output and the log-sum-exp of the scores, so that no
-matrix of probabilities is kept between forward and backward.
+Own gradient (Dao et al., 2022, without the tiling): from the output and scores that are computed again, so that no
+matrix of probabilities is kept between forward and backward. Nor is their log-sum-exp: with the output for its only
+result XLA's CPU library computes the whole of it in one kernel, near the caches and on all threads.
 """
 
 from __future__ import annotations
@@ -34,10 +35,16 @@ def _scores(q, k, mask, first, causal: bool, scale: float):
     else:  # scaled queries would be rounded once more
         s = _dot(q, k, (2, 2), wide) * scale
     if causal:
-        s = jnp.where(_below(s.shape[1:], first), s, -jnp.inf)
+        s = s + _bias(_below(s.shape[1:], first), wide)
     if mask is not None:
-        s = jnp.where(mask, s, -jnp.inf) if mask.dtype == bool else s + mask.astype(wide)
+        s = s + (_bias(mask, wide) if mask.dtype == bool else mask.astype(wide))
     return s
+
+
+def _bias(mask, dtype):
+    """0 where a mask is true, else -inf. Added, as XLA's CPU library takes scores, softmax and product as one kernel
+    where there is no select between them."""
+    return jnp.where(mask, dtype.type(0), dtype.type(-np.inf))
 
 
 def _below(shape: tuple[int, int], first):
@@ -52,46 +59,32 @@ def attend(q, k, v, mask, keep, keep_scale, causal, scale):
 
     ``mask`` and ``keep`` have three dims that broadcast to ``(N, L, S)``; a row that is masked out wholly gives 0.
     """
-    return _forward(_rows_out, q, k, v, mask, keep, keep_scale, causal, scale)[0]
+    return _attend_fwd(q, k, v, mask, keep, keep_scale, causal, scale)[0]
 
 
 def _dropped(p, keep, keep_scale):
     return p if keep is None else jnp.where(keep, p * keep_scale.astype(p.dtype), 0)
 
 
-def _rows_fwd(q, k, v, mask, keep, first, keep_scale, causal, scale):
-    """The output and the log-sum-exp of some rows, from row ``first`` of the causal triangle on."""
-    s = _scores(q, k, mask, first, causal, scale)
-    top = s.max(-1, keepdims=True, initial=-jnp.inf)
-    top = lax.stop_gradient(jnp.where(jnp.isneginf(top), 0, top))
+def _softmax(s):
+    """``(e, total)``: the probabilities are ``e / total``; 0 in a row that is -inf throughout, or without keys."""
+    top = lax.stop_gradient(s.max(-1, keepdims=True, initial=jnp.finfo(s.dtype).min))
     e = jnp.exp(s - top)
-    total = e.sum(-1, keepdims=True)
-    empty = total == 0
-    out = _dot(_dropped(e, keep, keep_scale).astype(v.dtype), v, (2, 1), e.dtype) / jnp.where(empty, 1, total)
-    lse = jnp.where(empty, jnp.inf, top + jnp.log(jnp.where(empty, 1, total)))
-    return out.astype(q.dtype), lse
+    return e, jnp.maximum(e.sum(-1, keepdims=True), 1)  # in all other rows the largest adds 1
 
 
-def _rows_out(q, k, v, mask, keep, first, keep_scale, causal, scale):
-    """The output alone, of rows that all see a key. No selects, so that XLA's CPU library takes it as one kernel.
-
-    Where the scores are needed afterwards they are written out anyway, and the library's loops over them use one
-    thread, XLA's own all of them.
-    """
-    if mask is not None or k.shape[1] == 0:
-        return _rows_fwd(q, k, v, mask, keep, first, keep_scale, causal, scale)[:1]
-    s = _scores(q, k, None, first, False, scale)
-    if causal:
-        s = s + jnp.where(_below(s.shape[1:], first), s.dtype.type(0), s.dtype.type(-np.inf))
-    e = jnp.exp(s - s.max(-1, keepdims=True))
-    out = _dot(_dropped(e, keep, keep_scale).astype(v.dtype), v, (2, 1), e.dtype) / e.sum(-1, keepdims=True)
+def _rows_fwd(q, k, v, mask, keep, first, keep_scale, causal, scale):
+    """The output of some rows, from row ``first`` of the causal triangle on."""
+    e, total = _softmax(_scores(q, k, mask, first, causal, scale))
+    out = _dot(_dropped(e, keep, keep_scale).astype(v.dtype), v, (2, 1), e.dtype) / total
     return (out.astype(q.dtype),)
 
 
-def _rows_bwd(q, k, v, mask, keep, first, out, lse, g, keep_scale, causal, scale):
+def _rows_bwd(q, k, v, mask, keep, first, out, g, keep_scale, causal, scale):
     """The gradients of some rows: ``(dq, dk, dv, dmask)``, the last summed to the mask's shape."""
     wide = widened(q).dtype
-    p = jnp.exp(_scores(q, k, mask, first, causal, scale) - lse)
+    e, total = _softmax(_scores(q, k, mask, first, causal, scale))
+    p = e / total
     delta = (widened(g) * widened(out)).sum(-1, keepdims=True)
     dp = _dropped(_dot(g, v, (2, 2), wide), keep, keep_scale)
     ds = p * (dp - delta)
@@ -101,26 +94,22 @@ def _rows_bwd(q, k, v, mask, keep, first, out, lse, g, keep_scale, causal, scale
     return _dot(ds, k, (2, 1), wide).astype(q.dtype), _dot(ds, q, (1, 1), wide), dv, dmask
 
 
-def _forward(rows_of, q, k, v, mask, keep, keep_scale, causal, scale):
-    """What ``rows_of`` finds out about all rows."""
+def _attend_fwd(q, k, v, mask, keep, keep_scale, causal, scale):
     plan = _plan(q, k, causal)
     if plan is None:
-        return rows_of(q, k, v, mask, keep, 0, keep_scale, causal, scale)
-    return _in_blocks(plan, (q, mask, keep), (k, v), partial(_band_fwd, rows_of, keep_scale, causal, scale))
-
-
-def _attend_fwd(q, k, v, mask, keep, keep_scale, causal, scale):
-    out, lse = _forward(_rows_fwd, q, k, v, mask, keep, keep_scale, causal, scale)
-    return out, (q, k, v, mask, keep, keep_scale, out, lse)
+        (out,) = _rows_fwd(q, k, v, mask, keep, 0, keep_scale, causal, scale)
+    else:
+        (out,) = _in_blocks(plan, (q, mask, keep), (k, v), partial(_band_fwd, keep_scale, causal, scale))
+    return out, (q, k, v, mask, keep, keep_scale, out)
 
 
 def _attend_bwd(causal, scale, saved, g):
-    q, k, v, mask, keep, keep_scale, out, lse = saved
+    q, k, v, mask, keep, keep_scale, out = saved
     plan = _plan(q, k, causal)
     if plan is None:
-        dq, dk, dv, dmask = _rows_bwd(q, k, v, mask, keep, 0, out, lse, g, keep_scale, causal, scale)
+        dq, dk, dv, dmask = _rows_bwd(q, k, v, mask, keep, 0, out, g, keep_scale, causal, scale)
     else:
-        given = q, mask, keep, out, lse, g
+        given = q, mask, keep, out, g
         dq, dk, dv, dmask = _in_blocks(plan, given, (k, v), partial(_band_bwd, keep_scale, causal, scale))
         dmask = None if dmask is None else _sum_to(dmask, mask.shape)
     dmask = None if dmask is None else dmask.astype(mask.dtype)
@@ -143,7 +132,8 @@ class _Plan(NamedTuple):
     bands: tuple[tuple[int, int, int], ...]  # first row, row after the last, number of keys
 
 
-WHOLE = 2**21  # scores that are computed at once: 8 MiB, what stays near a core
+WHOLE = 2**23  # scores that are computed at once: the library keeps those of a few rows near a core itself
+WHOLE_IF_CAUSAL = 2**21  # 8 MiB; more scores are cut into bands, which spares half of the arithmetic
 WHOLE_ON_ACCELERATOR = 2**26
 BANDS = 4
 FEW_ROWS = 64
@@ -152,7 +142,8 @@ FEW_ROWS = 64
 def _plan(q, k, causal: bool) -> _Plan | None:
     """None where the scores are few enough to be computed at once."""
     (n, length, _), keys = q.shape, k.shape[1]
-    most = WHOLE if backend.platform() == "cpu" else WHOLE_ON_ACCELERATOR
+    on_cpu = WHOLE_IF_CAUSAL if causal else WHOLE
+    most = on_cpu if backend.platform() == "cpu" else WHOLE_ON_ACCELERATOR
     if not known(n, length, keys):  # an export's open sizes
         return None
     if n * length * keys <= most or min(length, keys) <= 2 * FEW_ROWS:
@@ -219,7 +210,7 @@ def _keys_of(x, count: int):
     return x if x is None or x.shape[2] == 1 else x[:, :, :count]
 
 
-def _band_fwd(rows_of, keep_scale, causal, scale, plan, by_row, by_key):
+def _band_fwd(keep_scale, causal, scale, plan, by_row, by_key):
     pieces = []
     for a, b, keys in plan.bands:
         q, mask, keep = by_row
@@ -227,7 +218,7 @@ def _band_fwd(rows_of, keep_scale, causal, scale, plan, by_row, by_key):
 
         def step(carry, first, now, k=k, v=v):
             q, mask, keep = now
-            return carry, rows_of(q, k, v, mask, keep, first, keep_scale, causal, scale)
+            return carry, _rows_fwd(q, k, v, mask, keep, first, keep_scale, causal, scale)
 
         given = q, _keys_of(mask, keys), _keys_of(keep, keys)
         pieces.append(_scan_rows(plan, given, a, b, keys, (), step)[1])
@@ -235,7 +226,7 @@ def _band_fwd(rows_of, keep_scale, causal, scale, plan, by_row, by_key):
 
 
 def _band_bwd(keep_scale, causal, scale, plan, by_row, by_key):
-    q, mask, keep, out, lse, g = by_row
+    q, mask, keep, out, g = by_row
     wide = widened(q).dtype
     dk, dv = (jnp.zeros(x.shape, wide) for x in by_key)
     biased = mask is not None and mask.dtype != bool
@@ -246,14 +237,14 @@ def _band_bwd(keep_scale, causal, scale, plan, by_row, by_key):
         k, v = (x[:, :keys] for x in by_key)
 
         def step(carry, first, now, k=k, v=v):
-            q, mask, keep, out, lse, g = now
-            dq, dk, dv, dm = _rows_bwd(q, k, v, mask, keep, first, out, lse, g, keep_scale, causal, scale)
+            q, mask, keep, out, g = now
+            dq, dk, dv, dm = _rows_bwd(q, k, v, mask, keep, first, out, g, keep_scale, causal, scale)
             dk, dv = carry[0] + dk, carry[1] + dv
             if not biased:
                 return (dk, dv), (dq,)
             return ((dk, dv), (dq, dm)) if per_row else ((dk, dv, carry[2] + dm), (dq,))
 
-        given = q, _keys_of(mask, keys), _keys_of(keep, keys), out, lse, g
+        given = q, _keys_of(mask, keys), _keys_of(keep, keys), out, g
         init = jnp.zeros((*k.shape,), wide), jnp.zeros((*v.shape,), wide)
         init = (*init, jnp.zeros_like(_keys_of(dmask, keys))) if biased and not per_row else init
         sums, results = _scan_rows(plan, given, a, b, keys, init, step)
