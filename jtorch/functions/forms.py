@@ -153,8 +153,8 @@ def flatten(input, start_dim=0, end_dim=-1):
 
 @composite("torch", method=True)
 def ravel(input):
-    """All elements in one dimension: a view where one exists, else a copy."""
-    return reshape(input, (-1,)) if input.numel() else reshape(input, (0,))
+    """All elements in one dimension, one after the other: a view of a contiguous tensor, else a copy."""
+    return input.contiguous().view(-1)
 
 
 # --- parts ---------------------------------------------------------------------------------------------------------
@@ -281,24 +281,46 @@ for _name in ("squeeze_", "unsqueeze_", "transpose_", "t_", "swapaxes_", "swapdi
 
 @composite(method=True)
 def resize_(self, *sizes, size=(), memory_format=None):
-    """Change the shape in place; elements beyond the old ones are zero."""
+    """Change the shape in place; elements beyond the old ones are zero.
+
+    Raises:
+        RuntimeError: the tensor requires grad or is a view; or ``memory_format`` is ``preserve_format``, or none for as
+            many dimensions as there are.
+    """
     new = _sizes(sizes or (size,))
-    if tuple(self.shape) == new:
+    if memory_format is layout.preserve_format:
+        raise RuntimeError("Unsupported memory format Preserve: resize_ takes a format of its own, or none")
+    if memory_format is None and tuple(self.shape) == new:
         return self
-    if self._lens is not None or self.requires_grad:
-        raise RuntimeError("cannot resize variables that require grad, or views")
-    total = int(np.prod(new, dtype=np.int64))
-    flat = self.reshape(-1)
+    strides = layout.format_strides(new, memory_format or layout.contiguous_format)
+    if self.requires_grad:
+        raise RuntimeError("cannot resize variables that require grad")
+    total = math.prod(new)
+    if self._lens is not None:  # a view then shows other elements of its storage
+        if self.storage_offset() + total > math.prod(self._storage.value.aval.shape):
+            raise RuntimeError("a view cannot be resized beyond the storage it shares; clone() it first")
+        return self.as_strided_(new, strides)
+    flat = self.permute(_memory_order(self.stride())).reshape(-1)
     if total > self.numel():
         flat = call("cat", (flat, filled((total - self.numel(),), 0, self.dtype, self.device)), dim=0)
-    self._storage.write(flat[:total].reshape(new).clone()._value())
+    order = _memory_order(strides)
+    laid = flat[:total].reshape([new[d] for d in order]).permute([order.index(d) for d in range(len(new))])
+    self._storage.write(laid.clone()._value())
+    self._strides = None if strides == layout.contiguous_strides(new) else strides
     return self
+
+
+def _memory_order(strides) -> list[int]:
+    """The dimensions from the outermost in memory to the innermost."""
+    return sorted(range(len(strides)), key=lambda d: -strides[d])
 
 
 @composite(method=True)
 def resize_as_(self, the_template, memory_format=None):
-    """Change the shape in place to ``other``'s."""
-    return resize_(self, tuple(the_template.shape))
+    """Change the shape in place to ``the_template``'s, laid out as ``memory_format`` says (``preserve_format``: as it)."""
+    if memory_format is layout.preserve_format:
+        memory_format = layout.suggested_format(the_template)
+    return resize_(self, tuple(the_template.shape), memory_format=memory_format)
 
 
 # --- counting ------------------------------------------------------------------------------------------------------
