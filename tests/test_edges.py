@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import sys
 import warnings
 
 import pytest
@@ -57,6 +59,55 @@ def splits_at_any_indices(torch):
     return [torch.tensor_split(x, cuts) for cuts in [(3, -1, 5), (5, 3), (20, 30), (-20, 30), (0,), ()]]
 
 
+@programs
+def numbers_among_tensors_as_old_optimizers_write_them(torch):
+    a, b, c, m = torch.ones(3), torch.full((3,), 2.0), torch.full((3,), 4.0), torch.ones(3, 3)
+    p = torch.zeros(3, requires_grad=True)
+    p.data.add_(-0.1, c)
+    p.data.addcdiv_(-0.5, b, c)
+    x = torch.ones(1, 3, 3)
+    return [
+        p, torch.add(a, 2, b), a.sub(2, b), a.clone().sub_(2, b), torch.addcmul(a, 3, b, c), a.addcmul(3, b, c),
+        a.clone().mul_(0.9).addcmul_(0.1, b, b), torch.addcdiv(a, 3, b, c), torch.addmm(2, m, m, m),
+        torch.addmm(2, m, 3, m, m), m.addmm(2, m, m), m.clone().addmm_(2, 3, m, m), b.addmv(2, m, b),
+        torch.addr(2, m, b, c), torch.baddbmm(2, x, 3, x, x), torch.addbmm(2, m, x, x),
+    ]  # fmt: skip
+
+
+@programs
+def diagonals_filled(torch):
+    made = []
+    for x in (torch.zeros(7, 3), torch.zeros(3, 7).t(), torch.zeros(14, 3)[::2], torch.zeros(3, 7), torch.zeros(8, 3)):
+        made += [x.clone().fill_diagonal_(1), x.fill_diagonal_(1, wrap=True)]
+    return made, torch.zeros(2, 2, 2).fill_diagonal_(3), torch.zeros(2, 2, 2).transpose(0, 2).fill_diagonal_(3)
+
+
+@programs
+def sizes_are_ints(torch):
+    s = torch.Size(torch.tensor([2, 3]))
+    return s, [type(n) is int for n in s], torch.Size([torch.tensor(2), 3]), torch.Size([2]) + (3,), (3,) + s
+
+
+@programs
+def order_of_dimensions(torch):
+    x = torch.empty(2, 3, 4, 5)
+    formats = [torch.contiguous_format, torch.channels_last]
+    return x.dim_order(), x.transpose(1, 2).dim_order(), x[:1].dim_order(ambiguity_check=formats)
+
+
+@programs
+def types_by_class(torch):
+    x = torch.ones(2, dtype=torch.int32)
+    return x.type(torch.Tensor), x.type("torch.DoubleTensor"), x.new(size=(3, 4)).shape
+
+
+@programs
+def checks_that_hold(torch):
+    torch._check(True, lambda: "no")
+    torch._check_tensor_all(torch.tensor([True, True]))
+    torch._check_with(ValueError, 1 < 2, lambda: "no")
+
+
 @pytest.mark.parametrize("name", programs)
 def test_as_in_pytorch(name):
     check(programs[name])
@@ -80,6 +131,28 @@ ERRORS = {
     "split at a matrix": (lambda t: t.tensor_split(t.zeros(3), t.tensor([[1]])), RuntimeError, "one-dimensional"),
     "resize to preserve": (
         lambda t: t.zeros(4).resize_((2, 2), memory_format=t.preserve_format), RuntimeError, "memory format"),
+    "size of floats": (lambda t: t.Size([1.0]), TypeError, "item 0", "float"),
+    "size of a float tensor": (lambda t: t.Size(t.ones(3)), TypeError, "item 0", "Tensor"),
+    "size of text": (lambda t: t.Size("ab"), TypeError, "str"),
+    "size and a number": (lambda t: t.Size([1]) + 3, TypeError, "int"),
+    "no subclass": (lambda t: t.ones(2).as_subclass(int), TypeError, "Tensor"),
+    "no class": (lambda t: t.ones(2).as_subclass("a"), TypeError, "str"),
+    "check of a number": (lambda t: t._check(1), TypeError, "bool", "int"),
+    "check of a tensor": (lambda t: t._check(t.tensor(True)), TypeError, "bool", "Tensor"),
+    "check with a text": (lambda t: t._check(False, "no"), TypeError, "callable"),
+    "check with": (lambda t: t._check_with(KeyError, False, lambda: "no"), KeyError, "no"),
+    "check of all": (lambda t: t._check_tensor_all(t.tensor([True, False])), RuntimeError),
+    "deterministic": (lambda t: t.use_deterministic_algorithms(1), TypeError, "bool", "int"),
+    "threads": (lambda t: t.set_num_threads(1.5), RuntimeError, "int", "float"),
+    "no dimensions": (lambda t: t.zeros(4).fill_diagonal_(1), RuntimeError, "1"),
+    "dimensions differ": (lambda t: t.zeros(2, 2, 3).fill_diagonal_(1), RuntimeError, "equal length"),
+    "ambiguous order": (lambda t: t.zeros(1, 1).dim_order(ambiguity_check=True), RuntimeError, "unique"),
+    "ambiguity text": (lambda t: t.zeros(1, 1).dim_order(ambiguity_check="a"), TypeError, "bool"),
+    "normal shapes": (lambda t: t.normal(t.zeros(2), t.ones(3)), RuntimeError, "size of tensor a (2)"),
+    "negative deviation": (lambda t: t.normal(t.zeros(2), -1), RuntimeError, "std >= 0"),
+    "apply a text": (lambda t: t.ones(2).apply_("a"), TypeError, "callable"),
+    "apply makes text": (lambda t: t.ones(2).apply_(lambda x: "a"), TypeError, "number"),
+    "three tensors": (lambda t: t.add(t.ones(1), t.ones(1), 2), TypeError, "positional"),
     "channels last of 3": (lambda t: t.zeros(4).resize_((2, 2, 1), memory_format=t.channels_last), RuntimeError, "4"),
 }  # fmt: skip
 
@@ -110,3 +183,16 @@ def test_a_view_is_resized_within_its_storage():
     assert x[1].item() == 9
     with pytest.raises(RuntimeError, match="storage"):
         view.resize_(3, 3)
+
+
+def test_old_forms_say_how_to_write_them():
+    with pytest.warns(UserWarning, match=r"addcdiv_\(\.\.\., value=-0\.5\)"):
+        jtorch.ones(2).addcdiv_(-0.5, jtorch.ones(2), jtorch.ones(2))
+
+
+def test_storages_copied_and_measured():
+    storage = jtorch.arange(100.0).storage()
+    assert copy.copy(storage).tolist() == storage.tolist()
+    assert copy.copy(storage.untyped()).tolist() == storage.untyped().tolist()
+    assert sys.getsizeof(storage) - sys.getsizeof(jtorch.ones(0).storage()) == 400
+    assert storage.complex_double().dtype is jtorch.complex128 and not storage.resizable()

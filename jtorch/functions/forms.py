@@ -247,14 +247,22 @@ def fill(input, value):
 
 @composite(method=True)
 def fill_diagonal_(self, fill_value, wrap=False):
-    """Overwrite the main diagonal."""
-    n = min(self.shape)
-    if self.dim() == 2 and wrap and self.shape[0] > self.shape[1]:
-        step = self.shape[1] + 1
-        self.reshape(-1)[::step].fill_(fill_value)
+    """Overwrite the main diagonal; with ``wrap`` that of a tall matrix begins anew after every ``columns + 1`` rows.
+
+    Raises:
+        RuntimeError: fewer than two dimensions, or more of different sizes.
+    """
+    if self.dim() < 2:
+        raise RuntimeError("dimensions must larger than 1")
+    if self.dim() > 2 and len(set(self.shape)) > 1:
+        raise RuntimeError("all dimensions of input must be of equal length")
+    if self.dim() > 2:
+        self.as_strided((self.shape[0],), (sum(self.stride()),)).fill_(fill_value)
         return self
-    with_stride = self.as_strided((n,), (sum(self.stride()),)) if self.dim() > 2 else self.diagonal()
-    with_stride.fill_(fill_value)
+    rows, columns = self.shape
+    self.diagonal().fill_(fill_value)
+    for start in range(columns + 1, rows if wrap else 0, columns + 1):
+        self[start:].diagonal().fill_(fill_value)
     return self
 
 
@@ -317,7 +325,7 @@ def _memory_order(strides) -> list[int]:
 
 @composite(method=True)
 def resize_as_(self, the_template, memory_format=None):
-    """Change the shape in place to ``the_template``'s, laid out as ``memory_format`` says (``preserve_format``: as it)."""
+    """Change the shape in place to ``the_template``'s; ``preserve_format`` is the memory format that it has."""
     if memory_format is layout.preserve_format:
         memory_format = layout.suggested_format(the_template)
     return resize_(self, tuple(the_template.shape), memory_format=memory_format)
@@ -404,16 +412,28 @@ def index_put_(self, indices, values, accumulate=False):
     return self
 
 
+def _elementwise(fn, *tensors) -> Tensor:
+    """A Python function of the elements of tensors, on the host; a result of the first one's dtype.
+
+    Raises:
+        TypeError: ``fn`` cannot be called, or does not return numbers.
+    """
+    if not callable(fn):
+        raise TypeError(f"{type(fn).__name__!r} object is not callable")
+    arrays = [t.detach().numpy() for t in tensors]
+    try:
+        return wrap(put(np.vectorize(fn, otypes=[arrays[0].dtype])(*arrays), tensors[0].device))
+    except ValueError as error:
+        raise TypeError(f"the function must return numbers: {error}") from error
+
+
 @composite(method=True)
 def map_(self, other, callable):
     """Apply a Python function to each pair of elements (on the host)."""
-    a, b = self.detach().numpy(), other.detach().numpy()
-    out = np.vectorize(callable, otypes=[a.dtype])(a, b)
-    return self.copy_(wrap(put(out, self.device)))
+    return self.copy_(_elementwise(callable, self, other))
 
 
 @composite(method=True)
 def apply_(self, callable):
     """Apply a Python function to each element (on the host)."""
-    a = self.detach().numpy()
-    return self.copy_(wrap(put(np.vectorize(callable, otypes=[a.dtype])(a), self.device)))
+    return self.copy_(_elementwise(callable, self))

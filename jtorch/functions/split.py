@@ -88,8 +88,8 @@ def tensor_split(input, indices_or_sections, dim=0):
     """Views cut at the given indices, or ``sections`` nearly equal ones along ``dim``.
 
     Raises:
-        RuntimeError: ``input`` is a number, ``sections`` is not positive, or a tensor of them is not of integers, 0-d or
-            1-d.
+        RuntimeError: ``input`` has no dimensions, ``sections`` is not positive, or a tensor of them is not int64, 0-d
+            or 1-d.
     """
     if not input.dim():
         raise RuntimeError("tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims")

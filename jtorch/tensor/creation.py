@@ -372,8 +372,9 @@ def new_tensor(self, data, *, dtype=None, device=None, requires_grad=False, layo
 
 
 @composite(method=True)
-def new(self, *args, device=None):
+def new(self, *args, size=None, device=None):
     """The legacy constructor with this tensor's dtype: ``new(2, 3)`` is uninitialised, ``new([1, 2])`` holds data."""
+    args = args if size is None else tuple(size)
     return legacy(_dispatch.TENSOR, args, self.dtype, device or self.device)
 
 

@@ -324,6 +324,10 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
         return self
 
     def _as_subclass(self, cls) -> Tensor:
+        if not isinstance(cls, type):
+            raise TypeError(f"cls must be a type (got {type(cls).__name__})")
+        if not issubclass(cls, Tensor):
+            raise TypeError(f"a Tensor subclass cannot be made from {cls.__name__}, which does not inherit from Tensor")
         t = object.__new__(cls)
         t.__dict__.update(self.__dict__)
         return t
