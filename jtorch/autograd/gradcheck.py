@@ -41,8 +41,8 @@ def _numerical(fn, inputs, i, eps, outputs) -> list[np.ndarray]:
             moved = np.array(data.reshape(-1))
             moved.view(moved.real.dtype)[j] += sign * eps
             trial = list(inputs)
-            trial[i] = tensor(moved.reshape(data.shape), dtype=x.dtype)
-            with modes.no_grad():
+            trial[i] = tensor(moved.reshape(data.shape), dtype=x.dtype, requires_grad=True)
+            with modes.enable_grad():  # the function may differentiate by itself
                 values.append([_reals(o.detach().numpy()) for o in _outputs(fn(*trial))])
         for k, (a, b) in enumerate(zip(*values, strict=True)):
             found[k][j] = (a - b) / (2 * eps)

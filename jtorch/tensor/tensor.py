@@ -56,6 +56,9 @@ def apply_values(op_, operands, statics):
     return record(intern(op_, statics, tuple(keys), base.device.platform), flat, base.device)[0]
 
 
+_EXPANDING = frozenset(("expand", "broadcast_to"))
+
+
 class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
     """A multi-dimensional array of one dtype on one device, that can record how it was computed.
 
@@ -197,6 +200,8 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
         edge = new._history() if modes.state.grad and value.aval.is_float else None
         root = self._root
         counted = not (self if root is None else root)._uncounted
+        if self._lens is not None and any(step.op.name in _EXPANDING for step in self._lens):
+            self._check_expanded(edge is not None or root is not None and root.requires_grad)
         if root is None:
             if self._lens is None:
                 storage.write(value, counted)
@@ -207,12 +212,16 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
                 self._edge = edge
                 self._requires_grad = False
                 self._history_count += 1
+                if "_retains" in self.__dict__:
+                    self._retain()
             return
         if modes.state.grad and (edge is not None or root.requires_grad):
             whole = lens.put(_dispatch.dispatch, root, self._relative, new)
             root_value = whole._value()
             root._edge, root._requires_grad = whole._history(), False
             root._history_count += 1
+            if "_retains" in root.__dict__:
+                root._retain()
         else:
             root_value = lens.put(apply_values, root._value(), self._relative, value)
         if root._lens is None:
@@ -222,6 +231,14 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
             root._memo, root._memo_writes = root_value, storage.writes
         self._memo, self._memo_writes = value, storage.writes
         self._edge, self._edge_history = edge, root._history_count
+        if "_retains" in self.__dict__:
+            self._retain()
+
+    def _check_expanded(self, recorded: bool) -> None:
+        """Refuse a write through an expanded view unless it is to single elements, and has no derivative."""
+        repeats = any(n > 1 and not s for n, s in zip(self.shape, self.stride(), strict=True))
+        if repeats or recorded and modes.state.grad:
+            raise RuntimeError(SELF_OVERLAP)
 
     def _overwrite(self, new: Tensor) -> Tensor:
         """Replace the content, as ``fill_`` and samplers do: what was here gets a gradient of zero. Returns self."""
