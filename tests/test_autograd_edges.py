@@ -173,6 +173,19 @@ def checkpoints_return_anything(torch):
 
 
 @programs
+def gradcheck_of_what_a_function_closes_over(torch):
+    m = torch.nn.Linear(2, 2).double()
+    before = m.weight.detach().clone()
+    x = torch.ones(1, 2, dtype=torch.float64, requires_grad=True)
+
+    def slope(x):
+        return torch.autograd.grad((x**3).sum(), x, create_graph=True)[0]
+
+    agree = torch.autograd.gradcheck(lambda x, *p: m(x).sin(), (x, *m.parameters()))
+    return agree, torch.equal(m.weight, before), torch.autograd.gradcheck(slope, x)
+
+
+@programs
 def names_of_modules_and_nodes(torch):
     mine = function(torch, lambda ctx, x: x * 2, lambda ctx, g: g * 2)
     x = torch.ones(2, requires_grad=True)

@@ -7,6 +7,8 @@ the autograd interface are mixed in from their own files.
 
 from __future__ import annotations
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -236,8 +238,13 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
 
     def _check_expanded(self, recorded: bool) -> None:
         """Refuse a write through an expanded view unless it is to single elements, and has no derivative."""
+        shapes = [self._storage.value.aval.shape, *(step.shape for step in self._lens)]
+        grows = any(
+            step.op.name in _EXPANDING and math.prod(step.shape) > math.prod(before)
+            for before, step in zip(shapes, self._lens, strict=False)
+        )
         repeats = any(n > 1 and not s for n, s in zip(self.shape, self.stride(), strict=True))
-        if repeats or recorded and modes.state.grad:
+        if grows and (repeats or recorded and modes.state.grad):
             raise RuntimeError(SELF_OVERLAP)
 
     def _overwrite(self, new: Tensor) -> Tensor:
