@@ -190,6 +190,12 @@ def test_old_forms_say_how_to_write_them():
         jtorch.ones(2).addcdiv_(-0.5, jtorch.ones(2), jtorch.ones(2))
 
 
+def test_a_file_is_whole_when_save_returns(tmp_path):
+    with open(tmp_path / "x.pt", "wb") as stream:
+        jtorch.save({"a": jtorch.ones(3)}, stream)
+        assert jtorch.load(tmp_path / "x.pt")["a"].tolist() == [1, 1, 1]
+
+
 def test_storages_copied_and_measured():
     storage = jtorch.arange(100.0).storage()
     assert copy.copy(storage).tolist() == storage.tolist()
