@@ -10,8 +10,15 @@ _deterministic = {"mode": False, "warn_only": False}
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
-    """Kept for reading back: XLA's CPU and TPU programs are deterministic (GPU: ``--xla_gpu_deterministic_ops``)."""
-    _deterministic.update(mode=bool(mode), warn_only=bool(warn_only))
+    """Kept for reading back: XLA's CPU and TPU programs are deterministic (GPU: ``--xla_gpu_deterministic_ops``).
+
+    Raises:
+        TypeError: an argument is not a bool.
+    """
+    for name, value in (("mode", mode), ("warn_only", warn_only)):
+        if not isinstance(value, bool):
+            raise TypeError(f"use_deterministic_algorithms(): {name!r} must be bool, not {type(value).__name__}")
+    _deterministic.update(mode=mode, warn_only=warn_only)
 
 
 def are_deterministic_algorithms_enabled() -> bool:
@@ -59,8 +66,10 @@ def set_num_threads(n: int) -> None:
     """Accepted: XLA sizes its thread pool when it starts.
 
     Raises:
-        RuntimeError: ``n`` is not positive.
+        RuntimeError: ``n`` is not a positive int.
     """
+    if not isinstance(n, int):
+        raise RuntimeError(f"set_num_threads expects an int, but got {type(n).__name__}")
     if n <= 0:
         raise RuntimeError("set_num_threads expects a positive integer")
 

@@ -298,8 +298,6 @@ def test_laws_of_typed_views(name, dtype, parameters, lead):
 @pytest.mark.parametrize(
     ("name", "shape", "parameters"),
     [
-        ("expand", (3, 1), {"size": (3, 2)}),
-        ("broadcast_to", (3,), {"size": (2, 3)}),
         ("unfold_view", (5,), {"dimension": 0, "size": 3, "step": 1}),
         ("as_strided", (4,), {"size": (2, 2), "stride": (0, 1)}),
     ],

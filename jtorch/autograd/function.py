@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import itertools
+import weakref
 
 from ..tape import engine, modes
 from ..tape.node import Node
@@ -16,6 +19,8 @@ class FunctionCtx:
 
     def __init__(self):
         self._saved = ()
+        self._own: dict[int, int] = {}  # which of what is saved are outputs, and which
+        self._node = None
         self._versions = ()
         self._non_differentiable = ()
         self._dirty = ()
@@ -44,7 +49,12 @@ class FunctionCtx:
                     f"[torch.{t.dtype.legacy_name}Tensor {list(t.shape)}] is at version {t._version}; expected version "
                     f"{v} instead."
                 )
-        return tuple(self._saved.tensors()) if isinstance(self._saved, _PackedTensors) else self._saved
+        saved = self._saved.tensors() if isinstance(self._saved, _PackedTensors) else list(self._saved)
+        node = self._node and self._node()
+        for k, i in self._own.items():  # an output's history is the node that has saved it
+            saved[k] = saved[k].detach()
+            saved[k]._edge = node and (node, i)
+        return tuple(saved)
 
     saved_variables = saved_tensors
 
@@ -62,11 +72,12 @@ class FunctionCtx:
 
 
 class _FunctionNode(Node):
-    __slots__ = ("ctx", "function", "positions", "count")
+    __slots__ = ("ctx", "function", "positions", "expected", "count")
 
-    def __init__(self, function, ctx, edges, positions, count, out_avals, device):
+    def __init__(self, function, ctx, edges, positions, args, out_avals, device):
         super().__init__(edges, out_avals, device)
-        self.function, self.ctx, self.positions, self.count = function, ctx, positions, count
+        self.function, self.ctx, self.positions, self.count = function, ctx, positions, len(args)
+        self.expected = [(tuple(args[i].shape), args[i].dtype) for i in positions]
 
     def name(self) -> str:
         return f"{self.function.__name__}Backward"
@@ -87,10 +98,50 @@ class _FunctionNode(Node):
                 f"function {self.name()} returned an incorrect number of gradients (expected {self.count}, got "
                 f"{len(results)})"
             )
-        return [gradient_of(results[i], create_graph) for i in self.positions]
+        found = zip(self.positions, self.expected, strict=True)
+        return [gradient_of(self._fitting(i, results[i], *wanted), create_graph) for i, wanted in found]
+
+    def _fitting(self, i, grad, shape, dtype):
+        """A gradient as the input has it: summed where the input was broadcast, and of its dtype.
+
+        Raises:
+            RuntimeError: it is not a tensor, or of a shape that does not fit.
+        """
+        if grad is None:
+            return None
+        if not isinstance(grad, Tensor):
+            raise RuntimeError(f"expected Variable or None (got {type(grad).__name__})")
+        if tuple(grad.shape) != shape:
+            if not _is_expanded(tuple(grad.shape), shape):
+                raise RuntimeError(
+                    f"Function {self.name()} returned an invalid gradient at index {i} - got {list(grad.shape)} but "
+                    f"expected shape compatible with {list(shape)}"
+                )
+            grad = grad.sum_to_size(shape)
+        if grad.dtype is dtype:
+            return grad
+        return (grad.real if grad.dtype.is_complex and not dtype.is_complex else grad).to(dtype)
 
     def release(self):
         self.ctx._saved = None
+
+    def __getattr__(self, name):
+        return getattr(object.__getattribute__(self, "ctx"), name)  # PyTorch's node and context are one object
+
+
+def _is_expanded(shape: tuple[int, ...], of: tuple[int, ...]) -> bool:
+    """Whether broadcasting can make ``shape`` out of ``of``."""
+    extra = len(shape) - len(of)
+    return extra >= 0 and all(n == m or n == 1 for n, m in zip(of, shape[extra:], strict=True))
+
+
+def _node_type(function: type) -> type:
+    """The class of a Function's nodes: ``MyFunctionBackward``."""
+    found = function.__dict__.get("_backward_cls")
+    if found is None:
+        attributes = {"__slots__": (), "__module__": "torch.autograd.function"}
+        found = function._backward_cls = type(f"{function.__name__}Backward", (_FunctionNode,), attributes)
+    return found
 
 
 class Function:
@@ -133,6 +184,7 @@ class Function:
                     positions.append(i)
         with modes.no_grad():
             if hasattr(cls, "setup_context"):
+                args = _with_defaults(cls.forward, args, kwargs)
                 outputs = cls.forward(*args, **kwargs)
                 cls.setup_context(ctx, args, outputs)
             else:
@@ -142,12 +194,21 @@ class Function:
         listed = outputs if isinstance(outputs, tuple) else (outputs,)
         device = next(a.device for a in args if isinstance(a, Tensor))
         avals = tuple(o._value().aval if isinstance(o, Tensor) else None for o in listed)
-        node = _FunctionNode(cls, ctx, edges, positions, len(args), avals, device)
+        node = _node_type(cls)(cls, ctx, edges, positions, args, avals, device)
         made = tuple(_output(o, ctx, node, i, args) if isinstance(o, Tensor) else o for i, o in enumerate(listed))
-        ctx._saved = _own_outputs(ctx._saved, listed, made)
+        _detach_own_outputs(ctx, node, listed, made)
         if engine.saving.hooks:
             ctx._saved = _PackedTensors(ctx._saved, engine.saving.hooks[-1])
         return made if isinstance(outputs, tuple) else made[0]
+
+
+def _with_defaults(forward, args: tuple, kwargs: dict) -> tuple:
+    """``args`` and the defaults of the parameters that were not given: ``setup_context`` sees them all."""
+    if kwargs:
+        return args
+    parameters = list(inspect.signature(forward).parameters.values())[len(args) :]
+    rest = itertools.takewhile(lambda p: p.kind is p.POSITIONAL_OR_KEYWORD and p.default is not p.empty, parameters)
+    return (*args, *(p.default for p in rest))
 
 
 class _PackedTensors:
@@ -161,19 +222,27 @@ class _PackedTensors:
         return [None if x is None else self.unpack(x[0]) for x in self.items]
 
 
-def _own_outputs(saved, before, after):
-    """Saved outputs become detached ones, so that node and output do not hold each other."""
-    names = {id(b): a for b, a in zip(before, after, strict=True)}
-    return tuple(names[id(t)].detach() if t is not None and id(t) in names else t for t in saved)
+def _detach_own_outputs(ctx, node, before, after) -> None:
+    """Saved outputs become detached ones, so that node and output do not hold each other, and are noted as such."""
+    numbers = {id(b): i for i, b in enumerate(before) if isinstance(b, Tensor)}
+    found = {k: numbers[id(t)] for k, t in enumerate(ctx._saved) if t is not None and id(t) in numbers}
+    if found:
+        ctx._saved = tuple(after[found[k]].detach() if k in found else t for k, t in enumerate(ctx._saved))
+        ctx._own = {k: i for k, i in found.items() if after[i]._edge is not None and after[i]._edge[0] is node}
+        ctx._node = weakref.ref(node)
 
 
 def _output(t: Tensor, ctx, node, i, inputs):
     if any(t is n for n in ctx._non_differentiable) or not t._value().aval.is_float:
         return t
     if any(t is d for d in ctx._dirty):
-        root = t._root if t._root is not None else t
-        t._edge, t._requires_grad = (node, i), False
-        root._history_count += 1
+        if t._root is None:
+            t._edge, t._requires_grad = (node, i), False
+            t._history_count += 1
+        else:  # what was written to the view is written to its base, as any other operation in place does
+            new = wrap(t._value())
+            new._edge = (node, i)
+            t._assign(new)
         return t
     if any(t is a for a in inputs) or t._root is not None:
         t = t.detach()  # an input returned as it is, or a view of one, becomes an output of its own

@@ -32,7 +32,7 @@ def _reals(array: np.ndarray) -> np.ndarray:
 def _numerical(fn, inputs, i, eps, outputs) -> list[np.ndarray]:
     """Central differences of every output with respect to ``inputs[i]``."""
     x = inputs[i]
-    data = x.detach().numpy()
+    data = x.detach().numpy().copy()
     n = _reals(data).size
     found = [np.zeros((n, _reals(o.detach().numpy()).size)) for o in outputs]
     for j in range(n):
@@ -40,10 +40,13 @@ def _numerical(fn, inputs, i, eps, outputs) -> list[np.ndarray]:
         for sign in (1, -1):
             moved = np.array(data.reshape(-1))
             moved.view(moved.real.dtype)[j] += sign * eps
-            trial = list(inputs)
-            trial[i] = tensor(moved.reshape(data.shape), dtype=x.dtype)
-            with modes.no_grad():
-                values.append([_reals(o.detach().numpy()) for o in _outputs(fn(*trial))])
+            # Written in place: the function may know its inputs (a module's parameters) by other ways than arguments.
+            x.data.copy_(tensor(moved.reshape(data.shape), dtype=x.dtype))
+            try:
+                with modes.enable_grad():  # the function may differentiate by itself
+                    values.append([_reals(o.detach().numpy()) for o in _outputs(fn(*inputs))])
+            finally:
+                x.data.copy_(tensor(data, dtype=x.dtype))
         for k, (a, b) in enumerate(zip(*values, strict=True)):
             found[k][j] = (a - b) / (2 * eps)
     return found

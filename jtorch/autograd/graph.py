@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
-
-from ..tape.node import Node
+from ..tape.node import GradientEdge, Node
 from .saved import disable_saved_tensors_hooks, register_multi_grad_hook, save_on_cpu, saved_tensors_hooks
-
-GradientEdge = namedtuple("GradientEdge", ["node", "output_nr"])
 
 
 def get_gradient_edge(tensor) -> GradientEdge:

@@ -189,6 +189,11 @@ def is_bf16_supported(including_emulation: bool = True) -> bool:
     return is_available()
 
 
+def is_tf32_supported() -> bool:
+    """Whether the GPU multiplies in TF32: compute capability 8.0 or more."""
+    return is_available() and get_device_capability()[0] >= 8
+
+
 def is_initialized() -> bool:
     return is_available()
 

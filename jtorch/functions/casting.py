@@ -112,7 +112,9 @@ def type(self, dtype=None, non_blocking=False):
         return f"{prefix}{self.dtype.legacy_name}Tensor"
     if isinstance(dtype, str):
         name = dtype.rsplit(".", 1)[-1].removesuffix("Tensor")
-        dtype = next(d for d in dtypes.ALL if d.legacy_name == name)
+        dtype = next(d for d in dtypes.ALL if d.legacy_name == name) if name else dtypes.get_default_dtype()
+    elif dtype is Tensor:
+        dtype = dtypes.get_default_dtype()
     elif hasattr(dtype, "dtype") and not isinstance(dtype, dtypes.dtype):
         dtype = dtype.dtype
     return self.to(dtype)

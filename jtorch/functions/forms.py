@@ -153,8 +153,8 @@ def flatten(input, start_dim=0, end_dim=-1):
 
 @composite("torch", method=True)
 def ravel(input):
-    """All elements in one dimension: a view where one exists, else a copy."""
-    return reshape(input, (-1,)) if input.numel() else reshape(input, (0,))
+    """All elements in one dimension, one after the other: a view of a contiguous tensor, else a copy."""
+    return input.contiguous().view(-1)
 
 
 # --- parts ---------------------------------------------------------------------------------------------------------
@@ -247,14 +247,22 @@ def fill(input, value):
 
 @composite(method=True)
 def fill_diagonal_(self, fill_value, wrap=False):
-    """Overwrite the main diagonal."""
-    n = min(self.shape)
-    if self.dim() == 2 and wrap and self.shape[0] > self.shape[1]:
-        step = self.shape[1] + 1
-        self.reshape(-1)[::step].fill_(fill_value)
+    """Overwrite the main diagonal; with ``wrap`` that of a tall matrix begins anew after every ``columns + 1`` rows.
+
+    Raises:
+        RuntimeError: fewer than two dimensions, or more of different sizes.
+    """
+    if self.dim() < 2:
+        raise RuntimeError("dimensions must larger than 1")
+    if self.dim() > 2 and len(set(self.shape)) > 1:
+        raise RuntimeError("all dimensions of input must be of equal length")
+    if self.dim() > 2:
+        self.as_strided((self.shape[0],), (sum(self.stride()),)).fill_(fill_value)
         return self
-    with_stride = self.as_strided((n,), (sum(self.stride()),)) if self.dim() > 2 else self.diagonal()
-    with_stride.fill_(fill_value)
+    rows, columns = self.shape
+    self.diagonal().fill_(fill_value)
+    for start in range(columns + 1, rows if wrap else 0, columns + 1):
+        self[start:].diagonal().fill_(fill_value)
     return self
 
 
@@ -281,24 +289,46 @@ for _name in ("squeeze_", "unsqueeze_", "transpose_", "t_", "swapaxes_", "swapdi
 
 @composite(method=True)
 def resize_(self, *sizes, size=(), memory_format=None):
-    """Change the shape in place; elements beyond the old ones are zero."""
+    """Change the shape in place; elements beyond the old ones are zero.
+
+    Raises:
+        RuntimeError: the tensor requires grad or is a view; or ``memory_format`` is ``preserve_format``, or none for as
+            many dimensions as there are.
+    """
     new = _sizes(sizes or (size,))
-    if tuple(self.shape) == new:
+    if memory_format is layout.preserve_format:
+        raise RuntimeError("Unsupported memory format Preserve: resize_ takes a format of its own, or none")
+    if memory_format is None and tuple(self.shape) == new:
         return self
-    if self._lens is not None or self.requires_grad:
-        raise RuntimeError("cannot resize variables that require grad, or views")
-    total = int(np.prod(new, dtype=np.int64))
-    flat = self.reshape(-1)
+    strides = layout.format_strides(new, memory_format or layout.contiguous_format)
+    if self.requires_grad:
+        raise RuntimeError("cannot resize variables that require grad")
+    total = math.prod(new)
+    if self._lens is not None:  # a view then shows other elements of its storage
+        if self.storage_offset() + total > math.prod(self._storage.value.aval.shape):
+            raise RuntimeError("a view cannot be resized beyond the storage it shares; clone() it first")
+        return self.as_strided_(new, strides)
+    flat = self.permute(_memory_order(self.stride())).reshape(-1)
     if total > self.numel():
         flat = call("cat", (flat, filled((total - self.numel(),), 0, self.dtype, self.device)), dim=0)
-    self._storage.write(flat[:total].reshape(new).clone()._value())
+    order = _memory_order(strides)
+    laid = flat[:total].reshape([new[d] for d in order]).permute([order.index(d) for d in range(len(new))])
+    self._storage.write(laid.clone()._value())
+    self._strides = None if strides == layout.contiguous_strides(new) else strides
     return self
+
+
+def _memory_order(strides) -> list[int]:
+    """The dimensions from the outermost in memory to the innermost."""
+    return sorted(range(len(strides)), key=lambda d: -strides[d])
 
 
 @composite(method=True)
 def resize_as_(self, the_template, memory_format=None):
-    """Change the shape in place to ``other``'s."""
-    return resize_(self, tuple(the_template.shape))
+    """Change the shape in place to ``the_template``'s; ``preserve_format`` is the memory format that it has."""
+    if memory_format is layout.preserve_format:
+        memory_format = layout.suggested_format(the_template)
+    return resize_(self, tuple(the_template.shape), memory_format=memory_format)
 
 
 # --- counting ------------------------------------------------------------------------------------------------------
@@ -382,16 +412,28 @@ def index_put_(self, indices, values, accumulate=False):
     return self
 
 
+def _elementwise(fn, *tensors) -> Tensor:
+    """A Python function of the elements of tensors, on the host; a result of the first one's dtype.
+
+    Raises:
+        TypeError: ``fn`` cannot be called, or does not return numbers.
+    """
+    if not callable(fn):
+        raise TypeError(f"{type(fn).__name__!r} object is not callable")
+    arrays = [t.detach().numpy() for t in tensors]
+    try:
+        return wrap(put(np.vectorize(fn, otypes=[arrays[0].dtype])(*arrays), tensors[0].device))
+    except ValueError as error:
+        raise TypeError(f"the function must return numbers: {error}") from error
+
+
 @composite(method=True)
 def map_(self, other, callable):
     """Apply a Python function to each pair of elements (on the host)."""
-    a, b = self.detach().numpy(), other.detach().numpy()
-    out = np.vectorize(callable, otypes=[a.dtype])(a, b)
-    return self.copy_(wrap(put(out, self.device)))
+    return self.copy_(_elementwise(callable, self, other))
 
 
 @composite(method=True)
 def apply_(self, callable):
     """Apply a Python function to each element (on the host)."""
-    a = self.detach().numpy()
-    return self.copy_(wrap(put(np.vectorize(callable, otypes=[a.dtype])(a), self.device)))
+    return self.copy_(_elementwise(callable, self))

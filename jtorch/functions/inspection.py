@@ -84,18 +84,41 @@ def _assert(condition, message) -> None:
 
 
 def _message(message) -> str:
-    if callable(message):
-        message = message()
-    return "Expected cond to be True, but got False." if message is None else str(message)
+    if message is None:
+        return "Expected cond to be True, but got False."
+    if not callable(message):
+        raise TypeError(f"message must be a callable, but got {message!r}: write lambda: {message!r}")
+    return str(message())
+
+
+def _demand(error: type, cond, message) -> None:
+    if not isinstance(cond, bool):
+        hint = "; _check_tensor_all() is for tensors" if isinstance(cond, Tensor) else ""
+        raise TypeError(f"cond must be a bool, but got {type(cond)}{hint}")
+    if not cond:
+        raise error(_message(message))
 
 
 def _checker(name: str, error: type):
     def check(cond, message=None):
-        if not cond:
-            raise error(_message(message))
+        _demand(error, cond, message)
 
-    doc = f"Raise {error.__name__} with ``message`` (or what it returns when called) unless ``cond`` holds."
+    doc = f"Raise {error.__name__} with what ``message`` returns unless ``cond``, a bool, holds."
     composite("torch", name=name, doc=doc)(check)
+
+
+@composite("torch")
+def _check_with(error_type, cond, message) -> None:
+    """Raise ``error_type`` with what ``message`` returns unless ``cond``, a bool, holds."""
+    _demand(error_type, cond, message)
+
+
+@composite("torch")
+def _check_tensor_all(cond, message=None) -> None:
+    """Raise RuntimeError unless every element of a bool tensor is true; it is read."""
+    if not isinstance(cond, Tensor) or cond.dtype is not dtypes.bool_:
+        raise TypeError(f"cond must be a tensor of bools, but got {getattr(cond, 'dtype', type(cond))}")
+    _demand(RuntimeError, bool(cond.all()), message)
 
 
 for _name, _error in (

@@ -22,7 +22,8 @@ def _assert_async(input, assert_msg=None):
         RuntimeError: it is not true, or not one element.
     """
     if input.numel() != 1:
-        raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
+        many = "more than one value" if input.numel() else "no values"
+        raise RuntimeError(f"Boolean value of Tensor with {many} is ambiguous")
     if not bool(input.detach()):
         raise RuntimeError(assert_msg or "Expected Tensor with single nonzero value, but got zero")
 

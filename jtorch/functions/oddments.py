@@ -11,6 +11,7 @@ from ..tape import engine
 from ..tensor import Tensor
 from ..tensor.creation import dtype_of, factory
 from ..tensor.export import composite
+from ..tensor.layout import memory_format
 
 # --- control flow ----------------------------------------------------------------------------------------------------
 
@@ -143,9 +144,24 @@ def const_data_ptr(self) -> int:
 
 @composite(method=True)
 def dim_order(self, *, ambiguity_check=False) -> tuple[int, ...]:
-    """The dims from the one with the largest stride to the one with the smallest."""
+    """The dims from the one with the largest stride to the one with the smallest.
+
+    Raises:
+        RuntimeError: with ``ambiguity_check``, sizes of 1 or equal strides let another order fit as well; of a list of
+            memory formats, the tensor has not exactly one either.
+        TypeError: ``ambiguity_check`` is neither a bool nor a list of memory formats.
+    """
     strides = self.stride()
-    return tuple(sorted(range(self.dim()), key=lambda d: (-strides[d], d)))
+    order = tuple(sorted(range(self.dim()), key=lambda d: (-strides[d], d)))
+    formats = ambiguity_check if isinstance(ambiguity_check, list) else []
+    if not isinstance(ambiguity_check, (bool, list)) or not all(isinstance(f, memory_format) for f in formats):
+        raise TypeError("The ambiguity_check argument must be a bool or a list of memory formats.")
+    several = 1 in self.shape or len(set(strides)) < len(strides)
+    if ambiguity_check and several and sum(self.is_contiguous(memory_format=f) for f in formats) != 1:
+        raise RuntimeError(
+            "The tensor does not have unique dim order, or cannot map to exact one of the given memory formats."
+        )
+    return order
 
 
 @composite(method=True)

@@ -11,7 +11,7 @@ from ..streams import samplers
 from ..tape import modes
 from ..tensor import Tensor
 from ..tensor.creation import dtype_of, factory
-from ..tensor.dispatch import call, dense_strides, wrap
+from ..tensor.dispatch import call, common_shape, dense_strides, wrap
 from ..tensor.export import _sizes, composite
 from ..tensor.random import default_generator, draw, draw_like, generator_for, manual_seed
 from ..trace.value import put
@@ -132,7 +132,9 @@ def normal(mean=0.0, std=1.0, size=None, *, generator=None, dtype=None, device=N
             raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
         return draw("normal", _sizes((size,)), (float(mean), float(std)), dtype_of(dtype), device, generator)
     of = mean if isinstance(mean, Tensor) else std
-    shape = np.broadcast_shapes(*(tuple(x.shape) for x in (mean, std) if isinstance(x, Tensor)))
+    shape = common_shape(*(x for x in (mean, std) if isinstance(x, Tensor)))
+    if not isinstance(std, Tensor) and std < 0:  # a tensor is not read for this: it may not be computed yet
+        raise RuntimeError("normal expects all elements of std >= 0.0")
     if not isinstance(std, Tensor):
         t = draw("normal", shape, (0.0, float(std)), of.dtype, of.device, generator) + mean
     else:

@@ -216,7 +216,10 @@ def broadcast_shapes(*shapes):
     from ..ops.shapes import broadcast_shapes as common
     from ..size import Size
 
-    return Size(common(*((s,) if isinstance(s, int) else tuple(s) for s in shapes)))
+    shapes = [(s,) if isinstance(s, int) else tuple(s) for s in shapes]
+    if any(n < 0 for s in shapes for n in s):
+        raise ValueError(f"Attempting to broadcast a dimension with negative length! The shapes are {shapes}")
+    return Size(common(*shapes))
 
 
 def _atleast(n: int):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .. import dtypes
 from ..ops.registry import OPS
 from ..ops.shapes import canonical_dim, existing_dim
 from ..tensor import Tensor
@@ -84,9 +85,27 @@ def chunk(input, chunks, dim=0):
 
 @composite("torch", method=True, names=_CUTS)
 def tensor_split(input, indices_or_sections, dim=0):
-    """Views cut at the given indices, or ``sections`` nearly equal ones along ``dim``."""
+    """Views cut at the given indices, or ``sections`` nearly equal ones along ``dim``.
+
+    Raises:
+        RuntimeError: ``input`` has no dimensions, ``sections`` is not positive, or a tensor of them is not int64, 0-d
+            or 1-d.
+    """
+    if not input.dim():
+        raise RuntimeError("tensor_split expected at least a 1-dimensional tensor, but got a tensor with 0 dims")
     dim = canonical_dim(dim, input.dim())
     n = input.shape[dim]
+    if isinstance(indices_or_sections, Tensor):
+        if indices_or_sections.dtype is not dtypes.int64:
+            raise RuntimeError(
+                "tensor_split expected tensor_indices_or_sections to have dtype of long, but got "
+                f"{indices_or_sections.dtype.legacy_name}"
+            )
+        if indices_or_sections.dim() > 1:
+            raise RuntimeError(
+                "tensor_split expected tensor_indices_or_sections to be a zero-dimensional or one-dimensional tensor, "
+                f"but got a tensor with {indices_or_sections.dim()} dims"
+            )
     if hasattr(indices_or_sections, "tolist"):
         indices_or_sections = indices_or_sections.tolist()
     if isinstance(indices_or_sections, int):
@@ -98,9 +117,10 @@ def tensor_split(input, indices_or_sections, dim=0):
         for i in range(k):
             bounds.append(bounds[-1] + small + (i < extra))
     else:
-        cuts = [min(max(i + n if i < 0 else i, 0), n) for i in indices_or_sections]
-        bounds = [0, *cuts, n]
-        bounds = [max(bounds[: i + 1]) if i else b for i, b in enumerate(bounds)]
+        cuts = [slice(i).indices(n)[1] for i in indices_or_sections]
+        return tuple(  # as slices: where an index is less than the one before, there is nothing between them
+            input.narrow(dim, start, max(end - start, 0)) for start, end in zip([0, *cuts], [*cuts, n], strict=True)
+        )
     return _pieces(input, dim, bounds)
 
 

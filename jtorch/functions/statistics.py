@@ -178,8 +178,13 @@ def histogram(input, bins, *, range=None, weight=None, density=False):
 def unravel_index(indices, shape):
     """The coordinates, in a tensor of ``shape``, of positions in it flattened: one tensor a dimension."""
     if not isinstance(indices, Tensor) or indices.dtype.category > dtypes.INT:
-        raise ValueError("expected 'indices' to be integer dtype")
+        raise TypeError(f"expected 'indices' to be integer dtype, but got {getattr(indices, 'dtype', type(indices))}")
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    wrong = [n for n in shape if not isinstance(n, int)]
+    if wrong:
+        raise TypeError(f"expected 'shape' sequence to only contain ints, but got {type(wrong[0])}")
+    if any(n < 0 for n in shape):
+        raise ValueError(f"'shape' cannot have negative values, but got {shape}")
     found, rest = [], indices.to(dtypes.int64)
     for n in reversed(shape):
         found.append(rest % n)

@@ -71,6 +71,15 @@ class UntypedStorage(StorageView):
         """A copy."""
         return UntypedStorage(self._bytes().clone())
 
+    __copy__ = clone
+
+    def resizable(self) -> bool:
+        """False: XLA arrays have a fixed size."""
+        return False
+
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + self.nbytes()
+
     def cpu(self) -> UntypedStorage:
         """This storage on the CPU."""
         return self if self.device is devices.CPU else UntypedStorage(_over(self._tensor_storage).cpu())
@@ -218,6 +227,15 @@ class TypedStorage(metaclass=_TypedStorageType):
         """A copy."""
         return self._as(self._t.clone())
 
+    __copy__ = clone
+
+    def resizable(self) -> bool:
+        """False: XLA arrays have a fixed size."""
+        return False
+
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + self._t.nbytes
+
     def cpu(self) -> TypedStorage:
         """This storage on the CPU."""
         return self._as(self._t.cpu())
@@ -267,7 +285,7 @@ EXPORTS = {c.__name__: c for c in CLASSES.values()} | {
 _CASTS = {
     "double": dtypes.float64, "float": dtypes.float32, "half": dtypes.float16, "bfloat16": dtypes.bfloat16,
     "long": dtypes.int64, "int": dtypes.int32, "short": dtypes.int16, "char": dtypes.int8, "byte": dtypes.uint8,
-    "bool": dtypes.bool_,
+    "bool": dtypes.bool_, "complex_float": dtypes.complex64, "complex_double": dtypes.complex128,
 }  # fmt: skip
 for _name, _dtype in _CASTS.items():
     setattr(TypedStorage, _name, lambda self, dtype=_dtype: self._as(self._t.to(dtype)))

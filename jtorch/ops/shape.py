@@ -266,7 +266,11 @@ def repeat_interleave_tensor(input: Array, repeats: Array, dim: int | None = Non
 
 @op(out=False)
 def flip(input: Array, dims: Size):
-    """The order of the elements reversed along ``dims``."""
+    """The order of the elements reversed along ``dims``.
+
+    Raises:
+        RuntimeError: a dimension is named twice.
+    """
     return lax.rev(input, canonical_dims(tuple(dims), input.ndim) if dims else ())
 
 

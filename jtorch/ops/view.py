@@ -269,9 +269,17 @@ def _expanded_shape(shape: tuple[int, ...], size: tuple[int, ...], dtype) -> tup
 
 
 def _put_expand(base, new, size):
-    if new.size > base.size:
-        raise RuntimeError(SELF_OVERLAP)
-    return new.reshape(base.shape) if new.size == base.size else base
+    """Of the copies that an element has, the first that was changed counts; a Tensor refuses what changes them all."""
+    if new.size <= base.size:
+        return new.reshape(base.shape) if new.size == base.size else base
+    shape = (1,) * (new.ndim - base.ndim) + base.shape
+    repeated = [d for d, (n, m) in enumerate(zip(shape, new.shape, strict=True)) if n != m]
+    kept = [d for d in range(new.ndim) if d not in repeated]
+    copies = jnp.transpose(new, kept + repeated).reshape(*(shape[d] for d in kept), -1)
+    old = base.reshape([*(shape[d] for d in kept), 1])
+    changed = (copies != old) & ~((copies != copies) & (old != old))
+    first = jnp.argmax(changed, axis=-1, keepdims=True)
+    return jnp.take_along_axis(copies, first, axis=-1).reshape(base.shape)
 
 
 @op(namespaces=(), method=True, put=_put_expand)

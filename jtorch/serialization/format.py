@@ -220,6 +220,8 @@ def open_for_writing(f: str | os.PathLike | IO[bytes]) -> Iterator[IO[bytes]]:
         if not hasattr(f, "write"):
             raise AttributeError(f"save() takes a path or a writable file, not {type(f).__name__}")
         yield f
+        if hasattr(f, "flush"):
+            f.flush()  # who opens the file by its name, while this one is open, finds all of it
         return
     target = os.path.realpath(os.fsdecode(f))  # through a symbolic link, so that the link stays one
     folder = os.path.dirname(target)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections import OrderedDict
+from collections import OrderedDict, namedtuple
+
+#: Where a gradient flows: output ``output_nr`` of ``node``.
+GradientEdge = namedtuple("GradientEdge", ["node", "output_nr"])
 
 _sequence = itertools.count()
 _types: dict[str, type] = {}
@@ -99,7 +102,7 @@ class CallNode(Node):
         self.linearization, self.saved, self.operands, self.guards = linearization, saved, operands, guards
 
     def apply(self, grads, create_graph):
-        if self.saved is None:
+        if self.saved is None or create_graph and self.linearization.has_new and self.operands is None:
             raise RuntimeError(
                 "Trying to backward through the graph a second time (or directly access saved tensors after they have "
                 "already been freed). Saved intermediate values of the graph are freed when you call .backward() or "
@@ -130,8 +133,10 @@ class CallNode(Node):
         return tuple((None, 0) if found.get(i) is None else found[i] for i in tensors)
 
     def release(self):
-        self.saved = self.operands = None
-        self.guards = ()
+        """Give up what was saved. A node that saved nothing but numbers can be walked again."""
+        self.operands, self.guards = None, ()
+        if self.linearization.saves_arrays or self.saved.__class__ is not list:
+            self.saved = None
 
 
 def node_type(name: str) -> type:

@@ -10,7 +10,7 @@ from weakref import ref
 from .. import dtypes
 from ..tape import engine, modes
 from ..tape.engine import Tracked
-from ..tape.node import Node, RemovableHandle
+from ..tape.node import GradientEdge, Node, RemovableHandle
 from ..tape.sparse import SparseGrad
 from ..trace import capture
 from ..trace.recorder import backward_boundary, current_step
@@ -231,12 +231,20 @@ class AutogradMixin:
         if self.is_leaf or self.__dict__.get("_retains"):
             return
         self._retains = True
+        self._retain()
+
+    def _retain(self) -> None:
+        """Keep the gradient that arrives at the present history; a write in place calls this again."""
+        edge = self._history()
+        if edge is None:
+            return
         weak = ref(self)
-        node, i = self._edge
+        node, i = edge
+        node_ = ref(node)
 
         def keep(grad, create_graph):
             t = weak()
-            if t is not None:
+            if t is not None and t._edge == (node_(), i):
                 new = tensor_of(grad, create_graph)
                 t._grad = new if t._grad is None else t._grad + new
 
@@ -317,7 +325,7 @@ def _roots(tensors, grads, create_graph: bool):
 
 
 def _listed(x) -> tuple:
-    return tuple(x) if isinstance(x, (tuple, list)) else (x,)
+    return tuple(x) if isinstance(x, (tuple, list)) and not isinstance(x, GradientEdge) else (x,)
 
 
 def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, inputs=None, grad_variables=None):
@@ -333,6 +341,8 @@ def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, 
             raise RuntimeError("'inputs' argument to backward() cannot be empty.")
         found = _run(tensors, grads, inputs, retain, create_graph)
         for t, g in zip(inputs, found, strict=True):
+            if isinstance(t, GradientEdge):
+                t = t.node.variable  # an edge into a leaf
             if g is not None:
                 t._grad = g if t._grad is None else t._grad + g
         return
@@ -345,15 +355,18 @@ def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, 
 def _run(outputs, grads, inputs, retain_graph, create_graph):
     edges = []
     for k, t in enumerate(inputs):
-        edge = t._history()
+        edge = t if isinstance(t, GradientEdge) else t._history()
         if edge is None:
             raise RuntimeError(f"One of the differentiated Tensors does not require grad (input {k})")
-        edges.append(edge)
+        edges.append(tuple(edge))
     roots = _roots(outputs, grads, create_graph)
     found = engine.run(roots, edges, create_graph=create_graph, retain_graph=retain_graph)
     found = [tensor_of(g, create_graph) for g in found]
     # the gradient of a sparse tensor is that of its values
-    return [g if g is None or t._handler is None else t._like(g) for t, g in zip(inputs, found, strict=True)]
+    return [
+        g if g is None or isinstance(t, GradientEdge) or t._handler is None else t._like(g)
+        for t, g in zip(inputs, found, strict=True)
+    ]
 
 
 def grad(
@@ -374,6 +387,8 @@ def grad(
     if is_grads_batched:
         raise NotImplementedError("autograd.grad(is_grads_batched=True) is not supported; call grad in a loop")
     outputs, inputs = _listed(outputs), _listed(inputs)
+    if materialize_grads and any(isinstance(t, GradientEdge) for t in inputs):
+        raise RuntimeError("materialize_grads cannot be used when the given input is a GradientEdge")
     grads = (None,) * len(outputs) if grad_outputs is None else _listed(grad_outputs)
     retain = create_graph if retain_graph is None else retain_graph
     if allow_unused is None:
@@ -382,7 +397,7 @@ def grad(
     for k, (t, g) in enumerate(zip(inputs, found, strict=True)):
         if g is None:
             if materialize_grads:
-                found[k] = t.detach() * 0
+                found[k] = (t.detach() * 0).requires_grad_(create_graph)
             elif not allow_unused:
                 raise RuntimeError(
                     "One of the differentiated Tensors appears to not have been used in the graph. Set "

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import devices, dtypes
 from ..ops.registry import OPS, Array, op
+from ..trace.aval import aval
 from ..trace.call import intern
 from ..trace.recorder import idle, record
 from ..trace.value import put
@@ -96,6 +97,7 @@ def filled(size, value, dtype: dtypes.dtype, device=None):
     if idle(target) and isinstance(value, (int, float)):
         # Nothing is pending: a constant made now (a new module's parameter, say) exists before the first step is
         # recorded, so that the first step and the later ones are one program.
+        aval(tuple(size), dtype)  # refuses what cannot be counted
         with np.errstate(all="ignore"):
             return _dispatch.wrap(put(np.full(tuple(size), value).astype(dtype.np), target))
     return on_device("full", target, value, size=tuple(size), dtype=dtype)
@@ -266,7 +268,10 @@ def _shape_factory(name, value, doc):
     @factory(out=True)
     def make(*size_, size=None, dtype=None, device=None, memory_format=None):
         shape = _sizes((size,)) if size is not None else _sizes(size_) if size_ else ()
-        return filled(shape, value, dtype_of(dtype), device)
+        made = filled(shape, value, dtype_of(dtype), device)
+        if memory_format not in (None, layouts.contiguous_format):
+            made._strides = layouts.format_strides(shape, memory_format)
+        return made
 
     return make
 
@@ -367,8 +372,9 @@ def new_tensor(self, data, *, dtype=None, device=None, requires_grad=False, layo
 
 
 @composite(method=True)
-def new(self, *args, device=None):
+def new(self, *args, size=None, device=None):
     """The legacy constructor with this tensor's dtype: ``new(2, 3)`` is uninitialised, ``new([1, 2])`` holds data."""
+    args = args if size is None else tuple(size)
     return legacy(_dispatch.TENSOR, args, self.dtype, device or self.device)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable
 
 from .. import dtypes
@@ -18,6 +19,12 @@ from . import dispatch as _dispatch
 _MISSING = type("_Missing", (), {"__repr__": lambda self: "<required>"})()
 #: NumPy's spellings, which PyTorch accepts too.
 _SYNONYMS = {"dim": "axis", "keepdim": "keepdims", "dim0": "axis0", "dim1": "axis1"}
+#: Keywords whose numbers once stood among the tensors, as in ``x.addcdiv_(-lr, m, v)`` or ``x.add_(-lr, grad)``: many
+#: optimizers of old are written so, and PyTorch still reads them.
+_ONCE_POSITIONAL = {
+    **dict.fromkeys(("add", "sub"), ("alpha",)), **dict.fromkeys(("addcmul", "addcdiv"), ("value",)),
+    **dict.fromkeys(("addmm", "addmv", "addr", "addbmm", "baddbmm"), ("beta", "alpha")),
+}  # fmt: skip
 #: static attributes of these classes are hashable as they are
 _PLAIN = (int, type(None), bool, float, str, dtypes.dtype)
 
@@ -42,11 +49,32 @@ def _required(name: str, op: Op):
     raise TypeError(f"{op.name}() missing 1 required positional argument: '{name}'")
 
 
+def _old_form(fn: Callable, name: str, tensors: int, keywords: tuple[str, ...], args: tuple, **given):
+    """A call whose numbers stand among its tensors, as ``fn`` takes it today.
+
+    Raises:
+        TypeError: that is not what the arguments are.
+    """
+    found = [a for a in args if isinstance(a, _dispatch.TENSOR)]
+    numbers = [a for a in args if not isinstance(a, _dispatch.TENSOR)]
+    known = isinstance(args[-1], _dispatch.TENSOR) and all(isinstance(n, (int, float, complex)) for n in numbers)
+    if not known or len(found) != tensors or len(numbers) > len(keywords):
+        raise TypeError(f"{name}() takes {tensors} positional arguments but {len(args)} were given")
+    stated = dict(zip(keywords, numbers, strict=False))
+    warnings.warn(
+        f"{name}() with numbers among its tensors is deprecated; write "
+        f"{name}(..., {', '.join(f'{k}={v}' for k, v in stated.items())})",
+        stacklevel=3,
+    )
+    return fn(*found, **stated, **given)
+
+
 def _source(op: Op, kind: str) -> tuple[str, dict]:
     """Source text of a public form: ``kind`` is ``call`` or ``inplace``."""
     ns = {
         "OP": op, "dispatch": _dispatch.dispatch, "inplace": _dispatch.inplace, "write_out": _dispatch.write_out,
         "hashable": _dispatch.hashable, "sizes": _sizes, "required": _required, "MISSING": _MISSING, "PLAIN": _PLAIN,
+        "old_form": _old_form,
     }  # fmt: skip
     positional = [p for p in op.parameters if not p.keyword_only]
     keyword = [p for p in op.parameters if p.keyword_only]
@@ -92,7 +120,16 @@ def _source(op: Op, kind: str) -> tuple[str, dict]:
     has_out = op.out and kind == "call"
     if has_out:
         tail.append("out=None")
-    signature = ", ".join(head + ([] if variadic or not tail else ["*"]) + tail)
+    rest = [] if variadic or not tail else ["*"]
+    if op.name in _ONCE_POSITIONAL:
+        rest, out = ["*more"], ", out=out" if has_out else ""
+        ns["KEYWORDS"] = _ONCE_POSITIONAL[op.name]
+        args = ", ".join(p.name for p in positional)
+        name = op.name + ("_" if kind == "inplace" else "")
+        prepare.insert(
+            0, f"if more: return old_form({name}, {name!r}, {len(positional)}, KEYWORDS, ({args}, *more){out})"
+        )
+    signature = ", ".join(head + rest + tail)
     for p in op.parameters:
         if p.kind == "static":
             prepare.append(f"if {p.name}.__class__ not in PLAIN: {p.name} = hashable({p.name})")

@@ -7,6 +7,8 @@ that view. Start offsets are run-time numbers, so ``x[i]`` in a loop compiles on
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from .. import dtypes
@@ -15,7 +17,10 @@ from ..ops.registry import OPS
 from ..tape.node import node_type
 from . import dispatch as _dispatch
 
-_COMPOUND = (slice, type(None), type(Ellipsis), list, tuple, np.ndarray)
+
+def _compound() -> tuple[type, ...]:
+    """What makes a list of indices a tuple of them."""
+    return (slice, type(None), type(Ellipsis), list, tuple, np.ndarray, _dispatch.TENSOR)
 
 
 class IndexingMixin:
@@ -106,7 +111,12 @@ def _without_leading_ones(value, ndim: int):
 def _split(x, index):
     """``(view of the basic part, index tensors or None, spec)``."""
     if not isinstance(index, tuple):
-        if isinstance(index, list) and len(index) < 32 and any(isinstance(i, _COMPOUND) for i in index):
+        if isinstance(index, list) and len(index) < 32 and any(isinstance(i, _compound()) for i in index):
+            warnings.warn(
+                "a list as an index for several dimensions is deprecated: it may come to mean one tensor of indices; "
+                "write x[tuple(indices)], or x[torch.tensor(indices)] where that is what is meant",
+                stacklevel=3,
+            )
             index = tuple(index)  # as NumPy once did, a short list of anything but numbers is read as a tuple
         else:
             index = (index,)
@@ -222,11 +232,14 @@ def _normal(entry):
         parts = (entry.start, entry.stop, entry.step)
         if all(p is None or p.__class__ is int for p in parts):
             return entry
-        return slice(*(p if p is None else int(p) for p in parts))
+        return slice(*(p if p is None else _slice_end(p) for p in parts))
     if isinstance(entry, (bool, np.bool_)):
         return _dispatch.TENSOR._from_numpy(np.array(bool(entry)))
     if isinstance(entry, _dispatch.TENSOR):
         if entry.dtype is dtypes.uint8:
+            warnings.warn(
+                "indexing with dtype torch.uint8 is now deprecated, please use a dtype torch.bool instead", stacklevel=4
+            )
             return entry != 0
         if entry.dtype.category == dtypes.INT:
             if not entry.shape and entry._value().array is not None:
@@ -244,10 +257,19 @@ def _normal(entry):
         return _dispatch.TENSOR._from_numpy(array)
     if hasattr(entry, "__index__"):
         return entry.__index__()
-    raise TypeError(
+    raise IndexError(
         f"only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got "
         f"{type(entry).__name__})"
     )
+
+
+def _slice_end(value) -> int:
+    """A bound or step of a slice as an int."""
+    if isinstance(value, _dispatch.TENSOR):
+        return int(value)
+    if not hasattr(value, "__index__"):
+        raise TypeError("slice indices must be integers or None or have an __index__ method")
+    return value.__index__()
 
 
 def _host_int(e):

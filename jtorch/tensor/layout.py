@@ -60,6 +60,26 @@ def channels_last_strides(shape) -> tuple[int, ...]:
     return tuple(out)
 
 
+def format_strides(shape, fmt) -> tuple[int, ...]:
+    """The strides of a tensor made in the memory format ``fmt``.
+
+    Raises:
+        RuntimeError: ``fmt`` is for another number of dimensions.
+    """
+    if fmt not in (channels_last, channels_last_3d):
+        return contiguous_strides(shape)
+    wanted = 4 if fmt is channels_last else 5
+    if len(shape) != wanted:
+        raise RuntimeError(f"required rank {wanted} tensor to use {fmt.name} format")
+    return channels_last_strides(shape)
+
+
+def suggested_format(t) -> memory_format:
+    """The memory format that a tensor lies in."""
+    fmt = {4: channels_last, 5: channels_last_3d}.get(t.dim(), contiguous_format)
+    return fmt if is_contiguous(t, fmt) and not is_contiguous(t) else contiguous_format
+
+
 def _geometry(t) -> tuple[tuple[int, ...], int]:
     """(strides, offset) of a tensor, worked out along its view steps."""
     cached = t.__dict__.get("_geometry")
@@ -209,7 +229,9 @@ def _moved(n, a):
 def _expand(shape, st, off, a, new):
     extra = len(new) - len(shape)
     grown = [0 if n != m else s for n, m, s in zip(shape, new[extra:], st, strict=True)]
-    return (0,) * extra + tuple(grown), off
+    for d in reversed(range(extra)):  # a new dimension of size 1 is laid out as one that unsqueeze puts there
+        grown.insert(0, 0 if new[d] != 1 else new[d + 1] * grown[0] if grown else 1)
+    return tuple(grown), off
 
 
 def _slices(shape, st, off, dims, starts, steps):

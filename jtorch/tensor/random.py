@@ -18,6 +18,7 @@ from ..ops.registry import OPS, Hyper, op
 from ..streams import HostStream, samplers
 from ..trace import capture
 from ..trace.aval import Hyper as HyperKey
+from ..trace.aval import aval
 from ..trace.call import intern
 from ..trace.recorder import record
 from ..trace.value import put
@@ -218,6 +219,7 @@ def draw(kind: str, shape, parameters, dtype: dtypes.dtype, device, generator=No
     """A Tensor of random numbers: ``kind`` is a key of the host table above."""
     device = devices.resolve(device)
     shape = tuple(shape)
+    aval(shape, dtype)  # refuses what cannot be counted
     if device is devices.META:
         from .creation import filled
 

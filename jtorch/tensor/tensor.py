@@ -7,6 +7,8 @@ the autograd interface are mixed in from their own files.
 
 from __future__ import annotations
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -54,6 +56,9 @@ def apply_values(op_, operands, statics):
             flat.append(x)
     base = operands[0]
     return record(intern(op_, statics, tuple(keys), base.device.platform), flat, base.device)[0]
+
+
+_EXPANDING = frozenset(("expand", "broadcast_to"))
 
 
 class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
@@ -197,6 +202,8 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
         edge = new._history() if modes.state.grad and value.aval.is_float else None
         root = self._root
         counted = not (self if root is None else root)._uncounted
+        if self._lens is not None and any(step.op.name in _EXPANDING for step in self._lens):
+            self._check_expanded(edge is not None or root is not None and root.requires_grad)
         if root is None:
             if self._lens is None:
                 storage.write(value, counted)
@@ -207,12 +214,16 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
                 self._edge = edge
                 self._requires_grad = False
                 self._history_count += 1
+                if "_retains" in self.__dict__:
+                    self._retain()
             return
         if modes.state.grad and (edge is not None or root.requires_grad):
             whole = lens.put(_dispatch.dispatch, root, self._relative, new)
             root_value = whole._value()
             root._edge, root._requires_grad = whole._history(), False
             root._history_count += 1
+            if "_retains" in root.__dict__:
+                root._retain()
         else:
             root_value = lens.put(apply_values, root._value(), self._relative, value)
         if root._lens is None:
@@ -222,6 +233,19 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
             root._memo, root._memo_writes = root_value, storage.writes
         self._memo, self._memo_writes = value, storage.writes
         self._edge, self._edge_history = edge, root._history_count
+        if "_retains" in self.__dict__:
+            self._retain()
+
+    def _check_expanded(self, recorded: bool) -> None:
+        """Refuse a write through an expanded view unless it is to single elements, and has no derivative."""
+        shapes = [self._storage.value.aval.shape, *(step.shape for step in self._lens)]
+        grows = any(
+            step.op.name in _EXPANDING and math.prod(step.shape) > math.prod(before)
+            for before, step in zip(shapes, self._lens, strict=False)
+        )
+        repeats = any(n > 1 and not s for n, s in zip(self.shape, self.stride(), strict=True))
+        if grows and (repeats or recorded and modes.state.grad):
+            raise RuntimeError(SELF_OVERLAP)
 
     def _overwrite(self, new: Tensor) -> Tensor:
         """Replace the content, as ``fill_`` and samplers do: what was here gets a gradient of zero. Returns self."""
@@ -324,6 +348,10 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
         return self
 
     def _as_subclass(self, cls) -> Tensor:
+        if not isinstance(cls, type):
+            raise TypeError(f"cls must be a type (got {type(cls).__name__})")
+        if not issubclass(cls, Tensor):
+            raise TypeError(f"a Tensor subclass cannot be made from {cls.__name__}, which does not inherit from Tensor")
         t = object.__new__(cls)
         t.__dict__.update(self.__dict__)
         return t

@@ -14,6 +14,10 @@ _table: dict[tuple, Aval] = {}
 _ids = itertools.count()
 
 
+#: How many bytes an array may have at the most: XLA counts them in int64.
+_MOST_BYTES = 2**63 - 1
+
+
 class Aval:
     """An abstract value. Make one with :func:`aval`; two with the same shape and dtype are the same object."""
 
@@ -22,6 +26,8 @@ class Aval:
     def __init__(self, shape: tuple[int, ...], dtype: dtypes.dtype):
         self.shape, self.dtype = Size(shape), dtype
         self.numel = math.prod(shape)
+        if self.numel * dtype.itemsize > _MOST_BYTES:  # XLA would end the process
+            raise RuntimeError(f"Storage size calculation overflowed with sizes={list(shape)}")
         self.id = next(_ids)
         self.sds = jax.ShapeDtypeStruct(tuple(shape), dtype.np)
         self.is_float = dtype.category >= dtypes.FLOAT

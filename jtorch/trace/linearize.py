@@ -34,11 +34,12 @@ class Linearization:
         sources: the residuals that are saved, as positions in the list of operands followed by outputs.
         saved_operands: positions of the operands among them.
         has_new: whether any residual is neither operand nor output.
+        saves_arrays: whether a residual is more than a number that was given, or than an index.
     """
 
     __slots__ = (
-        "call", "operands", "outputs", "forward", "saved", "sources", "saved_operands", "has_new", "_name", "_treedef",
-        "_constants", "_program", "_extra", "_backward", "_from_inputs",
+        "call", "operands", "outputs", "forward", "saved", "sources", "saved_operands", "has_new",
+        "saves_arrays", "_name", "_treedef", "_constants", "_program", "_extra", "_backward", "_from_inputs",
     )  # fmt: skip
 
     def __init__(self, call: Call, mask: tuple[bool, ...]):
@@ -78,6 +79,8 @@ class Linearization:
                 self._derived("f"),
             )
             self.forward.check, self.forward.derivative = call.check, (self, None)
+        made = [self.forward.out_avals[i - n_in] for i in self.sources if i >= n_in]
+        self.saves_arrays = bool(self.saved_operands) or any(a.shape or a.is_float for a in made)
 
     def _trace(self) -> None:
         """Trace ``jax.vjp`` of the call, and see where the residuals come from."""

@@ -13,6 +13,7 @@ import warnings
 
 from jax import lax
 
+import jtorch
 from jtorch import autograd, random
 from jtorch.ops.registry import Arrays, op
 from jtorch.tape import modes
@@ -125,8 +126,9 @@ class CheckpointFunction(autograd.Function):
 
     @staticmethod
     def forward(ctx, run, preserve_rng_state, context_fn, trigger, *leaves):
-        ctx.run = run
+        ctx.run, ctx.reentrant = run, trigger is None
         first, ctx.again = context_fn()
+        ctx.precision = _precision()
         ctx.rng_state = random.get_rng_state() if preserve_rng_state else None
         ctx.leaves = [None if isinstance(x, Tensor) else x for x in leaves]
         ctx.where = [i for i, x in enumerate(leaves) if isinstance(x, Tensor)]
@@ -146,18 +148,35 @@ class CheckpointFunction(autograd.Function):
         with random.fork_rng(enabled=ctx.rng_state is not None), modes.enable_grad(), ctx.again:
             if ctx.rng_state is not None:
                 random.set_rng_state(ctx.rng_state)
-            outputs = ctx.run(leaves)
+            with _with_precision(ctx.precision):
+                outputs = ctx.run(leaves)
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         pairs = [
             (o, g) for o, g in zip(outputs, grads, strict=True) if isinstance(o, Tensor) and o.requires_grad
         ]  # fmt: skip
-        if not pairs:
+        if pairs:
+            autograd.backward([o for o, _ in pairs], [g for _, g in pairs])
+        elif ctx.reentrant:
             raise RuntimeError("none of output has requires_grad=True, this checkpoint() is not necessary")
-        autograd.backward([o for o, _ in pairs], [g for _, g in pairs])
         found = [None] * len(leaves)
         for i, x in zip(ctx.where, inputs, strict=True):
             found[i] = x.grad
         return None, None, None, None, *found
+
+
+def _precision() -> dict:
+    """Per device type, whether autocast is on and its dtype: backward runs outside of the region forward ran in."""
+    mode = jtorch.amp.autocast_mode
+    return {d: (mode.is_autocast_enabled(d), mode.get_autocast_dtype(d)) for d in mode.DEVICE_TYPES}
+
+
+@contextlib.contextmanager
+def _with_precision(settings: dict):
+    """With autocast as :func:`_precision` found it."""
+    with contextlib.ExitStack() as regions:
+        for device, (enabled, dtype) in settings.items():
+            regions.enter_context(jtorch.amp.autocast(device, dtype, enabled))
+        yield
 
 
 def _barrier(tensors, awaited):
@@ -207,13 +226,17 @@ def checkpoint(
     if not modes.is_grad_enabled():
         return function(*args, **kwargs)
     leaves, form = tree_flatten((args, kwargs))
+    forms = []
 
     def run(leaves):
         positional, named = tree_unflatten(leaves, form)
-        return function(*positional, **named)
+        results, shape = tree_flatten(function(*positional, **named))
+        forms.append(shape)
+        return tuple(results)
 
     # The trigger makes the result require grad for the sake of the function's own parameters.
-    return CheckpointFunction.apply(run, preserve, context_fn, empty(0, requires_grad=True), *leaves)
+    results = CheckpointFunction.apply(run, preserve, context_fn, empty(0, requires_grad=True), *leaves)
+    return tree_unflatten(results, forms[0])
 
 
 def checkpoint_sequential(functions, segments: int, input, use_reentrant: bool | None = None, **kwargs):  # noqa: A002

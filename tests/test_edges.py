@@ -1,0 +1,204 @@
+"""Edges of functions, as PyTorch has them: sizes that overflow, formats in memory, indices out of order."""
+
+from __future__ import annotations
+
+import copy
+import sys
+import warnings
+
+import pytest
+
+import jtorch
+
+from .both import Table, check, check_raises
+
+programs = Table()
+
+
+@programs
+def lists_of_tensors_as_indices(torch):
+    x = torch.arange(6.0).reshape(3, 2)
+    y = x.clone()
+    y[[torch.tensor([0, 2]), torch.tensor([1, 1])]] = 9.0
+    return x[[torch.tensor([0, 2]), torch.tensor([1, 0])]], x[[torch.tensor(1), torch.tensor(0)]], y
+
+
+@programs
+def strides_of_expanded_tensors(torch):
+    shapes = [((5,), (1, 5)), ((5, 1), (1, 5, 1)), ((5, 1), (1, 2, 5, 1)), ((2, 5), (0, 2, 5)), ((1, 5), (3, 5))]
+    return [torch.zeros(a).expand(b).stride() for a, b in shapes]
+
+
+@programs
+def ravel_is_contiguous(torch):
+    x = torch.arange(10.0)[::2].ravel()
+    return x, x.is_contiguous(), torch.arange(6.0).reshape(2, 3).t().ravel()
+
+
+@programs
+def resized_in_place(torch):
+    made = []
+    for start in (torch.arange(16.0), torch.arange(16.0).view(1, 4, 2, 2).to(memory_format=torch.channels_last)):
+        a, b, c = (start.clone() for _ in range(3))
+        a.resize_(2, 2, 2, 2)
+        b.resize_((1, 4, 2, 2), memory_format=torch.channels_last)
+        c.resize_as_(b, memory_format=torch.preserve_format)
+        made += [a, a.stride(), b, b.stride(), c, c.stride(), start.clone().resize_as_(b).stride()]
+    return made
+
+
+@programs
+def made_channels_last(torch):
+    x = torch.empty(2, 3, 4, 5, memory_format=torch.channels_last)
+    return x.stride(), x.is_contiguous(memory_format=torch.channels_last), torch.zeros(2, 3).stride()
+
+
+@programs
+def splits_at_any_indices(torch):
+    x = torch.arange(10)
+    return [torch.tensor_split(x, cuts) for cuts in [(3, -1, 5), (5, 3), (20, 30), (-20, 30), (0,), ()]]
+
+
+@programs
+def numbers_among_tensors_as_old_optimizers_write_them(torch):
+    a, b, c, m = torch.ones(3), torch.full((3,), 2.0), torch.full((3,), 4.0), torch.ones(3, 3)
+    p = torch.zeros(3, requires_grad=True)
+    p.data.add_(-0.1, c)
+    p.data.addcdiv_(-0.5, b, c)
+    x = torch.ones(1, 3, 3)
+    return [
+        p, torch.add(a, 2, b), a.sub(2, b), a.clone().sub_(2, b), torch.addcmul(a, 3, b, c), a.addcmul(3, b, c),
+        a.clone().mul_(0.9).addcmul_(0.1, b, b), torch.addcdiv(a, 3, b, c), torch.addmm(2, m, m, m),
+        torch.addmm(2, m, 3, m, m), m.addmm(2, m, m), m.clone().addmm_(2, 3, m, m), b.addmv(2, m, b),
+        torch.addr(2, m, b, c), torch.baddbmm(2, x, 3, x, x), torch.addbmm(2, m, x, x),
+    ]  # fmt: skip
+
+
+@programs
+def diagonals_filled(torch):
+    made = []
+    for x in (torch.zeros(7, 3), torch.zeros(3, 7).t(), torch.zeros(14, 3)[::2], torch.zeros(3, 7), torch.zeros(8, 3)):
+        made += [x.clone().fill_diagonal_(1), x.fill_diagonal_(1, wrap=True)]
+    return made, torch.zeros(2, 2, 2).fill_diagonal_(3), torch.zeros(2, 2, 2).transpose(0, 2).fill_diagonal_(3)
+
+
+@programs
+def sizes_are_ints(torch):
+    s = torch.Size(torch.tensor([2, 3]))
+    return s, [type(n) is int for n in s], torch.Size([torch.tensor(2), 3]), torch.Size([2]) + (3,), (3,) + s
+
+
+@programs
+def order_of_dimensions(torch):
+    x = torch.empty(2, 3, 4, 5)
+    formats = [torch.contiguous_format, torch.channels_last]
+    return x.dim_order(), x.transpose(1, 2).dim_order(), x[:1].dim_order(ambiguity_check=formats)
+
+
+@programs
+def types_by_class(torch):
+    x = torch.ones(2, dtype=torch.int32)
+    return x.type(torch.Tensor), x.type("torch.DoubleTensor"), x.new(size=(3, 4)).shape
+
+
+@programs
+def checks_that_hold(torch):
+    torch._check(True, lambda: "no")
+    torch._check_tensor_all(torch.tensor([True, True]))
+    torch._check_with(ValueError, 1 < 2, lambda: "no")
+
+
+@pytest.mark.parametrize("name", programs)
+def test_as_in_pytorch(name):
+    check(programs[name])
+
+
+HUGE = "overflowed"
+ERRORS = {
+    "empty": (lambda t: t.empty(2**31, 2**31, 2**20), RuntimeError, HUGE),
+    "zeros": (lambda t: t.zeros(2**62), RuntimeError, HUGE),
+    "full": (lambda t: t.full((2**40, 2**40), 1), RuntimeError, HUGE),
+    "rand": (lambda t: t.rand(2**62), RuntimeError, HUGE),
+    "expand": (lambda t: t.zeros(3).expand(2**40, 2**40, 3), RuntimeError),
+    "float index": (lambda t: t.zeros(3)[1.0], IndexError, "integers"),
+    "slice of text": (lambda t: t.zeros(3)["0":"1"], TypeError, "slice indices"),
+    "unravel floats": (lambda t: t.unravel_index(t.tensor(0.5), (2, 2)), TypeError, "integer", "float32"),
+    "unravel negative": (lambda t: t.unravel_index(t.tensor(1), (-1, 3)), ValueError, "negative"),
+    "unravel text": (lambda t: t.unravel_index(t.tensor(1), "a"), TypeError, "ints"),
+    "broadcast negative": (lambda t: t.broadcast_shapes((-12,), (1,)), ValueError, "negative"),
+    "split of a number": (lambda t: t.tensor_split(t.tensor(1.0), 2), RuntimeError, "0 dims"),
+    "split at floats": (lambda t: t.tensor_split(t.zeros(3), t.tensor([1.0])), RuntimeError, "long", "Float"),
+    "split at a matrix": (lambda t: t.tensor_split(t.zeros(3), t.tensor([[1]])), RuntimeError, "one-dimensional"),
+    "resize to preserve": (
+        lambda t: t.zeros(4).resize_((2, 2), memory_format=t.preserve_format), RuntimeError, "memory format"),
+    "size of floats": (lambda t: t.Size([1.0]), TypeError, "item 0", "float"),
+    "size of a float tensor": (lambda t: t.Size(t.ones(3)), TypeError, "item 0", "Tensor"),
+    "size of text": (lambda t: t.Size("ab"), TypeError, "str"),
+    "size and a number": (lambda t: t.Size([1]) + 3, TypeError, "int"),
+    "no subclass": (lambda t: t.ones(2).as_subclass(int), TypeError, "Tensor"),
+    "no class": (lambda t: t.ones(2).as_subclass("a"), TypeError, "str"),
+    "check of a number": (lambda t: t._check(1), TypeError, "bool", "int"),
+    "check of a tensor": (lambda t: t._check(t.tensor(True)), TypeError, "bool", "Tensor"),
+    "check with a text": (lambda t: t._check(False, "no"), TypeError, "callable"),
+    "check with": (lambda t: t._check_with(KeyError, False, lambda: "no"), KeyError, "no"),
+    "check of all": (lambda t: t._check_tensor_all(t.tensor([True, False])), RuntimeError),
+    "deterministic": (lambda t: t.use_deterministic_algorithms(1), TypeError, "bool", "int"),
+    "threads": (lambda t: t.set_num_threads(1.5), RuntimeError, "int", "float"),
+    "no dimensions": (lambda t: t.zeros(4).fill_diagonal_(1), RuntimeError, "1"),
+    "dimensions differ": (lambda t: t.zeros(2, 2, 3).fill_diagonal_(1), RuntimeError, "equal length"),
+    "ambiguous order": (lambda t: t.zeros(1, 1).dim_order(ambiguity_check=True), RuntimeError, "unique"),
+    "ambiguity text": (lambda t: t.zeros(1, 1).dim_order(ambiguity_check="a"), TypeError, "bool"),
+    "normal shapes": (lambda t: t.normal(t.zeros(2), t.ones(3)), RuntimeError, "size of tensor a (2)"),
+    "negative deviation": (lambda t: t.normal(t.zeros(2), -1), RuntimeError, "std >= 0"),
+    "apply a text": (lambda t: t.ones(2).apply_("a"), TypeError, "callable"),
+    "apply makes text": (lambda t: t.ones(2).apply_(lambda x: "a"), TypeError, "number"),
+    "three tensors": (lambda t: t.add(t.ones(1), t.ones(1), 2), TypeError, "positional"),
+    "channels last of 3": (lambda t: t.zeros(4).resize_((2, 2, 1), memory_format=t.channels_last), RuntimeError, "4"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors(name):
+    program, error, *words = ERRORS[name]
+    check_raises(program, error, *words)
+
+
+def test_deprecated_indices_warn():
+    x = jtorch.arange(3)
+    with pytest.warns(UserWarning, match="uint8"):
+        assert x[jtorch.tensor([1, 0, 1], dtype=jtorch.uint8)].tolist() == [0, 2]
+    with pytest.warns(UserWarning, match="list as an index"):
+        assert x[[jtorch.tensor([2, 0])]].tolist() == [2, 0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert x[[2, 0]].tolist() == [2, 0]
+
+
+def test_a_view_is_resized_within_its_storage():
+    x = jtorch.arange(6.0)
+    view = x[1:4]
+    view.resize_(2, 2)
+    assert view.tolist() == [[1, 2], [3, 4]]
+    view[0, 0] = 9
+    assert x[1].item() == 9
+    with pytest.raises(RuntimeError, match="storage"):
+        view.resize_(3, 3)
+
+
+def test_old_forms_say_how_to_write_them():
+    with pytest.warns(UserWarning, match=r"addcdiv_\(\.\.\., value=-0\.5\)"):
+        jtorch.ones(2).addcdiv_(-0.5, jtorch.ones(2), jtorch.ones(2))
+
+
+def test_a_file_is_whole_when_save_returns(tmp_path):
+    with open(tmp_path / "x.pt", "wb") as stream:
+        jtorch.save({"a": jtorch.ones(3)}, stream)
+        assert jtorch.load(tmp_path / "x.pt")["a"].tolist() == [1, 1, 1]
+
+
+def test_storages_copied_and_measured():
+    storage = jtorch.arange(100.0).storage()
+    assert copy.copy(storage).tolist() == storage.tolist()
+    assert copy.copy(storage.untyped()).tolist() == storage.untyped().tolist()
+    assert sys.getsizeof(storage) - sys.getsizeof(jtorch.ones(0).storage()) == 400
+    assert storage.complex_double().dtype is jtorch.complex128 and not storage.resizable()
