@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import jtorch
 
+from . import dispatch_keys
 from .tensor.dispatch import call
 
 _registered: dict[str, dict[str, OpOverloadPacket]] = {}
@@ -47,10 +48,16 @@ class OpOverloadPacket:
 
     def __init__(self, namespace: str, name: str, function: Callable):
         self._namespace, self.__name__, self._function = namespace, name, function
+        self._by_key: dict[str, Callable] = {}  # see dispatch_keys
         self.__doc__ = function.__doc__
 
     def __call__(self, *args, **kwargs):
-        return self._function(*args, **kwargs)
+        if not self._by_key:
+            return self._function(*args, **kwargs)
+        tensors = (x for x in (*args, *kwargs.values()) if isinstance(x, jtorch.Tensor))
+        device = next(tensors, jtorch.empty(0)).device.type
+        found = next((self._by_key[key] for key in dispatch_keys.order(device) if key in self._by_key), self._function)
+        return found(*args, **kwargs)
 
     def __getattr__(self, overload: str) -> OpOverload:
         if overload.startswith("__"):
@@ -209,8 +216,8 @@ class Ops:
         return found
 
     def load_library(self, path) -> None:
-        """Raises NotImplementedError: shared libraries of PyTorch operators need PyTorch's dispatcher."""
-        raise NotImplementedError(
+        """Raises OSError, as for any library that cannot be loaded: those of PyTorch operators need its dispatcher."""
+        raise OSError(
             f"torch.ops.load_library({str(path)!r}): libraries of PyTorch operators need PyTorch's C++ dispatcher. "
             "Register the operation in Python with jtorch.library.custom_op."
         )
@@ -221,6 +228,26 @@ def register(namespace: str, name: str, function: Callable) -> OpOverloadPacket:
     packet = _registered.setdefault(namespace, {})[name] = OpOverloadPacket(namespace, name, function)
     setattr(getattr(ops, namespace), name, packet)
     return packet
+
+
+def implement(namespace: str, name: str, function: Callable, key: str = "") -> None:
+    """Let calls of ``torch.ops.<namespace>.<name>`` run ``function`` where a dispatch key applies (``""``: by default).
+
+    The first body given for a device is also the one for devices that have none: it is Python, which runs anywhere.
+
+    Raises:
+        RuntimeError: there is no such key.
+    """
+    key = key.removeprefix("DispatchKey.")
+    if key and key not in dispatch_keys.DispatchKey.__members__:
+        raise RuntimeError(f"could not parse dispatch key: {key}")
+    if key in dispatch_keys.UNUSED:
+        return
+    packet = _registered.get(namespace, {}).get(name) or register(namespace, name, function)
+    if not key or key.startswith("Composite"):
+        packet._function = function
+    else:
+        packet._by_key[key] = function
 
 
 ops = Ops()

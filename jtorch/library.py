@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 
-from ._ops import register
+from ._ops import implement, register
 from .autograd.function import Function
 from .tensor.tensor import Tensor
 
@@ -158,7 +158,7 @@ class Library:
     def __init__(self, ns: str, kind: str, dispatch_key: str = ""):
         if kind not in ("DEF", "IMPL", "FRAGMENT"):
             raise ValueError(f"Unsupported kind: {kind}")
-        self.ns, self.kind = ns, kind
+        self.ns, self.kind, self.dispatch_key = ns, kind, dispatch_key
         self._schemas: dict[str, str] = {}
 
     def define(self, schema: str, alias_analysis: str = "", *, tags=()) -> str:
@@ -168,9 +168,9 @@ class Library:
         return name
 
     def impl(self, op_name, fn: Callable, dispatch_key: str = "", *, with_keyset: bool = False) -> None:
-        """The body of a declared operation."""
+        """The body of a declared operation, or another one where ``dispatch_key`` applies (:mod:`.dispatch_keys`)."""
         name = op_name if isinstance(op_name, str) else op_name.name()
-        register(self.ns, name.rpartition("::")[2], fn)
+        implement(self.ns, name.rpartition("::")[2].partition(".")[0], fn, dispatch_key or self.dispatch_key)
 
 
 def define(qualname: str, schema: str, *, lib=None, tags=()) -> None:

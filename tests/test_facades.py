@@ -374,6 +374,7 @@ def test_dlpack_and_hooks():
     assert dlpack.from_dlpack(np.arange(3.0)).tolist() == [0.0, 1.0, 2.0]
     assert part(jtorch, "utils.hooks").RemovableHandle is part(jtorch, "tape.node").RemovableHandle
     assert part(jtorch, "utils.model_zoo").load_url is part(jtorch, "hub").load_state_dict_from_url
+    assert part(jtorch, "utils.model_zoo").tqdm is part(jtorch, "hub").tqdm
     assert isinstance(jtorch.ones(1).device, part(jtorch, "types").Device.__args__[0])
 
 

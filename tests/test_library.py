@@ -81,3 +81,49 @@ def test_aten_by_name():
     assert ours.shape == (1, 3, 5, 5)
     with pytest.raises(AttributeError, match="absent"):
         _ = aten.absent
+
+
+def _by_key(torch):
+    """An operation of a library with implementations for autocast and for autograd."""
+    lib = torch.library.Library("jtorch_test", "FRAGMENT")
+    lib.define("shift(Tensor x, float by) -> Tensor")
+    lib.impl("shift", lambda x, by: x + by, "CPU")
+    lib.impl("shift", lambda x, by: torch.empty_like(x), "Meta")
+    keys, key = torch._C.DispatchKeySet, torch._C.DispatchKey
+    autocast = keys(key.AutocastCPU) | keys(key.AutocastCUDA)
+    seen = []
+
+    class Shift(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, by):
+            with torch._C._AutoDispatchBelowAutograd():
+                return torch.ops.jtorch_test.shift(x, by)
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * 10, None
+
+    def cast(x, by):
+        seen.append("autocast")
+        with torch._C._ExcludeDispatchKeyGuard(autocast):
+            return torch.ops.jtorch_test.shift(x.double(), by)
+
+    lib.impl("shift", cast, "AutocastCPU")
+    lib.impl("shift", Shift.apply, "Autograd")
+    x = torch.ones(2, requires_grad=True)
+    plain = torch.ops.jtorch_test.shift(x, 1.0)
+    plain.sum().backward()
+    with torch.autocast("cpu"):
+        lower = torch.ops.jtorch_test.shift(x.detach(), 1.0)
+    return plain.tolist(), x.grad.tolist(), str(lower.dtype), seen, autocast.has(key.AutocastCUDA)
+
+
+def test_implementations_by_key():
+    ours = _by_key(jtorch)
+    assert ours == ([2.0, 2.0], [10.0, 10.0], "torch.float64", ["autocast"], True)
+    with pytest.raises(RuntimeError, match="could not parse dispatch key"):
+        jtorch.library.Library("jtorch_test", "IMPL").impl("shift", abs, "Elsewhere")
+    with pytest.raises(OSError, match="dispatcher"):
+        jtorch.ops.load_library("lib.so")
+    torch = pytest.importorskip("torch")
+    assert ours == _by_key(torch)

@@ -99,6 +99,21 @@ def pytree_paths(torch):
 
 
 @table
+def pytree_of_a_dict_of_ones_own(torch):
+    pytree = part(torch, "utils._pytree")
+    Output = type("Output", (collections.OrderedDict,), {})
+    pytree.register_pytree_node(
+        Output, lambda x: (list(x.values()), list(x)), lambda parts, keys: Output(zip(keys, parts, strict=True)),
+        flatten_with_keys_fn=pytree._dict_flatten_with_keys, serialized_type_name="tests.Output",
+    )  # fmt: skip
+    try:
+        paths = [(pytree.keystr(path), leaf) for path, leaf in pytree.tree_leaves_with_path([Output(a=1, b=2)])]
+        return [paths, dict(pytree.tree_map(lambda x: x + 1, Output(a=1))), pytree._is_leaf(3), pytree._is_leaf([3])]
+    finally:
+        del pytree.SUPPORTED_NODES[Output]
+
+
+@table
 def selective_checkpoint(torch):
     module = part(torch, "utils.checkpoint")
     seen = []

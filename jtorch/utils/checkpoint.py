@@ -13,7 +13,7 @@ import warnings
 
 from jax import lax
 
-from jtorch import autograd, random
+from jtorch import autograd, cuda, random
 from jtorch.ops.registry import Arrays, op
 from jtorch.tape import modes
 from jtorch.tensor import Tensor
@@ -118,6 +118,18 @@ def create_selective_checkpoint_contexts(policy_fn_or_list, allow_cache_entry_mu
         raise TypeError("policy_fn_or_list must be either a function or a list of ops.")
     kept: dict = {}
     return _Selective(policy, kept, False), _Selective(policy, kept, True)
+
+
+def get_device_states(*args) -> tuple[list[int], list]:
+    """``(devices, states)``: the GPUs that tensors in ``args`` lie on, and the states of their random streams."""
+    found = {x.device.index or 0 for x in tree_flatten(args)[0] if isinstance(x, Tensor) and x.is_cuda}
+    return sorted(found), [cuda.get_rng_state(i) for i in sorted(found)]
+
+
+def set_device_states(devices, states, *, device_type: str | None = None) -> None:
+    """Set the random streams of these GPUs to states from :func:`get_device_states`."""
+    for index, state in zip(devices, states, strict=True):
+        cuda.set_rng_state(state, index)
 
 
 class CheckpointFunction(autograd.Function):
