@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import jtorch
 
@@ -49,6 +50,7 @@ class OpOverloadPacket:
     def __init__(self, namespace: str, name: str, function: Callable):
         self._namespace, self.__name__, self._function = namespace, name, function
         self._by_key: dict[str, Callable] = {}  # see dispatch_keys
+        self._differentiable, self._absent = False, None
         self.__doc__ = function.__doc__
 
     def __call__(self, *args, **kwargs):
@@ -216,16 +218,28 @@ class Ops:
         return found
 
     def load_library(self, path) -> None:
-        """Raises OSError, as for any library that cannot be loaded: those of PyTorch operators need its dispatcher."""
+        """Make the operators of a library available: of torchvision's, those of :mod:`jtorch.shim.torchvision`.
+
+        Raises:
+            OSError: any other, as for a file that cannot be loaded: it needs PyTorch's dispatcher.
+        """
+        if Path(path).match("torchvision/_C*.so"):
+            from .shim.torchvision import provide
+
+            return provide()
         raise OSError(
             f"torch.ops.load_library({str(path)!r}): libraries of PyTorch operators need PyTorch's C++ dispatcher. "
             "Register the operation in Python with jtorch.library.custom_op."
         )
 
 
-def register(namespace: str, name: str, function: Callable) -> OpOverloadPacket:
-    """Make ``function`` available as ``torch.ops.<namespace>.<name>``, in place of an earlier one."""
+def register(namespace: str, name: str, function: Callable, *, differentiable: bool = False) -> OpOverloadPacket:
+    """Make ``function`` available as ``torch.ops.<namespace>.<name>``, in place of an earlier one.
+
+    ``differentiable``: it is made of differentiable operations, and needs no formula for its gradient.
+    """
     packet = _registered.setdefault(namespace, {})[name] = OpOverloadPacket(namespace, name, function)
+    packet._differentiable = differentiable
     setattr(getattr(ops, namespace), name, packet)
     return packet
 
@@ -243,11 +257,28 @@ def implement(namespace: str, name: str, function: Callable, key: str = "") -> N
         raise RuntimeError(f"could not parse dispatch key: {key}")
     if key in dispatch_keys.UNUSED:
         return
-    packet = _registered.get(namespace, {}).get(name) or register(namespace, name, function)
+    packet = find(namespace, name)
     if not key or key.startswith("Composite"):
         packet._function = function
     else:
         packet._by_key[key] = function
+        if key in dispatch_keys.BODIES and packet._function is packet._absent:
+            packet._function = function
+
+
+def find(namespace: str, name: str) -> OpOverloadPacket:
+    """The operation of that name; made, without a body, where there is none yet."""
+    found = _registered.get(namespace, {}).get(name)
+    if found is None:
+
+        def absent(*args, **kwargs):
+            raise NotImplementedError(
+                f"Could not run '{namespace}::{name}': it has no implementation for these tensors"
+            )
+
+        found = register(namespace, name, absent)
+        found._absent = absent
+    return found
 
 
 ops = Ops()

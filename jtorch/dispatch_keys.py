@@ -23,6 +23,8 @@ DispatchKey = enum.Enum("DispatchKey", [
 
 #: Implementations that jtorch has no use for: it finds shapes by tracing the body, and has no such layers.
 UNUSED = frozenset({"Meta", "ADInplaceOrView", "Functionalize", "Python", "BackendSelect"})
+#: Implementations that are an operation's body on a device.
+BODIES = frozenset(_DEVICES.values())
 _AUTOGRAD = frozenset(key.name for key in DispatchKey if key.name.startswith("Autograd"))
 
 
