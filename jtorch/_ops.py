@@ -218,13 +218,13 @@ class Ops:
         return found
 
     def load_library(self, path) -> None:
-        """Make the operators of a library available: of torchvision's, those of :mod:`jtorch.shim.torchvision`.
+        """Make the operators of a library available: of torchvision's, those of :mod:`jtorch.torchvision_ops`.
 
         Raises:
             OSError: any other, as for a file that cannot be loaded: it needs PyTorch's dispatcher.
         """
         if Path(path).match("torchvision/_C*.so"):
-            from .shim.torchvision import provide
+            from .torchvision_ops import provide
 
             return provide()
         raise OSError(

@@ -10,9 +10,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from .._ops import find, register
-from ..ops.registry import Array, op
-from ..tensor.dispatch import call
+from ._ops import find, register
+from .ops.registry import Array, op
+from .tensor.dispatch import call
 
 
 @op(name="_nms_keep", namespaces=(), differentiable=False)
