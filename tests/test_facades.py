@@ -6,6 +6,8 @@ import collections
 import gzip
 import importlib
 import json
+import os
+import platform
 import struct
 import zlib
 
@@ -391,3 +393,10 @@ def test_dlpack_and_hooks():
 ])  # fmt: skip
 def test_one_thing_by_two_names(old, new, name):
     assert getattr(part(jtorch, old), name) is getattr(part(jtorch, new), name)
+
+
+def test_cpu_capability():
+    assert jtorch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2", "AVX512")
+    torch = pytest.importorskip("torch")
+    if platform.machine() == "x86_64" and "ATEN_CPU_CAPABILITY" not in os.environ:
+        assert jtorch.backends.cpu.get_cpu_capability() == torch.backends.cpu.get_cpu_capability()
