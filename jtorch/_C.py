@@ -9,6 +9,7 @@ from importlib import import_module
 
 import jtorch
 
+from . import dispatch_keys
 from .devices import device
 from .dtypes import dtype
 from .size import Size
@@ -23,6 +24,9 @@ _TensorMeta = type(Tensor)
 _GLIBCXX_USE_CXX11_ABI = True
 _has_cuda = has_cuda = False
 has_mkl = has_openmp = has_lapack = True
+
+DispatchKey, DispatchKeySet = dispatch_keys.DispatchKey, dispatch_keys.DispatchKeySet
+_ExcludeDispatchKeyGuard, _AutoDispatchBelowAutograd = dispatch_keys.excluding, dispatch_keys.below_autograd
 
 _disabled_torch_function_impl = overriding.disabled
 DisableTorchFunctionSubclass = overriding.without_subclasses
@@ -46,7 +50,8 @@ for _name in (
     "_jit_set_texpr_fuser_enabled", "_jit_set_profiling_executor", "_jit_set_profiling_mode",
     "_jit_set_nvfuser_enabled", "_jit_override_can_fuse_on_gpu", "_jit_override_can_fuse_on_cpu",
     "_jit_set_nvfuser_single_node_mode", "_jit_set_bailout_depth", "_jit_set_num_profiled_runs",
-    "_debug_set_autodiff_subgraph_inlining", "_set_graph_executor_optimize",
+    "_debug_set_autodiff_subgraph_inlining", "_jit_can_fuse_on_cpu",
+    "_jit_can_fuse_on_gpu", "_jit_set_nvfuser_guard_mode", "_set_graph_executor_optimize",
 ):  # fmt: skip
     globals()[_name] = _accepted(_name)
 
@@ -59,6 +64,13 @@ def _get_tracing_state():
 def _is_tracing() -> bool:
     """Whether :mod:`jtorch.jit` traces."""
     return jtorch.jit.is_tracing()
+
+
+def _are_functorch_transforms_active() -> bool:
+    """Whether a function of :mod:`jtorch.func` (``vmap``, ``grad``) encloses the code that runs."""
+    from .func.levels import level
+
+    return level.depth > 0 or level.programs > 0
 
 
 def _get_accelerator():
@@ -182,4 +194,4 @@ _linalg = _Namespace("jtorch.linalg", "linalg_")
 _special = _Namespace("jtorch.special", "special_")
 _fft = _Namespace("jtorch.fft", "fft_")
 
-__all__ = ["Generator", "Size", "Tensor", "device", "dtype", "layout", "memory_format"]
+__all__ = ["DispatchKey", "DispatchKeySet", "Generator", "Size", "Tensor", "device", "dtype", "layout", "memory_format"]

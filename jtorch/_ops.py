@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import jtorch
 
+from . import dispatch_keys
 from .tensor.dispatch import call
 
 _registered: dict[str, dict[str, OpOverloadPacket]] = {}
@@ -47,10 +49,17 @@ class OpOverloadPacket:
 
     def __init__(self, namespace: str, name: str, function: Callable):
         self._namespace, self.__name__, self._function = namespace, name, function
+        self._by_key: dict[str, Callable] = {}  # see dispatch_keys
+        self._differentiable, self._absent = False, None
         self.__doc__ = function.__doc__
 
     def __call__(self, *args, **kwargs):
-        return self._function(*args, **kwargs)
+        if not self._by_key:
+            return self._function(*args, **kwargs)
+        tensors = (x for x in (*args, *kwargs.values()) if isinstance(x, jtorch.Tensor))
+        device = next(tensors, jtorch.empty(0)).device.type
+        found = next((self._by_key[key] for key in dispatch_keys.order(device) if key in self._by_key), self._function)
+        return found(*args, **kwargs)
 
     def __getattr__(self, overload: str) -> OpOverload:
         if overload.startswith("__"):
@@ -209,18 +218,67 @@ class Ops:
         return found
 
     def load_library(self, path) -> None:
-        """Raises NotImplementedError: shared libraries of PyTorch operators need PyTorch's dispatcher."""
-        raise NotImplementedError(
+        """Make the operators of a library available: of torchvision's, those of :mod:`jtorch.torchvision_ops`.
+
+        Raises:
+            OSError: any other, as for a file that cannot be loaded: it needs PyTorch's dispatcher.
+        """
+        if Path(path).match("torchvision/_C*.so"):
+            from .torchvision_ops import provide
+
+            return provide()
+        raise OSError(
             f"torch.ops.load_library({str(path)!r}): libraries of PyTorch operators need PyTorch's C++ dispatcher. "
             "Register the operation in Python with jtorch.library.custom_op."
         )
 
 
-def register(namespace: str, name: str, function: Callable) -> OpOverloadPacket:
-    """Make ``function`` available as ``torch.ops.<namespace>.<name>``, in place of an earlier one."""
+def register(namespace: str, name: str, function: Callable, *, differentiable: bool = False) -> OpOverloadPacket:
+    """Make ``function`` available as ``torch.ops.<namespace>.<name>``, in place of an earlier one.
+
+    ``differentiable``: it is made of differentiable operations, and needs no formula for its gradient.
+    """
     packet = _registered.setdefault(namespace, {})[name] = OpOverloadPacket(namespace, name, function)
+    packet._differentiable = differentiable
     setattr(getattr(ops, namespace), name, packet)
     return packet
+
+
+def implement(namespace: str, name: str, function: Callable, key: str = "") -> None:
+    """Let calls of ``torch.ops.<namespace>.<name>`` run ``function`` where a dispatch key applies (``""``: by default).
+
+    The first body given for a device is also the one for devices that have none: it is Python, which runs anywhere.
+
+    Raises:
+        RuntimeError: there is no such key.
+    """
+    key = key.removeprefix("DispatchKey.")
+    if key and key not in dispatch_keys.DispatchKey.__members__:
+        raise RuntimeError(f"could not parse dispatch key: {key}")
+    if key in dispatch_keys.UNUSED:
+        return
+    packet = find(namespace, name)
+    if not key or key.startswith("Composite"):
+        packet._function = function
+    else:
+        packet._by_key[key] = function
+        if key in dispatch_keys.BODIES and packet._function is packet._absent:
+            packet._function = function
+
+
+def find(namespace: str, name: str) -> OpOverloadPacket:
+    """The operation of that name; made, without a body, where there is none yet."""
+    found = _registered.get(namespace, {}).get(name)
+    if found is None:
+
+        def absent(*args, **kwargs):
+            raise NotImplementedError(
+                f"Could not run '{namespace}::{name}': it has no implementation for these tensors"
+            )
+
+        found = register(namespace, name, absent)
+        found._absent = absent
+    return found
 
 
 ops = Ops()

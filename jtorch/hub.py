@@ -13,8 +13,41 @@ import re
 import shutil
 import sys
 import tempfile
-import urllib.parse
 import urllib.request
+from urllib.parse import urlparse
+
+try:
+    from tqdm import tqdm
+except ImportError:  # it is optional: a plainer meter with the methods that programs use
+
+    class tqdm:
+        """Counts on standard error: ``with tqdm(total=n) as bar: bar.update(k)``, or a loop over ``tqdm(items)``."""
+
+        def __init__(self, iterable=None, total=None, disable=False, desc="", **ignored):
+            self._iterable, self.total, self.disable, self.desc, self.n = iterable, total, disable, desc, 0
+
+        def update(self, n=1) -> None:
+            self.n += n
+            if not self.disable:
+                of = f"{100 * self.n / self.total:.1f}%" if self.total else f"{self.n}"
+                print(f"\r{self.desc} {of}".rstrip(), end="", file=sys.stderr, flush=True)
+
+        def __iter__(self):
+            with self:
+                for x in self._iterable:
+                    yield x
+                    self.update()
+
+        def close(self) -> None:
+            if not self.disable:
+                print(file=sys.stderr)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error) -> None:
+            self.close()
+
 
 _dir: str | None = None
 HASH_REGEX = _HASH = re.compile(r"-([a-f0-9]{8,})\.[^.]+$")
@@ -51,9 +84,13 @@ def download_url_to_file(url: str, dst: str, hash_prefix: str | None = None, pro
     try:
         request = urllib.request.Request(url, headers={"User-Agent": "jtorch.hub"})
         with part, urllib.request.urlopen(request) as source:
-            while chunk := source.read(1 << 20):
-                part.write(chunk)
-                digest.update(chunk)
+            size = source.headers.get("Content-Length")
+            bar = tqdm(total=int(size) if size else None, disable=not progress, unit="B", unit_scale=True)
+            with bar:
+                while chunk := source.read(1 << 20):
+                    part.write(chunk)
+                    digest.update(chunk)
+                    bar.update(len(chunk))
         if hash_prefix and not digest.hexdigest().startswith(hash_prefix):
             raise RuntimeError(
                 f'invalid hash value of {url} (expected "{hash_prefix}", got "{digest.hexdigest()}"); try again'
@@ -76,7 +113,7 @@ def load_state_dict_from_url(
 
     folder = os.path.join(get_dir(), "checkpoints") if model_dir is None else os.fspath(model_dir)
     os.makedirs(folder, exist_ok=True)
-    name = file_name or os.path.basename(urllib.parse.urlparse(url).path)
+    name = file_name or os.path.basename(urlparse(url).path)
     path = os.path.join(folder, name)
     if not os.path.exists(path):
         if progress:

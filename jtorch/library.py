@@ -8,8 +8,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 
-from ._ops import register
+from ._ops import find, implement, register
 from .autograd.function import Function
+from .dispatch_keys import below_autograd
 from .tensor.tensor import Tensor
 
 
@@ -95,6 +96,25 @@ def _make_function(op: CustomOpDef) -> type[Function]:
     })  # fmt: skip
 
 
+class _OfLibrary(CustomOpDef):
+    """The gradient of an operation that has its body from a :class:`Library`."""
+
+    def __init__(self, packet):
+        self._packet, self._qualname, self._name = packet, str(packet), packet.__name__
+        self._mutates, self._backward, self._setup_context = (), None, None
+
+    def __call__(self, *args, **kwargs):
+        if kwargs:
+            bound = inspect.signature(self._packet._function).bind(*args, **kwargs)
+            bound.apply_defaults()
+            args = bound.args
+        return _make_function(self).apply(*args)
+
+    def _run(self, *args):
+        with below_autograd():
+            return self._packet(*args)
+
+
 _definitions: dict[str, CustomOpDef] = {}
 
 
@@ -148,8 +168,16 @@ def register_kernel(op, device_types, func: Callable | None = None, /, **_):
 
 
 def register_autograd(op, backward: Callable, /, *, setup_context: Callable | None = None, lib=None) -> None:
-    """:meth:`CustomOpDef.register_autograd` by name."""
-    _find(op).register_autograd(backward, setup_context=setup_context)
+    """:meth:`CustomOpDef.register_autograd` by name; the gradient of a :class:`Library`'s operation likewise."""
+    if isinstance(op, CustomOpDef) or op in _definitions:
+        _find(op).register_autograd(backward, setup_context=setup_context)
+        return
+    packet = find(*_split(op if isinstance(op, str) else op.name()))
+    if packet._differentiable:
+        return
+    definition = _OfLibrary(packet)
+    definition.register_autograd(backward, setup_context=setup_context)
+    packet._by_key["Autograd"] = definition
 
 
 class Library:
@@ -158,7 +186,7 @@ class Library:
     def __init__(self, ns: str, kind: str, dispatch_key: str = ""):
         if kind not in ("DEF", "IMPL", "FRAGMENT"):
             raise ValueError(f"Unsupported kind: {kind}")
-        self.ns, self.kind = ns, kind
+        self.ns, self.kind, self.dispatch_key = ns, kind, dispatch_key
         self._schemas: dict[str, str] = {}
 
     def define(self, schema: str, alias_analysis: str = "", *, tags=()) -> str:
@@ -168,9 +196,9 @@ class Library:
         return name
 
     def impl(self, op_name, fn: Callable, dispatch_key: str = "", *, with_keyset: bool = False) -> None:
-        """The body of a declared operation."""
+        """The body of a declared operation, or another one where ``dispatch_key`` applies (:mod:`.dispatch_keys`)."""
         name = op_name if isinstance(op_name, str) else op_name.name()
-        register(self.ns, name.rpartition("::")[2], fn)
+        implement(self.ns, name.rpartition("::")[2].partition(".")[0], fn, dispatch_key or self.dispatch_key)
 
 
 def define(qualname: str, schema: str, *, lib=None, tags=()) -> None:

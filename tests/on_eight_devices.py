@@ -24,6 +24,7 @@ from jtorch.distributed.tensor.parallel import (
     SequenceParallel,
     parallelize_module,
 )
+from jtorch.distributed.tensor.placement_types import _StridedShard
 from jtorch.nn import functional as F
 from jtorch.nn.parallel import DataParallel
 
@@ -595,3 +596,14 @@ def test_pmap_errors():
     with pytest.raises(IndexError, match="out of bounds"):
         pick = dist.pmap(lambda e, i: e[i], in_axes=(None, 0))
         pick(torch.arange(5.0), torch.tensor([0, 1, 2, 9, 0, 0, 0, 0])).tolist()
+
+
+def test_which_part_a_device_holds():
+    from jtorch.distributed.tensor._utils import compute_local_shape_and_global_offset as part
+
+    mesh = dist.init_device_mesh("cpu", (2, 4))
+    assert part((8, 6), mesh, [Shard(0), Replicate()]) == ((4, 6), (0, 0))
+    assert part((16, 6), mesh, [Shard(0), Shard(0)], skip_offset=True) == ((2, 6), ())
+    assert [Shard.local_shard_size_and_offset(5, 4, rank) for rank in range(4)] == [(2, 0), (2, 2), (1, 4), (0, 5)]
+    with pytest.raises(NotImplementedError, match="interleaved"):
+        _StridedShard(0, split_factor=2)

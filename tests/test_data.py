@@ -1,6 +1,7 @@
 """Data sets, samplers and the loader: the same batches as PyTorch's for the same seed, in value and in order."""
 
 import collections
+import importlib
 import pickle
 
 import numpy as np
@@ -313,6 +314,34 @@ def test_default_convert_equals_pytorchs(name):
     ours = data.default_convert(BATCHES[name](jtorch))
     theirs = torch.utils.data.default_convert(BATCHES[name](torch))
     assert described(ours) == described(theirs)
+
+
+def _collated_by_a_map(torch):
+    names = importlib.import_module(f"{torch.__name__}.utils.data._utils.collate")
+
+    class Box:
+        def __init__(self, x):
+            self.x = x
+
+    def boxes(batch, *, collate_fn_map=None):
+        return [names.collate([b.x for b in batch], collate_fn_map=collate_fn_map), len(batch)]
+
+    fewer = {int: names.collate_int_fn, (str, bytes): lambda batch, *, collate_fn_map=None: "".join(batch), Box: boxes}
+    found = names.collate([{"a": Box(1), "s": "x"}, {"a": Box(2), "s": "y"}], collate_fn_map=fewer)
+    names.default_collate_fn_map[Box] = boxes
+    try:
+        return found, names.default_collate([Box(torch.ones(2)), Box(torch.zeros(2))])
+    finally:
+        del names.default_collate_fn_map[Box]
+
+
+def test_collating_by_a_map_of_types():
+    ours = _collated_by_a_map(jtorch)
+    assert ours[0]["s"] == "xy" and ours[0]["a"][0].tolist() == [1, 2] and ours[1][0].shape == (2, 2)
+    torch = pytest.importorskip("torch")
+    assert described(ours) == described(_collated_by_a_map(torch))
+    with pytest.raises(TypeError, match="must contain"):
+        data._utils.collate.collate([1.0], collate_fn_map={})
 
 
 def test_collating_pending_tensors_and_gradients():

@@ -6,6 +6,8 @@ import collections
 import gzip
 import importlib
 import json
+import os
+import platform
 import struct
 import zlib
 
@@ -374,6 +376,7 @@ def test_dlpack_and_hooks():
     assert dlpack.from_dlpack(np.arange(3.0)).tolist() == [0.0, 1.0, 2.0]
     assert part(jtorch, "utils.hooks").RemovableHandle is part(jtorch, "tape.node").RemovableHandle
     assert part(jtorch, "utils.model_zoo").load_url is part(jtorch, "hub").load_state_dict_from_url
+    assert part(jtorch, "utils.model_zoo").tqdm is part(jtorch, "hub").tqdm
     assert isinstance(jtorch.ones(1).device, part(jtorch, "types").Device.__args__[0])
 
 
@@ -390,3 +393,10 @@ def test_dlpack_and_hooks():
 ])  # fmt: skip
 def test_one_thing_by_two_names(old, new, name):
     assert getattr(part(jtorch, old), name) is getattr(part(jtorch, new), name)
+
+
+def test_cpu_capability():
+    assert jtorch.backends.cpu.get_cpu_capability() in ("DEFAULT", "AVX2", "AVX512")
+    torch = pytest.importorskip("torch")
+    if platform.machine() == "x86_64" and "ATEN_CPU_CAPABILITY" not in os.environ:
+        assert jtorch.backends.cpu.get_cpu_capability() == torch.backends.cpu.get_cpu_capability()

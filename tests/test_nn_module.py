@@ -557,3 +557,11 @@ def test_call_overhead_has_no_hook_frames():
 
     Deep()()
     assert depth == ["__call__"]
+
+
+def test_a_parameter_made_anew_with_the_attributes_of_another():
+    old = jtorch.nn.Parameter(jtorch.ones(2))
+    new = type(old)(old.to("meta"), **{**vars(old), "requires_grad": False})
+    assert new.is_meta and not new.requires_grad and old.tolist() == [1, 1] and old.requires_grad
+    with pytest.raises(TypeError, match="'mine'"):
+        jtorch.nn.Parameter(old, mine=1)

@@ -99,6 +99,55 @@ def pytree_paths(torch):
 
 
 @table
+def pytree_of_a_dict_of_ones_own(torch):
+    pytree = part(torch, "utils._pytree")
+    Output = type("Output", (collections.OrderedDict,), {})
+    pytree.register_pytree_node(
+        Output, lambda x: (list(x.values()), list(x)), lambda parts, keys: Output(zip(keys, parts, strict=True)),
+        flatten_with_keys_fn=pytree._dict_flatten_with_keys, serialized_type_name="tests.Output",
+    )  # fmt: skip
+    try:
+        paths = [(pytree.keystr(path), leaf) for path, leaf in pytree.tree_leaves_with_path([Output(a=1, b=2)])]
+        return [paths, dict(pytree.tree_map(lambda x: x + 1, Output(a=1))), pytree._is_leaf(3), pytree._is_leaf([3])]
+    finally:
+        del pytree.SUPPORTED_NODES[Output]
+
+
+@table
+def questions_of_libraries(torch):
+    """What libraries ask before they choose among ways to compute the same."""
+    active, seen = torch._C._are_functorch_transforms_active, []
+
+    def watched(x):
+        seen.append(active())
+        return x.sum()
+
+    torch.vmap(watched)(torch.ones(2, 3))
+    part(torch, "func").grad(watched)(torch.ones(3))
+    x = torch.ones(2)
+    dual = part(torch, "autograd.forward_ad").unpack_dual(x)
+    states = part(torch, "utils.checkpoint").get_device_states(x, [x])
+    part(torch, "utils.checkpoint").set_device_states(*states)
+    return [
+        active(), seen, dual.tangent, dual.primal is x, states, part(torch, "hub").urlparse("https://a.b/c").path,
+        part(torch, "_subclasses.fake_tensor").is_fake(x), part(torch, "fx.experimental.proxy_tensor").get_proxy_mode(),
+        part(torch, "nn.modules.transformer")._get_activation_fn("relu")(-x),
+        part(torch, "serialization").DEFAULT_PROTOCOL,
+        part(torch, "jit.annotations").BroadcastingList2 is not None, torch.nn.modules.module._EXTRA_STATE_KEY_SUFFIX,
+        part(torch, "_dynamo.utils").is_compile_supported("cpu"),
+    ]  # fmt: skip
+
+
+@table
+def masks_by_vmap(torch):
+    context = part(torch, "_dynamo._trace_wrapped_higher_order_op").TransformGetItemToIndex
+    lengths = torch.tensor([1, 3])
+    with context():
+        row = torch.vmap(lambda b, k: k < lengths[b], (None, 0))
+        return torch.vmap(row, (0, None))(torch.arange(2), torch.arange(4))
+
+
+@table
 def selective_checkpoint(torch):
     module = part(torch, "utils.checkpoint")
     seen = []

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import tempfile
 import warnings
 
+import numpy as np
 import pytest
 
 import jtorch
@@ -53,6 +56,50 @@ def tensors_view_storages(torch):
     before = y.clone()
     y.fill_(9)
     return [before, x, torch.empty(0).set_(x.untyped_storage()).shape]
+
+
+def _memory(torch, t):
+    """What a C library would read at a tensor's address."""
+    pointer = ctypes.cast(t.data_ptr(), ctypes.POINTER(ctypes.c_float))
+    return np.ctypeslib.as_array(pointer, (t.numel(),)).tolist()
+
+
+@table
+def addresses_are_those_of_the_elements(torch):
+    x = torch.arange(6.0) * 2
+    row, twin, other = x[2:4], x.clone(), torch.arange(6.0) * 2
+    before = _memory(torch, x), _memory(torch, row), row.data_ptr() - x.data_ptr()
+    x.add_(1)
+    return [
+        before, _memory(torch, x), _memory(torch, twin), len({t.data_ptr() for t in (x, twin, other, x.detach())}),
+        x.untyped_storage().data_ptr() == x.data_ptr() == row.untyped_storage().data_ptr(), torch.zeros(0).data_ptr(),
+        torch.zeros(2, device="meta").data_ptr(),
+    ]  # fmt: skip
+
+
+@table
+def storages_of_files(torch):
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(np.arange(5, dtype=np.float32).tobytes())
+        file.flush()
+        s = torch.UntypedStorage.from_file(file.name, shared=False, nbytes=20)
+        part = s[4:12]
+        return [
+            s.nbytes(), len(part), s[7], part[3], torch.asarray(part, dtype=torch.uint8).view(torch.float32),
+            torch.FloatStorage(wrap_storage=s).tolist(), part.tolist(), s.device,
+            torch.UntypedStorage.from_file(file.name, False, 0).nbytes(),
+        ]  # fmt: skip
+
+
+def test_storages_told_apart():
+    from jtorch.tensor import dispatch
+
+    x = jtorch.arange(3.0)
+    y = dispatch.wrap(x._value())  # two storages over one array
+    assert x.data_ptr() != y.data_ptr() and y.tolist() == [0, 1, 2]
+    assert x.data_ptr() == x.data_ptr() and y.data_ptr() == y.data_ptr()
+    with pytest.raises(NotImplementedError, match="shared=True"):
+        jtorch.UntypedStorage.from_file("f", shared=True, nbytes=4)
 
 
 @pytest.mark.parametrize("name", table)

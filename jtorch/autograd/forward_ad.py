@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
+
+class UnpackedDualTensor(NamedTuple):
+    """A tensor and its tangent."""
+
+    primal: Any
+    tangent: Any
+
+
+def unpack_dual(tensor, *, level=None) -> UnpackedDualTensor:
+    """``(tensor, None)``: no tensor carries a tangent."""
+    return UnpackedDualTensor(tensor, None)
+
 
 def dual_level():
     """Not supported.

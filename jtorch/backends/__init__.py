@@ -1,3 +1,3 @@
 """``torch.backends``: switches programs set. Those that mean something to XLA act; the others are kept for reading."""
 
-from . import cuda, cudnn, mkl, mkldnn, mps, openmp, opt_einsum, quantized
+from . import cpu, cuda, cudnn, mkl, mkldnn, mps, openmp, opt_einsum, quantized

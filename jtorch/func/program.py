@@ -81,6 +81,7 @@ class Program:
         edges: dict = {}
         start, depth = next(_sequence), level.depth
         engine.watchers.append(edges)
+        level.programs += 1
         try:
             with recording_into(trace):
                 given = [trace.placeholder(a) for a in avals]
@@ -98,6 +99,7 @@ class Program:
                 found = x = None  # so that a storage that is still there is somebody else's
                 self._refuse_writes(trace, tensors)
         finally:
+            level.programs -= 1
             engine.watchers.remove(edges)
             trace.release()
         self.leaves = []

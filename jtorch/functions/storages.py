@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from .. import devices, dtypes
@@ -36,6 +38,23 @@ class UntypedStorage(StorageView):
         return flat if flat.dtype is dtypes.uint8 else flat.view(dtypes.uint8)
 
     is_cuda = property(lambda self: self.device.type == "cuda")
+
+    @staticmethod
+    def from_file(filename, shared: bool = False, nbytes: int = 0) -> UntypedStorage:
+        """The first ``nbytes`` bytes of a file, which is read where its bytes are asked for: slices read nothing yet.
+
+        Raises:
+            NotImplementedError: ``shared``, with which writes would go to the file.
+        """
+        if shared:
+            raise NotImplementedError("UntypedStorage.from_file(shared=True): writes do not reach files; write it anew")
+        if nbytes == 0:  # which no file can be mapped for
+            return UntypedStorage(0)
+        return _FileStorage(np.memmap(filename, np.uint8, "r", shape=(nbytes,)))
+
+    def untyped(self) -> UntypedStorage:
+        """This storage."""
+        return self
 
     def element_size(self) -> int:
         return 1
@@ -109,6 +128,28 @@ class UntypedStorage(StorageView):
     def __repr__(self) -> str:
         lines = "".join(f" {b}\n" for b in self.tolist())
         return f"{lines}[torch.storage.UntypedStorage(device={self.device}) of size {self.nbytes()}]"
+
+
+class _FileStorage(UntypedStorage):
+    """Bytes of a mapped file. They become a tensor's when something else than their number or a slice is needed."""
+
+    def __init__(self, array: np.ndarray):
+        self._array, self.device = array, devices.CPU
+
+    @functools.cached_property
+    def _tensor_storage(self):
+        return wrap(put(np.array(self._array), self.device))._storage
+
+    def nbytes(self) -> int:
+        return self._array.nbytes
+
+    size = __len__ = nbytes
+
+    def __getitem__(self, index):
+        return _FileStorage(self._array[index]) if isinstance(index, slice) else int(self._array[index])
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self._array, dtype)
 
 
 class _TypedStorageType(type):

@@ -21,6 +21,14 @@ FX_GRAPH_MODULE_FILE_PREFIX = "fx_generated_"
 _numbers = itertools.count()
 
 
+class _CodeOnlyModule(Module):
+    """A module that is nothing but its attributes: what graphs are traced from when a GraphModule is copied."""
+
+    def __init__(self, body: dict):
+        super().__init__()
+        self.__dict__.update(body)
+
+
 def _forward_from_src(src: str, globals: dict[str, Any], co_fields=None):
     """The function ``forward`` of generated text. Its lines are shown in tracebacks."""
     filename = f"<eval_with_key>.{next(_numbers)}"

@@ -35,7 +35,7 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
     _is_param = True
     __torch_function__ = overriding.disabled  # what is computed from a parameter is a plain tensor
 
-    def __new__(cls, data=None, requires_grad: bool = True):
+    def __new__(cls, data=None, requires_grad: bool = True, **own):
         if data is None:
             data = jtorch.empty(0)
         if not isinstance(data, Tensor):
@@ -50,6 +50,10 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
             t = t._as_subclass(kind)
         t._is_param = True
         t.requires_grad = requires_grad
+        # Libraries pass `**vars(old)`: in PyTorch what a program set there, here also what a tensor is made of.
+        for name in own:
+            if name not in vars(t) and not hasattr(cls, name):
+                raise TypeError(f"Parameter.__new__() got an unexpected keyword argument {name!r}")
         return t
 
     def __deepcopy__(self, memo):

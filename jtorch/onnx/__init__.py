@@ -14,7 +14,7 @@ from .errors import OnnxExporterError, OnnxLoadError
 
 __all__ = [
     "ONNXProgram", "OnnxExporterError", "OnnxLoadError", "OperatorExportTypes", "TrainingMode", "errors", "export",
-    "is_in_onnx_export", "load",
+    "is_in_onnx_export", "load", "register_custom_op_symbolic", "unregister_custom_op_symbolic",
 ]  # fmt: skip
 
 
@@ -114,6 +114,24 @@ def export(
             export_params=export_params, keep_initializers_as_inputs=keep_initializers_as_inputs,
             do_constant_folding=do_constant_folding, training=training, custom_opsets=custom_opsets,
         )  # fmt: skip
+
+
+def register_custom_op_symbolic(symbolic_name: str, symbolic_fn, opset_version: int) -> None:
+    """Accepted: an operation of one's own is exported as what its body records, so it needs no symbolic function.
+
+    What should be written as a node of its own is given to :func:`export` as ``custom_translation_table``.
+
+    Raises:
+        OnnxExporterError: the name has no namespace.
+    """
+    if len([part for part in symbolic_name.split("::") if part]) != 2:
+        raise OnnxExporterError(
+            f"Failed to register operator {symbolic_name}. The symbolic name must match the format domain::name"
+        )
+
+
+def unregister_custom_op_symbolic(symbolic_name: str, opset_version: int) -> None:
+    """Accepted, as :func:`register_custom_op_symbolic` is."""
 
 
 def load(source, *, trainable=True):

@@ -15,6 +15,17 @@ from jtorch.tensor import dispatch
 from jtorch.trace import recorder
 from jtorch.trace.value import shard
 
+
+def _default_to_fused_or_foreach(params, differentiable: bool, use_fused: bool = False) -> tuple[bool, bool]:
+    """``(False, False)``: a step is one program however it is written, so neither form is quicker."""
+    return False, False
+
+
+def _get_capturable_supported_devices(supports_xla: bool = True) -> list[str]:
+    """Kinds of devices on which steps are compiled: all."""
+    return ["cpu", "cuda", "xpu", *(["xla"] if supports_xla else [])]
+
+
 #: What optimizers take as their parameters, for annotations: tensors, ``(name, tensor)`` pairs, or dicts.
 ParamsT: TypeAlias = Iterable
 

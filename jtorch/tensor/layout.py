@@ -327,7 +327,7 @@ class StorageView:
     __len__ = size
 
     def data_ptr(self) -> int:
-        return id(self._tensor_storage)
+        return self._tensor_storage.address()
 
     def __eq__(self, other):
         return isinstance(other, StorageView) and self._tensor_storage is other._tensor_storage

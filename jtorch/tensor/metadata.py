@@ -128,8 +128,14 @@ class MetadataMixin:
         return self._storage.version
 
     def data_ptr(self) -> int:
-        """An address that is equal for tensors that start at the same element of the same storage."""
-        return id(self._storage) + self.storage_offset() * self.element_size()
+        """Where the first element lies in memory; equal for tensors that start at the same one of the same storage.
+
+        See :meth:`.storage.Storage.address`.
+        """
+        if self.numel() == 0:
+            return 0
+        start = self._storage.address()
+        return start and start + self.storage_offset() * self.element_size()
 
     def untyped_storage(self):
         return layout.StorageView(self)

@@ -21,6 +21,16 @@ _cache_ready = False
 # Parts of JAX that take long to import are imported where they are first used.
 
 
+def address(array) -> int | None:
+    """Where an array's elements lie in its device's memory; None: on several devices, or there is no telling."""
+    if len(array.sharding.device_set) > 1:
+        return None
+    try:
+        return array.unsafe_buffer_pointer()
+    except Exception:  # devices that have no addresses raise errors of their own
+        return None
+
+
 def is_literal(variable) -> bool:
     """Whether what stands for a value in a jaxpr is a constant."""
     from jax.extend.core import Literal

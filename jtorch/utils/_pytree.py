@@ -153,16 +153,21 @@ def _deque_flatten(entries):
     return list(entries), entries.maxlen
 
 
+# Programs hand these to register_pytree_node for classes of their own that are lists, tuples or dicts.
+_list_flatten_with_keys, _tuple_flatten_with_keys = _positions(_list_flatten), _positions(_tuple_flatten)
+_dict_flatten_with_keys = _entries(tuple)
+
+
 #: Every class that counts as a container.
 SUPPORTED_NODES: dict[type, NodeDef] = {
     node.type: node
     for node in (
-        NodeDef(tuple, _tuple_flatten, lambda parts, _: tuple(parts), _positions(_tuple_flatten)),
-        NodeDef(list, _list_flatten, lambda parts, _: list(parts), _positions(_list_flatten)),
-        NodeDef(dict, _dict_flatten, _dict_unflatten, _entries(tuple)),
+        NodeDef(tuple, _tuple_flatten, lambda parts, _: tuple(parts), _tuple_flatten_with_keys),
+        NodeDef(list, _list_flatten, lambda parts, _: list(parts), _list_flatten_with_keys),
+        NodeDef(dict, _dict_flatten, _dict_unflatten, _dict_flatten_with_keys),
         NodeDef(
             collections.OrderedDict, _dict_flatten,
-            lambda parts, keys: collections.OrderedDict(zip(keys, parts, strict=True)), _entries(tuple),
+            lambda parts, keys: collections.OrderedDict(zip(keys, parts, strict=True)), _dict_flatten_with_keys,
         ),
         NodeDef(
             collections.defaultdict, _default_flatten,
@@ -241,6 +246,11 @@ def _node(cls: type) -> NodeDef | None:
             lambda t: ([(GetAttrKey(n), x) for n, x in zip(cls._fields, t, strict=True)], None),
         )  # fmt: skip
     return found
+
+
+def _is_leaf(tree, is_leaf: Callable[[Any], bool] | None = None) -> bool:
+    """Whether a value is a leaf: ``is_leaf`` says so, or its class is no container."""
+    return (is_leaf is not None and is_leaf(tree)) or _node(type(tree)) is None
 
 
 def _functions(cls: type) -> tuple[Callable, Callable] | None:
@@ -420,7 +430,7 @@ def treespec_pprint(treespec: TreeSpec) -> str:
     return repr(treespec)
 
 
-PyTree = Any
+PyTree = Context = Any
 
 __all__ = [
     "GetAttrKey", "LeafSpec", "MappingKey", "NodeDef", "PyTree", "SUPPORTED_NODES", "SequenceKey", "TreeSpec",

@@ -121,6 +121,18 @@ def create_selective_checkpoint_contexts(policy_fn_or_list, allow_cache_entry_mu
     return _Selective(policy, kept, False), _Selective(policy, kept, True)
 
 
+def get_device_states(*args) -> tuple[list[int], list]:
+    """``(devices, states)``: the GPUs that tensors in ``args`` lie on, and the states of their random streams."""
+    found = {x.device.index or 0 for x in tree_flatten(args)[0] if isinstance(x, Tensor) and x.is_cuda}
+    return sorted(found), [jtorch.cuda.get_rng_state(i) for i in sorted(found)]
+
+
+def set_device_states(devices, states, *, device_type: str | None = None) -> None:
+    """Set the random streams of these GPUs to states from :func:`get_device_states`."""
+    for index, state in zip(devices, states, strict=True):
+        jtorch.cuda.set_rng_state(state, index)
+
+
 class CheckpointFunction(autograd.Function):
     """``run(leaves)`` without keeping what lies between; tensors among the leaves receive gradients."""
 

@@ -32,8 +32,33 @@ class Shard(Placement):
 
     dim: int
 
+    @staticmethod
+    def local_shard_size_and_offset(curr_local_size: int, num_chunks: int, rank: int) -> tuple[int, int]:
+        """Size and beginning of part ``rank`` when ``curr_local_size`` is cut into ``num_chunks``, as ``chunk`` cuts.
+
+        Parts at the end are smaller or empty where the size is no multiple of their number.
+        """
+        full = -(-curr_local_size // num_chunks)
+        begin = min(full * rank, curr_local_size)
+        return min(full, curr_local_size - begin), begin
+
     def __str__(self) -> str:
         return f"S({self.dim})"
+
+
+class _StridedShard(Placement):
+    """Cut first into groups along ``dim``, then each group into parts: not supported.
+
+    The class exists for ``isinstance``, which no placement of jtorch satisfies.
+
+    Raises:
+        NotImplementedError: when called.
+    """
+
+    def __init__(self, dim: int, *, split_factor: int):
+        raise NotImplementedError(
+            f"_StridedShard({dim}, split_factor={split_factor}): XLA has no interleaved cuts; use Shard({dim})"
+        )
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from .hooks import (
     register_module_parameter_registration_hook,
     registered,
 )
-from .state import StateDictMixin, _IncompatibleKeys
+from .state import _EXTRA_STATE_KEY_SUFFIX, StateDictMixin, _IncompatibleKeys  # noqa: F401 (PyTorch has it here too)
 
 _PLAIN_TABLES = ("_parameters", "_buffers", "_modules")
 _HOOK_TABLES = (

@@ -12,7 +12,7 @@ from ...tensor.dispatch import rebind, wrap
 from ..parameter import Parameter, is_lazy, private_copy
 from .hooks import HookHandle
 
-_EXTRA_STATE = "_extra_state"
+_EXTRA_STATE_KEY_SUFFIX = "_extra_state"
 
 
 class _IncompatibleKeys(namedtuple("IncompatibleKeys", ["missing_keys", "unexpected_keys"])):
@@ -113,7 +113,7 @@ class StateDictMixin:
             if b is not None and name not in self._non_persistent_buffers_set:
                 destination[prefix + name] = b if keep_vars else _shown(b)
         if type(self).get_extra_state is not StateDictMixin.get_extra_state:
-            destination[prefix + _EXTRA_STATE] = self.get_extra_state()
+            destination[prefix + _EXTRA_STATE_KEY_SUFFIX] = self.get_extra_state()
 
     def state_dict(self, *args, destination=None, prefix: str = "", keep_vars: bool = False):
         """Parameters and persistent buffers by their dotted names, in the order of registration.
@@ -175,7 +175,7 @@ class StateDictMixin:
             problem = self._load_entry(name, t, key, state_dict[key], assign)
             if problem:
                 error_msgs.append(problem)
-        extra_key = prefix + _EXTRA_STATE
+        extra_key = prefix + _EXTRA_STATE_KEY_SUFFIX
         if type(self).set_extra_state is not StateDictMixin.set_extra_state:
             if extra_key in state_dict:
                 self.set_extra_state(state_dict[extra_key])

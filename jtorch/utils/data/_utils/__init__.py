@@ -1,3 +1,3 @@
 """``torch.utils.data._utils``: where PyTorch keeps what joins samples."""
 
-from . import collate
+from . import collate, worker

@@ -1,6 +1,21 @@
 """Joining samples: the functions of :mod:`jtorch.utils.data.collate` under PyTorch's path."""
 
-from jtorch.utils.data.collate import *  # noqa: F403
-from jtorch.utils.data.collate import default_collate, default_convert
+from jtorch.utils.data.collate import (
+    collate,
+    collate_float_fn,
+    collate_int_fn,
+    collate_numpy_array_fn,
+    collate_numpy_scalar_fn,
+    collate_str_fn,
+    collate_tensor_fn,
+    default_collate,
+    default_collate_fn_map,
+    default_convert,
+    np_str_obj_array_pattern,
+)
 
-__all__ = ["default_collate", "default_convert"]
+__all__ = [
+    "collate", "collate_float_fn", "collate_int_fn", "collate_numpy_array_fn", "collate_numpy_scalar_fn",
+    "collate_str_fn", "collate_tensor_fn", "default_collate", "default_collate_fn_map", "default_convert",
+    "np_str_obj_array_pattern",
+]  # fmt: skip

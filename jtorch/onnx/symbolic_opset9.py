@@ -1,0 +1,1 @@
+"""``torch.onnx.symbolic_opset9``: empty. Programs import it for functions that write nodes of PyTorch's own graphs."""
