@@ -87,7 +87,24 @@ class _FunctionNode(Node):
                 f"function {self.name()} returned an incorrect number of gradients (expected {self.count}, got "
                 f"{len(results)})"
             )
-        return [gradient_of(results[i], create_graph) for i in self.positions]
+        return [
+            gradient_of(self._fitted(i, results[i], node.out_avals[k]), create_graph)
+            for i, (node, k) in zip(self.positions, self.edges, strict=True)
+        ]
+
+    def _fitted(self, i: int, grad, aval):
+        """A gradient in the shape and dtype of its input; dimensions that the input is broadcast along are summed."""
+        if grad is None:
+            return None
+        if grad.shape != aval.shape:
+            try:
+                grad = grad.sum_to_size(aval.shape)
+            except RuntimeError:
+                raise RuntimeError(
+                    f"Function {self.name()} returned an invalid gradient at index {i} - got {list(grad.shape)} but "
+                    f"expected shape compatible with {list(aval.shape)}"
+                ) from None
+        return grad if grad.dtype is aval.dtype else grad.to(aval.dtype)
 
     def release(self):
         self.ctx._saved = None
