@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import jax
+
 from ... import devices
 from ...tensor import Tensor
 from ...tensor.dispatch import call
-from ...utils import _pytree as pytree
 
 
 def _device(target) -> devices.device:
     return devices.device("cuda", target) if isinstance(target, int) else devices.device(target)
+
+
+def _flatten(tree):
+    return jax.tree.flatten(tree, is_leaf=lambda x: isinstance(x, Tensor))
 
 
 def scatter(inputs, target_gpus, dim: int = 0):
@@ -25,8 +30,8 @@ def scatter(inputs, target_gpus, dim: int = 0):
             return [x] * len(targets)
         return [piece.to(target) for piece, target in zip(x.chunk(len(targets), dim), targets, strict=False)]
 
-    leaves, form = pytree.tree_flatten(inputs)
-    copies = [pytree.tree_unflatten(list(copy), form) for copy in zip(*map(pieces, leaves), strict=False)]
+    leaves, form = _flatten(inputs)
+    copies = [jax.tree.unflatten(form, copy) for copy in zip(*map(pieces, leaves), strict=False)]
     if not leaves:
         copies = [inputs] * len(targets)
     return tuple(copies) if isinstance(inputs, Tensor) else copies
@@ -49,7 +54,7 @@ def gather(outputs, target_device, dim: int = 0):
         ValueError: the containers differ in their structure.
     """
     target = devices.device("cpu") if target_device == -1 else _device(target_device)
-    flat, forms = zip(*map(pytree.tree_flatten, outputs), strict=True)
+    flat, forms = zip(*map(_flatten, outputs), strict=True)
     if any(form != forms[0] for form in forms):
         raise ValueError("All outputs must have the same structure: the same containers, keys and lengths")
 
@@ -59,4 +64,4 @@ def gather(outputs, target_device, dim: int = 0):
         moved = [(x.reshape(1) if x.dim() == 0 else x).to(target) for x in parts]
         return call("cat", moved, dim=dim if parts[0].dim() else 0)
 
-    return pytree.tree_unflatten([join(parts) for parts in zip(*flat, strict=True)], forms[0])
+    return jax.tree.unflatten(forms[0], [join(parts) for parts in zip(*flat, strict=True)])
