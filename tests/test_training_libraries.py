@@ -197,3 +197,12 @@ def test_optimizer_with_divided_state_in_one_process(alone):
     assert torch.equal(fresh.optim.state[model.bias]["exp_avg"], expected["state"][1]["exp_avg"])
     with pytest.raises(NotImplementedError, match="overlap"):
         ZeroRedundancyOptimizer(model.parameters(), torch.optim.Adam, overlap_with_ddp=True)
+
+
+def test_plain_tensors_among_distributed_ones_count_as_replicated(alone):
+    from jtorch.distributed._tensor.experimental import implicit_replication
+    from jtorch.distributed.tensor import Shard, distribute_tensor, init_device_mesh
+
+    x = distribute_tensor(torch.arange(4.0), init_device_mesh("cpu", (1,)), [Shard(0)])
+    with implicit_replication():
+        assert (x + torch.ones(4)).full_tensor().tolist() == [1.0, 2.0, 3.0, 4.0]
