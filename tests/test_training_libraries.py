@@ -141,6 +141,9 @@ def test_parts_of_printed_tensors():
 
 def test_names_for_annotations():
     from jtorch.serialization import MAP_LOCATION  # noqa: F401
+    from jtorch.utils.data.dataloader import _collate_fn_t
+
+    assert _collate_fn_t[int]
 
     assert torch.futures.Future[int].__origin__ is torch.futures.Future
     assert torch.ScriptModule is torch.jit.ScriptModule

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from jtorch.utils.data.collate import default_collate, default_convert
 from jtorch.utils.data.dataset import Dataset, IterableDataset, fetch, fetch_collated
@@ -22,6 +22,9 @@ from jtorch.utils.data.worker import get_worker_info  # noqa: F401 (PyTorch has 
 from jtorch.utils.data.workers import WorkersIterator
 
 T_co = TypeVar("T_co", covariant=True)
+_T = TypeVar("_T")
+#: What makes a batch of a list of samples, for annotations.
+_collate_fn_t: TypeAlias = Callable[[list[_T]], Any]
 _MultiProcessingDataLoaderIter = WorkersIterator
 
 #: What the loader derived from them cannot follow a change.
