@@ -160,9 +160,10 @@ def _disable_dynamo(fn=None, recursive=True):
 
 
 _LOADED_ON_USE = (
-    "_C", "__config__", "_dynamo", "_inductor", "_utils", "accelerator", "compiler", "cpu", "distributions", "export",
-    "func", "functional", "futures", "fx", "hub", "jit", "library", "masked", "mps", "multiprocessing", "nested",
-    "onnx", "overrides", "profiler", "quasirandom", "signal", "storage", "testing", "types", "xpu",
+    "_C", "__config__", "_dynamo", "_inductor", "_tensor_str", "_utils", "accelerator", "compiler", "cpu",
+    "distributions", "export", "func", "functional", "futures", "fx", "hub", "jit", "library", "masked", "mps",
+    "multiprocessing", "nested", "onnx", "overrides", "profiler", "quasirandom", "signal", "storage", "testing",
+    "types", "xpu",
 )  # fmt: skip
 
 
@@ -183,6 +184,10 @@ def __getattr__(name):
         return _import_module("jtorch")
     if name == "Future":
         return _import_module("jtorch.futures").Future
+    if name == "PyTorchFileReader":
+        return _import_module("jtorch.serialization.reader").PyTorchFileReader
+    if name == "ScriptModule":
+        return _import_module("jtorch.jit").ScriptModule
     if name == "TensorType":
         return _import_module("jtorch._C").TensorType
     raise AttributeError(f"module 'jtorch' has no attribute {name!r}")

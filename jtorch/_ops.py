@@ -162,6 +162,7 @@ _ATEN = {
     "slice": _slice,
     "alias": lambda x: x.view(x.shape),
     "index": lambda x, indices: x[tuple(slice(None) if i is None else i for i in indices)],
+    "_sparse_addmm": lambda x, a, b, *, beta=1, alpha=1: jtorch.sparse.addmm(x, a, b, beta=beta, alpha=alpha),
     "_pin_memory": lambda x, device=None: x.pin_memory(),
     "_assert_scalar": _assert_scalar,
     "_scaled_dot_product_flash_attention": _attention,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
 
 
-class Future:
+class Future(Generic[T]):
     """A value set once by :meth:`set_result` or :meth:`set_exception`."""
 
     def __init__(self, *, devices=None):

@@ -18,7 +18,7 @@ from .distributed_c10d import _all_gather_base, _make_nccl_premul_sum, _reduce_s
 from .pmap import axis_index, pmap, pmean, psum  # noqa: E402
 
 # Imported on first use: they need functions and modules, which need this package.
-_LATER = ("_functional_collectives", "algorithms", "checkpoint", "nn")
+_LATER = ("_functional_collectives", "algorithms", "autograd", "checkpoint", "nn", "optim", "rpc")
 
 
 def __getattr__(name: str):

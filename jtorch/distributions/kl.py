@@ -17,7 +17,6 @@ from .categorical import Categorical
 from .cauchy import Cauchy
 from .continuous_bernoulli import ContinuousBernoulli
 from .dirichlet import Dirichlet
-from .distribution import Distribution
 from .exp_family import ExponentialFamily
 from .exponential import Exponential
 from .gamma import Gamma
@@ -47,11 +46,13 @@ _REGISTRY = {}
 def register_kl(type_p, type_q):
     """Decorator: ``f(p, q)`` is the divergence of a ``type_p`` from a ``type_q``, and of their subclasses.
 
+    The classes need not be subclasses of :class:`Distribution`: one that distributions inherit besides it will do.
+
     Raises:
-        TypeError: an argument is no :class:`Distribution` class.
+        TypeError: an argument is no class.
     """
     for kind, name in ((type_p, "type_p"), (type_q, "type_q")):
-        if not (isinstance(kind, type) and issubclass(kind, Distribution)):
+        if not isinstance(kind, type):
             raise TypeError(f"Expected {name} to be a Distribution subclass but got {kind}")
 
     def decorator(fun):

@@ -9,7 +9,7 @@ import jtorch
 from . import constraints
 from .distribution import Family
 from .multivariate_normal import _batch_mahalanobis, _batch_mv
-from .utils import lazy_property, standard_normal
+from .utils import _standard_normal, lazy_property
 
 
 def _batch_capacitance_tril(factor, diagonal):
@@ -101,8 +101,8 @@ class LowRankMultivariateNormal(Family):
 
     def rsample(self, sample_shape=()):
         shape = tuple(self._extended_shape(sample_shape))
-        eps_w = standard_normal(shape[:-1] + tuple(self.cov_factor.shape[-1:]), self.loc)
-        eps_d = standard_normal(shape, self.loc)
+        eps_w = _standard_normal(shape[:-1] + tuple(self.cov_factor.shape[-1:]), self.loc.dtype, self.loc.device)
+        eps_d = _standard_normal(shape, self.loc.dtype, self.loc.device)
         return self.loc + _batch_mv(self._w, eps_w) + self._d.sqrt() * eps_d
 
     def log_prob(self, value):

@@ -7,8 +7,8 @@ import math
 import jtorch
 
 from . import constraints
-from .distribution import Family
-from .utils import lazy_property, standard_normal
+from .distribution import Distribution, Family  # noqa: F401 (PyTorch has it here too)
+from .utils import _standard_normal, lazy_property
 
 
 def _batch_mv(matrix, vector):
@@ -111,7 +111,7 @@ class MultivariateNormal(OfCovariance, Family):
         return rows.expand(tuple(self._batch_shape) + tuple(self._event_shape))
 
     def rsample(self, sample_shape=()):
-        eps = standard_normal(self._extended_shape(sample_shape), self.loc)
+        eps = _standard_normal(self._extended_shape(sample_shape), self.loc.dtype, self.loc.device)
         return self.loc + _batch_mv(self._unbroadcasted_scale_tril, eps)
 
     def _half_log_det(self):

@@ -8,7 +8,7 @@ import jtorch
 
 from . import constraints
 from .exp_family import ExponentialFamily
-from .utils import standard_normal
+from .utils import _standard_normal
 
 
 class Normal(ExponentialFamily):
@@ -42,7 +42,10 @@ class Normal(ExponentialFamily):
             return jtorch.normal(self.loc.expand(shape), self.scale.expand(shape))
 
     def rsample(self, sample_shape=()):
-        return self.loc + standard_normal(self._extended_shape(sample_shape), self.loc) * self.scale
+        return (
+            self.loc
+            + _standard_normal(self._extended_shape(sample_shape), self.loc.dtype, self.loc.device) * self.scale
+        )
 
     def log_prob(self, value):
         self._check(value)

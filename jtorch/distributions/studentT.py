@@ -9,7 +9,7 @@ import jtorch
 from . import constraints
 from .chi2 import Chi2
 from .distribution import Family
-from .utils import all_numbers, broadcast_all, standard_normal
+from .utils import _standard_normal, all_numbers, broadcast_all
 
 
 class StudentT(Family):
@@ -40,7 +40,7 @@ class StudentT(Family):
         return jtorch.where(df > 2, self.scale.pow(2) * safe / (safe - 2), heavy)
 
     def rsample(self, sample_shape=()):
-        x = standard_normal(self._extended_shape(sample_shape), self.df)
+        x = _standard_normal(self._extended_shape(sample_shape), self.df.dtype, self.df.device)
         z = self._chi2.rsample(sample_shape)
         return self.loc + self.scale * (x * jtorch.rsqrt(z / self.df))
 

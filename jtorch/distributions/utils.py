@@ -31,9 +31,9 @@ def all_numbers(*values) -> bool:
     return all(isinstance(v, numbers.Number) for v in values)
 
 
-def standard_normal(shape, like):
-    """Standard normal numbers with the dtype and device of ``like``."""
-    return jtorch.empty(shape, dtype=like.dtype, device=like.device).normal_()
+def _standard_normal(shape, dtype, device):
+    """Standard normal numbers."""
+    return jtorch.empty(shape, dtype=dtype, device=device).normal_()
 
 
 def standard_uniform(shape, like):

@@ -371,8 +371,9 @@ def _set(self, source=None, storage_offset=0, size=None, stride=None):
     return self
 
 
-Tensor.untyped_storage, Tensor.storage, Tensor.storage_type, Tensor.set_ = (
+Tensor.untyped_storage, Tensor.storage, Tensor._typed_storage, Tensor.storage_type, Tensor.set_ = (
     _untyped_storage,
+    _storage,
     _storage,
     _storage_type,
     _set,

@@ -288,7 +288,9 @@ def _with_hooks(step: Callable) -> Callable:
 
     @functools.wraps(step)
     def wrapper(self, *args, **kwargs):
-        if self._in_step:  # super().step() of a subclass: the outermost call does the rest
+        # super().step() of a subclass: the outermost call does the rest. An optimizer that wraps another one and never
+        # called Optimizer.__init__ has no hooks; the optimizer that it wraps does the rest.
+        if self._in_step or _HOOKS[0] not in self.__dict__:
             return step(self, *args, **kwargs)
         self._in_step = True
         try:

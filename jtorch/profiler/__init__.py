@@ -10,7 +10,13 @@ from .profile import (
     tensorboard_trace_handler,
 )
 
+
+def kineto_available() -> bool:
+    """Whether there is an engine that records: JAX's profiler."""
+    return True
+
+
 __all__ = [
-    "ProfilerAction", "ProfilerActivity", "profile", "record_function", "schedule", "supported_activities",
-    "tensorboard_trace_handler",
+    "ProfilerAction", "ProfilerActivity", "kineto_available", "profile", "record_function",
+    "schedule", "supported_activities", "tensorboard_trace_handler",
 ]  # fmt: skip

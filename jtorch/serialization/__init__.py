@@ -1,9 +1,14 @@
 """Reading and writing PyTorch's files: ``save``, ``load``, and what a file may name when it is loaded safely."""
 
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
 from .api import get_unsafe_globals_in_checkpoint, load, save
 from .safe import add_safe_globals, clear_safe_globals, get_safe_globals, safe_globals
 
 DEFAULT_PROTOCOL = 2  # of pickle
+#: What ``load`` takes as its ``map_location``, for annotations.
+MAP_LOCATION: TypeAlias = Callable[[Any, str], Any] | Any | str | dict[str, str] | None
 
 __all__ = [
     "add_safe_globals",

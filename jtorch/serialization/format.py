@@ -108,6 +108,10 @@ class ZipReader:
     def __contains__(self, name: str) -> bool:
         return f"{self._root}/{name}" in self._infos
 
+    def names(self) -> list[str]:
+        """The records, in the file's order."""
+        return [name.removeprefix(f"{self._root}/") for name in self._infos]
+
     def _info(self, name: str) -> zipfile.ZipInfo:
         info = self._infos.get(f"{self._root}/{name}")
         if info is None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import devices, dtypes
 from ..ops.registry import OPS
+from ..tape import modes
 from ..trace import capture
 from ..trace import value as values
 from ..trace.jaxapi import x64
@@ -64,11 +65,11 @@ class ConversionMixin:
         A copy, because XLA arrays are immutable: writing to it does not write to the tensor (use ``copy_``).
 
         Raises:
-            RuntimeError: the tensor requires grad (``detach()`` first, or ``force=True``).
+            RuntimeError: the tensor requires grad (``detach()`` first, ``force=True``, or ``no_grad``).
             TypeError: it is on an accelerator (``cpu()`` first, or ``force=True``), or NumPy lacks the dtype.
         """
         if not force:
-            if self.requires_grad:
+            if self.requires_grad and modes.state.grad:
                 raise RuntimeError(
                     "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
                 )

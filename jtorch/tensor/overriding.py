@@ -204,6 +204,8 @@ _NAMESPACES = {
 _SPECIAL_METHODS = ("__getitem__", "__setitem__")
 #: Not asked: what jtorch looks at the calling line of, and what reads values.
 _KEPT = ("as_subclass", "backward", "item", "numpy", "register_hook", "share_memory_", "tolist", "type")
+#: Not asked: questions about any object.
+_ABOUT_OBJECTS = ("is_storage", "is_tensor", "typename")
 _on = False
 
 
@@ -217,6 +219,8 @@ def switch_on() -> None:
 
     def replaced(fn):
         if not isinstance(fn, types.FunctionType) or hasattr(fn, "op") or hasattr(fn, "asks"):
+            return None
+        if fn.__name__ in _ABOUT_OBJECTS:
             return None
         if fn not in made:
             made[fn] = _asking(fn)

@@ -178,6 +178,11 @@ def _printable(data: np.ndarray, dtype: dtypes.dtype) -> np.ndarray:
     return data.astype(np.float32) if dtype.is_floating_point and dtype.itemsize < 4 else data
 
 
+def values_text(data: np.ndarray, dtype: dtypes.dtype, shape: Sequence[int], indent: int) -> str:
+    """The values in brackets, starting at column ``indent``; ``[]`` if there are none."""
+    return _render(_printable(data, dtype).reshape(shape), indent) if math.prod(shape) else "[]"
+
+
 def _close(text: str, suffixes: Sequence[str], indent: int, own_line: bool = False) -> str:
     """``text`` with ``suffixes`` and the closing bracket; ``own_line`` starts the first suffix on a new line."""
     column = len(text) - text.rfind("\n") + 1
@@ -240,7 +245,7 @@ def format_tensor(
         suffixes += [size] if len(shape) != 1 else []
         implied = dtype is dtypes.get_default_dtype()
     else:
-        text = _render(_printable(data, dtype).reshape(shape), len(prefix))
+        text = values_text(data, dtype, shape, len(prefix))
         suffixes += [size] if _options.edgeitems == 0 else []  # a summary without edges would show nothing of it
         implied = _dtype_is_implied(dtype)
     if not implied:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from jtorch.utils.data.collate import default_collate, default_convert
 from jtorch.utils.data.dataset import Dataset, IterableDataset, fetch, fetch_collated
+from jtorch.utils.data.iteration import _BaseDataLoaderIter
 from jtorch.utils.data.sampler import (
     BatchSampler,
     InfiniteConstantSampler,
@@ -21,6 +22,10 @@ from jtorch.utils.data.worker import get_worker_info  # noqa: F401 (PyTorch has 
 from jtorch.utils.data.workers import WorkersIterator
 
 T_co = TypeVar("T_co", covariant=True)
+_T = TypeVar("_T")
+#: What makes a batch of a list of samples, for annotations.
+_collate_fn_t: TypeAlias = Callable[[list[_T]], Any]
+_MultiProcessingDataLoaderIter = WorkersIterator
 
 #: What the loader derived from them cannot follow a change.
 _FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers")
@@ -200,22 +205,16 @@ def _prepare_workers(multiprocessing_context) -> None:
         multiprocessing.start_server()
 
 
-class _LoaderIterator:
-    """One pass over a loader."""
+class _SingleProcessDataLoaderIter(_BaseDataLoaderIter):
+    """One pass over a loader in this process."""
 
     def __init__(self, loader: DataLoader, base_seed: int):
         self._loader, self._dataset = loader, loader.dataset
         self._collate_fn = loader.collate_fn
         self._base_seed = base_seed
 
-    def __iter__(self):
-        return self
 
-    def __len__(self) -> int:
-        return len(self._loader)
-
-
-class _IndexedIterator(_LoaderIterator):
+class _IndexedIterator(_SingleProcessDataLoaderIter):
     """Batches by index. The sampler is advanced one batch at a time, because it may draw as it goes."""
 
     def __init__(self, loader: DataLoader, base_seed: int):
@@ -233,7 +232,7 @@ class _IndexedIterator(_LoaderIterator):
         return self._collate_fn(fetch(self._dataset, index))
 
 
-class _StreamIterator(_LoaderIterator):
+class _StreamIterator(_SingleProcessDataLoaderIter):
     """Batches from a stream, cut as they come."""
 
     def __init__(self, loader: DataLoader, base_seed: int):

@@ -15,6 +15,7 @@ import warnings
 import weakref
 from multiprocessing import connection as mp_connection
 
+from jtorch.utils.data.iteration import _BaseDataLoaderIter
 from jtorch.utils.data.worker import Failure, Job, Word, main
 
 #: Seconds a worker may go on after it was told to finish.
@@ -74,7 +75,7 @@ def _stop(workers: list[_Worker]) -> None:
     workers.clear()
 
 
-class WorkersIterator:
+class WorkersIterator(_BaseDataLoaderIter):
     """The iterator of a loader with ``num_workers`` > 0."""
 
     def __init__(self, loader, base_seed: int):
@@ -133,11 +134,9 @@ class WorkersIterator:
         for _ in range(loader.prefetch_factor * loader.num_workers):
             self._ask()
 
-    def __iter__(self):
-        return self
-
-    def __len__(self) -> int:
-        return len(self._loader)
+    def _shutdown_workers(self) -> None:
+        """End the workers; the pass is over."""
+        self.shutdown()
 
     def __next__(self):
         if not self.alive:
