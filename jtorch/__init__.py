@@ -160,9 +160,10 @@ def _disable_dynamo(fn=None, recursive=True):
 
 
 _LOADED_ON_USE = (
-    "_C", "__config__", "_dynamo", "_inductor", "_utils", "accelerator", "compiler", "cpu", "distributions", "export",
-    "func", "functional", "futures", "fx", "hub", "jit", "library", "masked", "mps", "multiprocessing", "nested",
-    "onnx", "overrides", "profiler", "quasirandom", "signal", "storage", "testing", "types", "xpu",
+    "_C", "__config__", "_dynamo", "_functorch", "_inductor", "_logging", "_utils", "accelerator", "compiler", "cpu",
+    "distributions", "export", "func", "functional", "futures", "fx", "hub", "jit", "library", "masked", "mps",
+    "multiprocessing", "nested", "onnx", "overrides", "profiler", "quasirandom", "signal", "storage", "testing",
+    "types", "xpu",
 )  # fmt: skip
 
 

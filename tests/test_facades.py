@@ -390,3 +390,64 @@ def test_dlpack_and_hooks():
 ])  # fmt: skip
 def test_one_thing_by_two_names(old, new, name):
     assert getattr(part(jtorch, old), name) is getattr(part(jtorch, new), name)
+
+
+def test_set_logs_chooses_topics():
+    from jtorch import config
+
+    before = set(config.logs)
+    try:
+        jtorch._logging.set_logs(graph_breaks=True, recompiles=True, inductor=10, guards=True)
+        assert {"graph_breaks", "recompiles"} <= config.logs
+        jtorch._logging.set_logs(recompiles=True)
+        assert "graph_breaks" not in config.logs
+        jtorch._logging.set_logs()
+        assert not {"graph_breaks", "recompiles"} & config.logs
+        with pytest.raises(TypeError, match="unexpected keyword argument 'nonsense'"):
+            jtorch._logging.set_logs(nonsense=True)
+    finally:
+        config.logs.clear()
+        config.logs.update(before)
+
+
+def test_every_topic_of_pytorch_is_known():
+    import inspect
+
+    from jtorch._logging import _TOPICS, _WITHOUT_EFFECT
+
+    logging = pytest.importorskip("torch._logging")
+    names = set(inspect.signature(logging.set_logs).parameters) - {"modules"}
+    assert names <= {*_TOPICS, *_WITHOUT_EFFECT}
+
+
+def test_settings_of_aot_autograd_are_kept():
+    from jtorch._functorch import config
+
+    with pytest.raises(AttributeError, match="jtorch._functorch.config has no setting 'enable_autograd_cache'"):
+        config.enable_autograd_cache  # noqa: B018
+    config.enable_autograd_cache = True
+    assert config.enable_autograd_cache
+    del config.enable_autograd_cache
+
+
+def test_memory_under_its_second_name():
+    assert jtorch.cuda.memory.memory_allocated is jtorch.cuda.memory_allocated
+    with pytest.raises(NotImplementedError, match="save_device_memory_profile"):
+        jtorch.cuda.memory._record_memory_history()
+
+
+def test_default_backends_of_devices():
+    dist = jtorch.distributed
+    assert dist.get_default_backend_for_device("cpu") == "gloo"
+    assert dist.get_default_backend_for_device(jtorch.device("cuda:1")) == "nccl"
+    with pytest.raises(ValueError, match="Default backend not registered for device : meta"):
+        dist.get_default_backend_for_device("meta")
+
+
+def test_the_old_name_of_dtensor():
+    from jtorch.distributed._tensor import Shard, distribute_tensor, placement_types
+    from jtorch.distributed._tensor.device_mesh import init_device_mesh
+
+    assert placement_types.Shard is Shard is jtorch.distributed.tensor.Shard
+    assert distribute_tensor is jtorch.distributed.tensor.distribute_tensor
+    assert init_device_mesh is jtorch.distributed.init_device_mesh

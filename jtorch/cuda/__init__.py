@@ -259,4 +259,8 @@ def _lazy_call(callable, **kwargs) -> None:
 def __getattr__(name):
     if name == "default_generators":
         return tuple(default_generator(devices.resolve(f"cuda:{i}")) for i in range(device_count()))
+    if name == "memory":
+        import importlib
+
+        return importlib.import_module(f"{__name__}.memory")
     raise AttributeError(f"module 'torch.cuda' has no attribute {name!r}")
