@@ -451,3 +451,50 @@ def test_the_old_name_of_dtensor():
     assert placement_types.Shard is Shard is jtorch.distributed.tensor.Shard
     assert distribute_tensor is jtorch.distributed.tensor.distribute_tensor
     assert init_device_mesh is jtorch.distributed.init_device_mesh
+
+
+def test_file_baton_is_held_by_one(tmp_path):
+    from jtorch.utils.file_baton import FileBaton
+
+    one, other = FileBaton(tmp_path / "lock"), FileBaton(str(tmp_path / "lock"))
+    assert one.try_acquire() and not other.try_acquire()
+    one.release()
+    other.wait()
+    assert other.try_acquire()
+    other.release()
+    assert not (tmp_path / "lock").exists()
+
+
+def test_scatter_replicate_apply_gather():
+    parallel, devices = nn.parallel, ["cpu", "cpu"]
+    jtorch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    x = jtorch.randn(7, 3)
+    model(x).square().sum().backward()
+    expected = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    parts = parallel.scatter((x, {"scale": 1}), devices)
+    assert [tuple(a.shape) for a, _ in parts] == [(4, 3), (3, 3)] and parts[1][1] == {"scale": 1}
+    copies = parallel.replicate(model, devices)
+    assert not list(copies[0].parameters())
+    out = parallel.gather(parallel.parallel_apply(copies, [a for a, _ in parts]), "cpu")
+    assert out.shape == (7, 2)
+    out.square().sum().backward()
+    for p, g in zip(model.parameters(), expected, strict=True):
+        np.testing.assert_allclose(p.grad.numpy(), g.numpy(), rtol=1e-5, atol=1e-6)
+    assert not parallel.replicate(model, devices, detach=True)[0][0].weight.requires_grad
+
+
+def test_scatter_and_gather_of_nested_arguments():
+    from jtorch.nn.parallel.scatter_gather import gather, scatter_kwargs
+
+    pair = collections.namedtuple("pair", "loss rows")
+    x = jtorch.arange(6.0).reshape(3, 2)
+    args, kwargs = scatter_kwargs((), {"p": pair(None, x)}, ["cpu", "cpu"])
+    assert args == ((), ()) and [k["p"].rows.tolist() for k in kwargs] == [[[0, 1], [2, 3]], [[4, 5]]]
+    whole = gather([pair(jtorch.tensor(1.0), {"x": x[:2]}), pair(jtorch.tensor(2.0), {"x": x[2:]})], "cpu")
+    assert whole.loss.tolist() == [1, 2] and whole.rows["x"].tolist() == x.tolist()
+    with pytest.raises(ValueError, match="same number of keys"):
+        gather([{"a": x}, {}], "cpu")
+    with pytest.raises(ValueError, match="modules 1 is not equal"):
+        nn.parallel.parallel_apply([nn.Identity()], [x, x])
