@@ -498,3 +498,22 @@ def test_scatter_and_gather_of_nested_arguments():
         gather([{"a": x}, {}], "cpu")
     with pytest.raises(ValueError, match="modules 1 is not equal"):
         nn.parallel.parallel_apply([nn.Identity()], [x, x])
+
+
+def test_a_fresh_cache_knows_no_program():
+    from jtorch._inductor.utils import fresh_inductor_cache
+
+    def compiled():
+        before = jtorch.debug.counters()["compiles"]
+        assert (jtorch.ones(5) * 3).sum().item() == 15
+        return jtorch.debug.counters()["compiles"] - before
+
+    compiled()
+    assert compiled() == 0
+    with fresh_inductor_cache():
+        assert compiled() == 1
+    assert jtorch._inductor.utils.fresh_cache is fresh_inductor_cache
+
+
+def test_dims_under_pytorchs_name():
+    assert part(jtorch, "export.dynamic_shapes").Dim is jtorch.export.Dim

@@ -67,12 +67,18 @@ def test_a_line_that_keeps_meeting_new_programs_compiles_quickly():
     assert [e.quick for e in executor._entries.values()] == [False] * 8 + [True] * 4
     last = list(executor._entries.values())[-1]
     first = last.executable
-    for _ in range(executor._PROVED - 1):
+    for _ in range(executor._SETTLED - 1):
         assert total(12) == 24
     assert last.quick and last.executable is first
     assert total(12) == 24
-    assert not last.quick and last.executable is not first
-    assert total(12) == 24 and last.runs == executor._PROVED + 2
+    assert not last.quick and last.executable is not first  # it is what the line does now
+
+    early = list(executor._entries.values())[-2]
+    for _ in range(executor._PROVED - 1):
+        assert total(11) == 22
+    assert early.quick
+    assert total(11) == 22 and not early.quick  # others came after it, but it comes back
+    assert total(11) == 22 and early.runs == executor._PROVED + 2
 
 
 def test_episodes_of_any_length_share_the_pieces_of_their_programs(monkeypatch):

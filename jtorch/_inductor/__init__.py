@@ -1,5 +1,5 @@
 """``torch._inductor``: PyTorch's code generator. XLA is the one here; programs that tune the other still run."""
 
-from . import config
+from . import config, utils
 
-__all__ = ["config"]
+__all__ = ["config", "utils"]

@@ -32,8 +32,8 @@ _started: deque[weakref.ref] = deque(maxlen=64)
 
 #: programs of one line of the user's that are compiled properly at once
 _PROPERLY = 8
-#: runs after which a quickly compiled program is compiled properly
-_PROVED = 16
+#: runs after which a quickly compiled program is compiled properly: while it is the last its line has met, and later
+_SETTLED, _PROVED = 3, 16
 _compiled_at: Counter = Counter()  # programs, by line
 
 
@@ -52,9 +52,9 @@ class Entry:
     """The compiled program of one signature."""
 
     __slots__ = ("program", "device", "shardings", "wanted", "rewritten", "fixed", "varying", "constant", "executable",
-                 "quick", "runs", "lock")  # fmt: skip
+                 "line", "number", "quick", "runs", "lock")  # fmt: skip
 
-    def __init__(self, trace, outputs, donate, rewritten, shardings, quick: bool):
+    def __init__(self, trace, outputs, donate, rewritten, shardings, line: str):
         self.program = Program.of(trace, outputs, rewritten)
         self.device, self.shardings = trace.device, shardings
         self.wanted, self.rewritten = donate, dict(rewritten)
@@ -62,7 +62,9 @@ class Entry:
         self.varying: tuple[int, ...] = ()
         self.constant: list[int] = list(range(len(self.fixed)))  # positions compiled in as constants
         self.executable: Executable | Pieces | None = None
-        self.quick, self.runs = quick, 0
+        _compiled_at[line] += 1
+        self.line, self.number = line, _compiled_at[line]
+        self.quick, self.runs = self.number > _PROPERLY, 0
         self.lock = threading.Lock()
 
     @property
@@ -96,7 +98,7 @@ class Entry:
         scalars = trace.scalars
         with self.lock:
             stale = self.executable is None
-            if self.quick and self.runs == _PROVED:
+            if self.quick and self.runs >= (_SETTLED if _compiled_at[self.line] == self.number else _PROVED):
                 self.quick, stale = False, True
             self.runs += 1
             if scalars != self.fixed:
@@ -142,10 +144,7 @@ def run(trace, outputs: tuple[int, ...], donate: tuple[bool, ...], rewritten, sh
         entry = _entries.get(signature)
         if entry is None:
             explain.miss(signature, trace, _entries)
-            line = errors.user_line()
-            _compiled_at[line] += 1
-            quick = _compiled_at[line] > _PROPERLY
-            entry = _entries[signature] = Entry(trace, outputs, donate, rewritten, shardings, quick)
+            entry = _entries[signature] = Entry(trace, outputs, donate, rewritten, shardings, errors.user_line())
             while len(_entries) > config.max_executables:
                 _entries.popitem(last=False)
                 counters.evictions += 1
