@@ -400,3 +400,130 @@ def test_cpu_capability():
     torch = pytest.importorskip("torch")
     if platform.machine() == "x86_64" and "ATEN_CPU_CAPABILITY" not in os.environ:
         assert jtorch.backends.cpu.get_cpu_capability() == torch.backends.cpu.get_cpu_capability()
+
+
+def test_set_logs_chooses_topics():
+    from jtorch import config
+
+    before = set(config.logs)
+    try:
+        jtorch._logging.set_logs(graph_breaks=True, recompiles=True, inductor=10, guards=True)
+        assert {"graph_breaks", "recompiles"} <= config.logs
+        jtorch._logging.set_logs(recompiles=True)
+        assert "graph_breaks" not in config.logs
+        jtorch._logging.set_logs()
+        assert not {"graph_breaks", "recompiles"} & config.logs
+        with pytest.raises(TypeError, match="unexpected keyword argument 'nonsense'"):
+            jtorch._logging.set_logs(nonsense=True)
+    finally:
+        config.logs.clear()
+        config.logs.update(before)
+
+
+def test_every_topic_of_pytorch_is_known():
+    import inspect
+
+    from jtorch._logging import _TOPICS, _WITHOUT_EFFECT
+
+    logging = pytest.importorskip("torch._logging")
+    names = set(inspect.signature(logging.set_logs).parameters) - {"modules"}
+    assert names <= {*_TOPICS, *_WITHOUT_EFFECT}
+
+
+def test_settings_of_aot_autograd_are_kept():
+    from jtorch._functorch import config
+
+    with pytest.raises(AttributeError, match="jtorch._functorch.config has no setting 'enable_autograd_cache'"):
+        config.enable_autograd_cache  # noqa: B018
+    config.enable_autograd_cache = True
+    assert config.enable_autograd_cache
+    del config.enable_autograd_cache
+
+
+def test_memory_under_its_second_name():
+    assert jtorch.cuda.memory.memory_allocated is jtorch.cuda.memory_allocated
+    with pytest.raises(NotImplementedError, match="save_device_memory_profile"):
+        jtorch.cuda.memory._record_memory_history()
+
+
+def test_default_backends_of_devices():
+    dist = jtorch.distributed
+    assert dist.get_default_backend_for_device("cpu") == "gloo"
+    assert dist.get_default_backend_for_device(jtorch.device("cuda:1")) == "nccl"
+    with pytest.raises(ValueError, match="Default backend not registered for device : meta"):
+        dist.get_default_backend_for_device("meta")
+
+
+def test_the_old_name_of_dtensor():
+    from jtorch.distributed._tensor import Shard, distribute_tensor, placement_types
+    from jtorch.distributed._tensor.device_mesh import init_device_mesh
+
+    assert placement_types.Shard is Shard is jtorch.distributed.tensor.Shard
+    assert distribute_tensor is jtorch.distributed.tensor.distribute_tensor
+    assert init_device_mesh is jtorch.distributed.init_device_mesh
+
+
+def test_file_baton_is_held_by_one(tmp_path):
+    from jtorch.utils.file_baton import FileBaton
+
+    one, other = FileBaton(tmp_path / "lock"), FileBaton(str(tmp_path / "lock"))
+    assert one.try_acquire() and not other.try_acquire()
+    one.release()
+    other.wait()
+    assert other.try_acquire()
+    other.release()
+    assert not (tmp_path / "lock").exists()
+
+
+def test_scatter_replicate_apply_gather():
+    parallel, devices = nn.parallel, ["cpu", "cpu"]
+    jtorch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    x = jtorch.randn(7, 3)
+    model(x).square().sum().backward()
+    expected = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    parts = parallel.scatter((x, {"scale": 1}), devices)
+    assert [tuple(a.shape) for a, _ in parts] == [(4, 3), (3, 3)] and parts[1][1] == {"scale": 1}
+    copies = parallel.replicate(model, devices)
+    assert not list(copies[0].parameters())
+    out = parallel.gather(parallel.parallel_apply(copies, [a for a, _ in parts]), "cpu")
+    assert out.shape == (7, 2)
+    out.square().sum().backward()
+    for p, g in zip(model.parameters(), expected, strict=True):
+        np.testing.assert_allclose(p.grad.numpy(), g.numpy(), rtol=1e-5, atol=1e-6)
+    assert not parallel.replicate(model, devices, detach=True)[0][0].weight.requires_grad
+
+
+def test_scatter_and_gather_of_nested_arguments():
+    from jtorch.nn.parallel.scatter_gather import gather, scatter_kwargs
+
+    pair = collections.namedtuple("pair", "loss rows")
+    x = jtorch.arange(6.0).reshape(3, 2)
+    args, kwargs = scatter_kwargs((), {"p": pair(None, x)}, ["cpu", "cpu"])
+    assert args == ((), ()) and [k["p"].rows.tolist() for k in kwargs] == [[[0, 1], [2, 3]], [[4, 5]]]
+    whole = gather([pair(jtorch.tensor(1.0), {"x": x[:2]}), pair(jtorch.tensor(2.0), {"x": x[2:]})], "cpu")
+    assert whole.loss.tolist() == [1, 2] and whole.rows["x"].tolist() == x.tolist()
+    with pytest.raises(ValueError, match="same number of keys"):
+        gather([{"a": x}, {}], "cpu")
+    with pytest.raises(ValueError, match="modules 1 is not equal"):
+        nn.parallel.parallel_apply([nn.Identity()], [x, x])
+
+
+def test_a_fresh_cache_knows_no_program():
+    from jtorch._inductor.utils import fresh_inductor_cache
+
+    def compiled():
+        before = jtorch.debug.counters()["compiles"]
+        assert (jtorch.ones(5) * 3).sum().item() == 15
+        return jtorch.debug.counters()["compiles"] - before
+
+    compiled()
+    assert compiled() == 0
+    with fresh_inductor_cache():
+        assert compiled() == 1
+    assert jtorch._inductor.utils.fresh_cache is fresh_inductor_cache
+
+
+def test_dims_under_pytorchs_name():
+    assert part(jtorch, "export.dynamic_shapes").Dim is jtorch.export.Dim

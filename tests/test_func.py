@@ -121,3 +121,25 @@ def test_refusals():
     assert outside.tolist() == [0, 0, 0]
     with pytest.raises(IndexError):
         vmap(lambda u, i: u.index_select(0, i))(x, jtorch.full((5, 1), 9)).numpy()
+
+
+def test_forwards_through_gradients_of_their_own_making():
+    """Linear layers, norms and losses against finite differences along a direction, and a Hessian against its own."""
+    torch = jtorch
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.LayerNorm(4), torch.nn.Linear(4, 2))
+    model = model.double()
+    x, v, h = torch.randn(5, 3).double(), torch.randn(5, 3).double(), 1e-6
+    target = torch.tensor([0, 1, 1, 0, 1])
+
+    def loss(u):
+        return torch.nn.functional.cross_entropy(model(u), target)
+
+    for f in (model, loss):
+        out, change = torch.func.jvp(f, (x,), (v,))
+        assert torch.allclose(out, f(x))
+        assert torch.allclose(change, (f(x + h * v) - f(x - h * v)) / (2 * h), rtol=1e-5, atol=1e-7)
+    assert torch.allclose(torch.func.jacfwd(model)(x), torch.func.jacrev(model)(x))
+    gradient = torch.func.grad(loss)
+    along = (torch.func.hessian(loss)(x) * v).sum((-2, -1))
+    assert torch.allclose(along, (gradient(x + h * v) - gradient(x - h * v)) / (2 * h), rtol=1e-4, atol=1e-7)

@@ -283,6 +283,7 @@ def test_eight_threads_train_as_one_after_another():
             loss = loop.step()
         results[seed] = loss.item()
 
+    executor.clear()  # a line that has met many programs compiles the next ones anew after some runs
     # the generator is the process's: weights are drawn before the threads start
     loops = [Loop(seed=s, width=7) for s in range(8)]
     alone = []

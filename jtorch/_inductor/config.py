@@ -27,7 +27,7 @@ triton, cpp, cuda, aot_inductor, halide, rocm = map(
 
 class _Config(types.ModuleType):
     def __getattr__(self, name: str):
-        raise AttributeError(f"torch._inductor.config has no setting {name!r} that was made before")
+        raise AttributeError(f"{self.__name__} has no setting {name!r} that was made before")
 
 
 _MISSING = object()

@@ -265,6 +265,6 @@ def _lazy_call(callable, **kwargs) -> None:
 def __getattr__(name):
     if name == "default_generators":
         return tuple(default_generator(devices.resolve(f"cuda:{i}")) for i in range(device_count()))
-    if name == "nvtx":
-        return importlib.import_module("jtorch.cuda.nvtx")
+    if name in ("memory", "nvtx"):
+        return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module 'torch.cuda' has no attribute {name!r}")

@@ -95,6 +95,8 @@ class Backend(str):
     UCC = "ucc"
     MPI = "mpi"
     backend_list = [UNDEFINED, GLOO, NCCL, XLA]
+    #: which one serves a type of device when a program names none
+    default_device_backend_map = {"cpu": GLOO, "cuda": NCCL, "mps": GLOO}
 
     def __new__(cls, name: str) -> Backend:
         if not isinstance(name, str):

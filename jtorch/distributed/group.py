@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from datetime import timedelta
 
+from .. import devices
 from ..trace.recorder import flush_all
 from . import job as jobs
 from . import programs
@@ -325,6 +326,18 @@ def get_node_local_rank(fallback_rank: int | None = None) -> int:
 def get_backend(group: ProcessGroup | None = None) -> str:
     """The name of the group's backend."""
     return str(resolve(group)._backend)
+
+
+def get_default_backend_for_device(device) -> str:
+    """The backend that PyTorch's programs name for a type of device: NCCL for CUDA, Gloo for the CPU.
+
+    Raises:
+        ValueError: there is none for that type.
+    """
+    backend = Backend.default_device_backend_map.get(devices.device(device).type)
+    if backend is None:
+        raise ValueError(f"Default backend not registered for device : {device}")
+    return backend
 
 
 def get_process_group_ranks(group: ProcessGroup | None) -> list[int]:

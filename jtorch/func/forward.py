@@ -49,6 +49,34 @@ def _recorded(func, leaves, form, name: str, has_aux: bool, kwargs):
     return program, shapes["out"], shapes["count"], shapes["aux"]
 
 
+def _backwards_only(of, arguments) -> bool:
+    """Whether an operation of ``of`` has a gradient of its own making (``linear``, convolutions, norms, losses):
+    through such JAX goes backwards only."""
+    return "custom_vjp" in str(jax.make_jaxpr(of)(*arguments))
+
+
+def _pushed(of, primal, tangent):
+    """``jax.jvp(of, primal, tangent, has_aux=True)`` by going backwards twice: g ↦ gᵀJ is linear, its transpose J."""
+
+    def floats(*xs):
+        out, aux = of(*xs)
+        return [o for o in out if jnp.issubdtype(o.dtype, jnp.inexact)], (out, aux)
+
+    found, pull, (out, aux) = jax.vjp(floats, *primal, has_aux=True)
+    _, push = jax.vjp(pull, [jnp.zeros_like(o) for o in found])
+    change = iter(push(tuple(tangent))[0])
+    inexact = [jnp.issubdtype(o.dtype, jnp.inexact) for o in out]
+    return out, [next(change) if i else jnp.zeros_like(o) for o, i in zip(out, inexact, strict=True)], aux
+
+
+def _jacobian_forwards(of, argnums, has_aux):
+    def found(*xs):
+        differentiate = jax.jacrev if _backwards_only(of, xs) else jax.jacfwd
+        return differentiate(of, argnums, has_aux=has_aux)(*xs)
+
+    return found
+
+
 def jvp(func, primals: tuple, tangents: tuple, *, strict: bool = False, has_aux: bool = False):
     """``(func(*primals), J @ tangents)``; with ``has_aux`` a third result, what the function returned beside.
 
@@ -76,7 +104,10 @@ def jvp(func, primals: tuple, tangents: tuple, *, strict: bool = False, has_aux:
             out = program.run((*xs, *outside))
             return out[:count], out[count:]
 
-        out, change, aux = jax.jvp(of, primal, tangent, has_aux=True)
+        if _backwards_only(of, primal):
+            out, change, aux = _pushed(of, primal, tangent)
+        else:
+            out, change, aux = jax.jvp(of, primal, tangent, has_aux=True)
         change = [
             t if t.dtype != jax.dtypes.float0 else jnp.zeros(o.shape, o.dtype) for o, t in zip(out, change, strict=True)
         ]
@@ -122,7 +153,7 @@ def _jacobian(name: str, differentiate):
     return transform
 
 
-_jacrev, _jacfwd = _jacobian("jacrev", jax.jacrev), _jacobian("jacfwd", jax.jacfwd)
+_jacrev, _jacfwd = _jacobian("jacrev", jax.jacrev), _jacobian("jacfwd", _jacobian_forwards)
 
 
 def jacrev(func, argnums=0, *, has_aux: bool = False, chunk_size=None, _preallocate_and_copy=False):

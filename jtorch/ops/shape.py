@@ -47,7 +47,14 @@ def _turned_dim(statics: tuple, rank: int) -> tuple:
     return (dim if dim == 0 else rank - 1 if dim == 1 else dim - 1,)
 
 
-@op(promote="default", aliases=("concat", "concatenate"), elementwise=False, out=joined, turned=_turned_dim)
+def _cat_on_host(arrays: list, dim: int):
+    return np.concatenate(arrays, dim) if len({a.ndim for a in arrays}) == 1 else None
+
+
+@op(
+    promote="default", aliases=("concat", "concatenate"), elementwise=False, out=joined, turned=_turned_dim,
+    host=_cat_on_host,
+)  # fmt: skip
 def cat(tensors: Arrays, dim: int = 0):
     """The tensors one after the other along ``dim``; they agree in all other dimensions.
 

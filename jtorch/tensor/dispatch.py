@@ -17,7 +17,7 @@ from ..trace.aval import Hyper
 from ..trace.call import intern
 from ..trace.recorder import record
 from ..trace.value import Value, move
-from . import layout, lens
+from . import at_once, layout, lens
 from .storage import Storage
 
 _NUMBERS = frozenset((int, float, bool, complex))
@@ -154,7 +154,9 @@ def dispatch(op: Op, operands: tuple, statics: tuple):
     if not needs:
         if op.put is not None:
             return _view(op, operands, statics, None, call.out_avals[0], None)  # recorded when somebody reads it
-        values = record(call, flat, device)
+        values = at_once.computed(op, call, flat, statics) if op.host is not None else None
+        if values is None:
+            values = record(call, flat, device)
     else:
         edges = [None if t is None else t._edge or t._history() for t in tensors]
         mask = tuple([e is not None and a.is_float for e, a in zip(edges, call.in_avals, strict=True)])

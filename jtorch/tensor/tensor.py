@@ -20,8 +20,8 @@ from ..trace import capture
 from ..trace.call import cast, intern
 from ..trace.recorder import record
 from ..trace.value import Value, move
+from . import at_once, lens
 from . import dispatch as _dispatch
-from . import lens
 from .autograd import AutogradMixin
 from .conversion import ConversionMixin
 from .indexing import IndexingMixin
@@ -130,7 +130,7 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
             else:
                 log = capture.state.log
                 value, steps = (storage.value, self._lens) if log is None else log.origin(storage, self._lens)
-                self._memo = lens.get(apply_values, value, steps)
+                self._memo = at_once.seen(self, value) or lens.get(apply_values, value, steps)
             self._memo_writes = storage.writes
 
     def _become_view(self, form) -> Tensor:

@@ -41,22 +41,23 @@ class Executable:
         varying: the positions of the others.
         donate: the leaves whose buffers may be reused.
         shardings: None on one device, else those of the leaves, of the outputs and of the rest.
+        quick: compile for a few runs.
     """
 
     __slots__ = ("compiled", "device", "spread", "_banks", "_numbers", "__weakref__")
 
-    def __init__(self, program: Program, constants, varying, donate, device, shardings=None):
+    def __init__(self, program: Program, constants, varying, donate, device, shardings=None, quick=False):
         self.device, self.spread = device, shardings is not None
         self._banks = [(p, "fic".index(program.bank(p))) for p in varying]
         self._numbers: list[tuple] = [(None, None)] * 4  # per bank: the values of the last run, and their array
         where = devices.jax_device(device)
-        name = kept.program_name(program, constants, varying, donate, where) if shardings is None else None
+        name = kept.program_name(program, constants, varying, donate, where, quick) if shardings is None else None
         with x64(True):
             self.compiled = kept.program(name, where)
             if self.compiled is None:
                 lowered = lower_program(*flat(program, constants, varying), donate, where, shardings)
                 start = time.perf_counter()
-                self.compiled, new = compile_lowered(lowered, where.platform)
+                self.compiled, new = compile_lowered(lowered, where.platform, quick)
                 if new:
                     kept.keep_program(name, lowered, self.compiled, time.perf_counter() - start)
 

@@ -3,6 +3,9 @@
 The signature of a trace is everything its program depends on: calls, operand slots, leaf avals, outputs, donations
 and device. Values of Python numbers are not part of it. An entry is compiled with the numbers it first saw as
 constants; the first time one of them differs, that position becomes a run-time operand and stays one.
+
+A line that keeps meeting new programs (a sequence grows by a token at each step, batches differ in length) runs most
+of them once: further ones are compiled quickly there, and properly once they have proved to be used.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from collections import Counter, OrderedDict, deque
 import jax
 import numpy as np
 
-from .. import config
+from .. import config, errors
 from . import checks, executable, explain, pieces
 from .executable import Executable
 from .jaxapi import prepare_compilation_cache, x64
@@ -26,6 +29,12 @@ _entries: OrderedDict[tuple, Entry] = OrderedDict()
 _lock = threading.Lock()
 #: an output of each program started since the last :func:`wait`; of more than so many the first are forgotten
 _started: deque[weakref.ref] = deque(maxlen=64)
+
+#: programs of one line of the user's that are compiled properly at once
+_PROPERLY = 8
+#: runs after which a quickly compiled program is compiled properly: while it is the last its line has met, and later
+_SETTLED, _PROVED = 1, 16
+_compiled_at: Counter = Counter()  # programs, by line
 
 
 class Counters:
@@ -43,9 +52,9 @@ class Entry:
     """The compiled program of one signature."""
 
     __slots__ = ("program", "device", "shardings", "wanted", "rewritten", "fixed", "varying", "constant", "executable",
-                 "lock")  # fmt: skip
+                 "line", "number", "quick", "runs", "lock")  # fmt: skip
 
-    def __init__(self, trace, outputs, donate, rewritten, shardings):
+    def __init__(self, trace, outputs, donate, rewritten, shardings, line: str):
         self.program = Program.of(trace, outputs, rewritten)
         self.device, self.shardings = trace.device, shardings
         self.wanted, self.rewritten = donate, dict(rewritten)
@@ -53,6 +62,9 @@ class Entry:
         self.varying: tuple[int, ...] = ()
         self.constant: list[int] = list(range(len(self.fixed)))  # positions compiled in as constants
         self.executable: Executable | Pieces | None = None
+        _compiled_at[line] += 1
+        self.line, self.number = line, _compiled_at[line]
+        self.quick, self.runs = self.number > _PROPERLY, 0
         self.lock = threading.Lock()
 
     @property
@@ -71,28 +83,33 @@ class Entry:
     def compile(self) -> None:
         prepare_compilation_cache(config.cache_dir)
         start = time.perf_counter()
-        parts = pieces.cut(self.program, self.wanted, self.rewritten) if self.shardings is None else None
+        quick = self.quick or config.quick_compile
+        parts = pieces.cut(self.program, self.wanted, self.rewritten, self.quick) if self.shardings is None else None
         if parts is None:
             self.executable = Executable(
-                self.program, self.constants(), self.varying, self.donate, self.device, self.shardings
+                self.program, self.constants(), self.varying, self.donate, self.device, self.shardings, quick
             )
         else:
-            self.executable = Pieces(parts, self.program.outputs, self.fixed, self.varying, self.device)
+            self.executable = Pieces(parts, self.program.outputs, self.fixed, self.varying, self.device, quick)
         counters.compiles += 1
         counters.compile_seconds += time.perf_counter() - start
 
     def run(self, trace):
         scalars = trace.scalars
         with self.lock:
-            if self.executable is None:
-                self.compile()
-            elif scalars != self.fixed:
+            stale = self.executable is None
+            if self.quick and self.runs >= (_SETTLED if _compiled_at[self.line] == self.number else _PROVED):
+                self.quick, stale = False, True
+            self.runs += 1
+            if scalars != self.fixed:
                 changed = [i for i in self.constant if scalars[i] != self.fixed[i]]
                 if changed:
                     explain.scalars_vary(changed, self.fixed, scalars)
                     self.varying = tuple(sorted({*self.varying, *changed}))
                     self.constant = [i for i in self.constant if i not in changed]
-                    self.compile()
+                    stale = True
+            if stale:
+                self.compile()
             call = self.executable
         before = checks.failed_before(trace) if trace.checks else checks.NOTHING_FAILED
         return call(trace.leaf_arrays, trace.hypers, scalars, before)
@@ -127,7 +144,7 @@ def run(trace, outputs: tuple[int, ...], donate: tuple[bool, ...], rewritten, sh
         entry = _entries.get(signature)
         if entry is None:
             explain.miss(signature, trace, _entries)
-            entry = _entries[signature] = Entry(trace, outputs, donate, rewritten, shardings)
+            entry = _entries[signature] = Entry(trace, outputs, donate, rewritten, shardings, errors.user_line())
             while len(_entries) > config.max_executables:
                 _entries.popitem(last=False)
                 counters.evictions += 1
@@ -165,3 +182,4 @@ def clear() -> None:
     """Drop every compiled program."""
     with _lock:
         _entries.clear()
+        _compiled_at.clear()

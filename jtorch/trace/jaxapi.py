@@ -9,8 +9,6 @@ import threading
 
 import jax
 
-from .. import config
-
 #: ``with x64(True):`` int64 and float64 are real inside the block; the process-wide flag is never touched.
 x64 = jax.enable_x64
 
@@ -123,7 +121,7 @@ COMPILER_OPTIONS = {
 }
 
 
-#: What ``config.quick_compile`` changes: LLVM unoptimised, loops emitted without MLIR: together a fifth of the time.
+#: What a quick compilation changes: LLVM unoptimised, loops emitted without MLIR: together a fifth of the time.
 QUICK_OPTIONS = {
     "cpu": {
         "xla_backend_optimization_level": 0,
@@ -136,10 +134,10 @@ QUICK_OPTIONS = {
 _unknown_options: set[str] = set()
 
 
-def compiler_options(platform: str) -> dict[str, object]:
-    """The XLA options for a program, as far as XLA has them."""
+def compiler_options(platform: str, quick: bool) -> dict[str, object]:
+    """The XLA options for a program, as far as XLA has them; ``quick``: for one that runs a few times."""
     options = COMPILER_OPTIONS.get(platform, {})
-    return {**options, **QUICK_OPTIONS.get(platform, {})} if config.quick_compile else options
+    return {**options, **QUICK_OPTIONS.get(platform, {})} if quick else options
 
 
 class _CacheHits(threading.local):
@@ -155,14 +153,14 @@ class _CacheHits(threading.local):
 _cache_hits = _CacheHits()
 
 
-def compile_lowered(lowered: jax.stages.Lowered, platform: str) -> tuple[jax.stages.Compiled, bool]:
+def compile_lowered(lowered: jax.stages.Lowered, platform: str, quick: bool) -> tuple[jax.stages.Compiled, bool]:
     """What was lowered, compiled with the platform's options, and whether XLA did it now.
 
     If not, it came out of JAX's cache: such a program must not be serialized again, XLA's CPU backend leaves out its
     functions. Options come and go with XLA's releases.
     """
     while True:
-        options = {k: v for k, v in compiler_options(platform).items() if k not in _unknown_options}
+        options = {k: v for k, v in compiler_options(platform, quick).items() if k not in _unknown_options}
         hits = _cache_hits.count
         try:
             compiled = lowered.compile(compiler_options=options or None)

@@ -197,8 +197,8 @@ def from_text(avals: list) -> tuple[Aval, ...]:
 # --- programs ------------------------------------------------------------------------------------------------------
 
 
-def program_name(program, constants: dict, varying: tuple[int, ...], donate, device) -> str | None:
-    """A name for a program on a device; None where one of its calls has none."""
+def program_name(program, constants: dict, varying: tuple[int, ...], donate, device, quick: bool) -> str | None:
+    """A name for a program on a device, compiled quickly or not; None where one of its calls has none."""
     store = _store()
     if store is None or store.folder is None or any(s.call.kept_as is None for s in program.steps):
         return None
@@ -208,7 +208,7 @@ def program_name(program, constants: dict, varying: tuple[int, ...], donate, dev
         program.leaf_avals, program.n_hypers, [k.__name__ for k in program.scalar_kinds],
         [(i, x.__class__.__name__, repr(x)) for i, x in constants.items()], varying, donate,
         (device.platform, device.device_kind, device.id, jax.local_device_count(device.platform)),
-        device.client.platform_version, sorted(compiler_options(device.platform).items()), sorted(settings),
+        device.client.platform_version, sorted(compiler_options(device.platform, quick).items()), sorted(settings),
         [os.environ.get(name) for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")],
     )  # fmt: skip
     return _digest(repr(parts))

@@ -32,6 +32,8 @@ from .program import Program, Step, output_order
 _TIMES, _CALLS = 8, 8
 #: repetitions are put together until a stretch of them makes no more than so many pieces
 _PIECES = 16
+#: in programs of all lengths: so many repetitions are put together, and it is worth cutting from so many calls on
+_FEW, _SHORT = 4, 64
 #: parameters of one shape that are updated together
 _TOGETHER = 8
 
@@ -57,34 +59,34 @@ class Piece:
     scalars: list[int]
     last: list[int]
 
-    def key(self, fixed: list, varying: set[int], device) -> tuple:
+    def key(self, fixed: list, varying: set[int], device, quick: bool) -> tuple:
         """Equal for pieces that are one program."""
         program = self.program
         numbers = [None if p in varying else (type(fixed[p]), repr(fixed[p])) for p in self.scalars]
         return (
             device, tuple((s.call.id, s.operands) for s in program.steps), program.outputs,
             tuple(program.guards.items()), program.checks, tuple(a.id for a in program.leaf_avals), self.donate,
-            tuple(numbers), config.quick_compile,
+            tuple(numbers), quick,
         )  # fmt: skip
 
-    def compile(self, fixed: list, varying: set[int], device) -> Executable:
+    def compile(self, fixed: list, varying: set[int], device, quick: bool) -> Executable:
         vary = tuple([i for i, p in enumerate(self.scalars) if p in varying])
         constants = {i: fixed[p] for i, p in enumerate(self.scalars) if p not in varying}
-        return Executable(self.program, constants, vary, self.donate, device)
+        return Executable(self.program, constants, vary, self.donate, device, None, quick)
 
 
 class Pieces:
     """Pieces that run one after the other; called as an :class:`Executable` is."""
 
-    def __init__(self, pieces: list[Piece], outputs: tuple[int, ...], fixed: list, varying: tuple[int, ...], device):
+    def __init__(self, pieces: list[Piece], outputs: tuple, fixed: list, varying: tuple, device, quick: bool):
         self._outputs = outputs
         varies = set(varying)
-        keys = [p.key(fixed, varies, device) for p in pieces]
+        keys = [p.key(fixed, varies, device, quick) for p in pieces]
         found = {k: e for k in keys if (e := _known.get(k)) is not None}
         new = {k: p for k, p in zip(keys, pieces, strict=True) if k not in found}
         # XLA compiles small programs on one thread each
         with ThreadPoolExecutor(min(len(new), os.cpu_count() or 1) or 1) as threads:
-            made = threads.map(lambda p: p.compile(fixed, varies, device), new.values())
+            made = threads.map(lambda p: p.compile(fixed, varies, device, quick), new.values())
             found.update(zip(new, made, strict=True))
         _known.update(found)
         self._steps = [(p, found[k]) for k, p in zip(keys, pieces, strict=True)]
@@ -157,14 +159,15 @@ def _one_word(flags):
     return jnp.concatenate([flags[0], *(f[1:] for f in flags[1:])])
 
 
-def cut(program: Program, wanted, rewritten: dict[int, int]) -> list[Piece] | None:
+def cut(program: Program, wanted, rewritten: dict[int, int], any_length: bool = False) -> list[Piece] | None:
     """The pieces of a program, or None where it is short, or does not repeat itself enough.
 
     Args:
+        any_length: programs of many lengths are expected that repeat the same: pieces are small, to be theirs as well.
         wanted: per leaf, whether its buffer may be reused.
         rewritten: ``{output slot: leaf slot}`` of the storages that are written.
     """
-    if len(program.steps) <= config.max_whole:
+    if len(program.steps) <= (min(_SHORT, config.max_whole) if any_length else config.max_whole):
         return None
     checked = set(program.checks)
     steps, is_checked = [], []
@@ -174,7 +177,7 @@ def cut(program: Program, wanted, rewritten: dict[int, int]) -> list[Piece] | No
             several = _divided(step, fresh)
             steps += several
             is_checked += [i in checked] * len(several)
-    cuts = _boundaries(steps)
+    cuts = _boundaries(steps, any_length)
     if len(cuts) < _TIMES:
         return None
     parts = [(steps[a:b], is_checked[a:b]) for a, b in itertools.pairwise([0, *cuts, len(steps)])]
@@ -274,7 +277,7 @@ def _divided(step: Step, fresh) -> list[Step]:
     return divided
 
 
-def _boundaries(steps: list[Step]) -> list[int]:
+def _boundaries(steps: list[Step], any_length: bool) -> list[int]:
     """Where to cut: at repetitions, and around each part of a divided step."""
     ids = np.array([s.call.id for s in steps])
     crossing = _crossing(steps)
@@ -290,7 +293,7 @@ def _boundaries(steps: list[Step]) -> list[int]:
         # begin where the least is handed on
         first += min(range(length % period + 1), key=lambda k: crossing[first + k + period])
         times = (start + found[0] + length - first) // period
-        together = -(-times // _PIECES)
+        together = _FEW if any_length else -(-times // _PIECES)
         cuts.update(range(first, first + times * period + 1, together * period))
         cuts.add(first + times * period)
         todo += [(start, first), (first + times * period, end)]

@@ -1,67 +1,63 @@
-"""Tensors in nested containers cut over devices, and put together again; gradients flow through both."""
+"""Batches cut into parts on several devices, and put together again."""
 
 from __future__ import annotations
 
-import jax
+import jtorch
 
 from ... import devices
 from ...tensor import Tensor
-from ...tensor.dispatch import call
 
 
-def _device(target) -> devices.device:
-    return devices.device("cuda", target) if isinstance(target, int) else devices.device(target)
+def place(target, like: Tensor):
+    """The device that ``target`` names; a number is one of the kind ``like`` lies on, -1 the CPU."""
+    if target == -1:
+        return devices.CPU
+    return devices.device(like.device.type, target) if isinstance(target, int) else devices.device(target)
 
 
-def _flatten(tree):
-    return jax.tree.flatten(tree, is_leaf=lambda x: isinstance(x, Tensor))
+def _rebuilt(kind: type, items):
+    return kind(*items) if hasattr(kind, "_fields") else kind(items)
 
 
 def scatter(inputs, target_gpus, dim: int = 0):
-    """One copy of ``inputs`` for each device, with the tensors in it cut along ``dim`` (nearly equally, in order).
-
-    A tensor that is too short gives fewer pieces, and there are as many copies as the shortest has pieces. Objects that
-    are no tensors are in every copy. Returns a tuple for a tensor, a list otherwise.
-    """
-    targets = [_device(target) for target in target_gpus]
-
-    def pieces(x):
-        if not isinstance(x, Tensor):
-            return [x] * len(targets)
-        return [piece.to(target) for piece, target in zip(x.chunk(len(targets), dim), targets, strict=False)]
-
-    leaves, form = _flatten(inputs)
-    copies = [jax.tree.unflatten(form, copy) for copy in zip(*map(pieces, leaves), strict=False)]
-    if not leaves:
-        copies = [inputs] * len(targets)
-    return tuple(copies) if isinstance(inputs, Tensor) else copies
+    """A list with one of ``inputs`` per device: tensors cut along ``dim``, tuples, lists and dicts of them likewise,
+    anything else as it is. A tensor with fewer rows than devices has fewer parts."""
+    if isinstance(inputs, Tensor):
+        parts = inputs.chunk(len(target_gpus), dim)
+        return tuple(p.to(place(d, inputs)) for p, d in zip(parts, target_gpus, strict=False))
+    if isinstance(inputs, (tuple, list)) and len(inputs):
+        columns = [scatter(x, target_gpus, dim) for x in inputs]
+        return [_rebuilt(type(inputs), row) for row in zip(*columns, strict=False)]
+    if isinstance(inputs, dict) and inputs:
+        columns = [scatter(x, target_gpus, dim) for x in inputs.values()]
+        return [type(inputs)(zip(inputs, row, strict=True)) for row in zip(*columns, strict=False)]
+    return [inputs for _ in target_gpus]
 
 
-def scatter_kwargs(inputs, kwargs, target_gpus, dim: int = 0):
-    """:func:`scatter` of positional and keyword arguments; the shorter of both is filled up with empty ones."""
+def scatter_kwargs(inputs, kwargs, target_gpus, dim: int = 0) -> tuple:
+    """:func:`scatter` of positional and keyword arguments, as many of one as of the other."""
     inputs = scatter(inputs, target_gpus, dim) if inputs else []
     kwargs = scatter(kwargs, target_gpus, dim) if kwargs else []
-    count = max(len(inputs), len(kwargs))
-    return tuple(inputs + [()] * (count - len(inputs))), tuple(kwargs + [{}] * (count - len(kwargs)))
+    inputs = [*inputs, *[()] * (len(kwargs) - len(inputs))]
+    kwargs = [*kwargs, *[{}] * (len(inputs) - len(kwargs))]
+    return tuple(inputs), tuple(kwargs)
 
 
 def gather(outputs, target_device, dim: int = 0):
-    """The tensors at the same places in several equal containers, joined along ``dim`` on one device.
-
-    Tensors without dimensions become a vector. ``target_device`` is a device, or -1 for the CPU.
+    """The outputs of all devices as one, on ``target_device``: tensors one after another along ``dim`` (0-d ones as a
+    vector), tuples, lists and dicts of them likewise.
 
     Raises:
-        ValueError: the containers differ in their structure.
+        ValueError: dicts differ in their number of keys.
     """
-    target = devices.device("cpu") if target_device == -1 else _device(target_device)
-    flat, forms = zip(*map(_flatten, outputs), strict=True)
-    if any(form != forms[0] for form in forms):
-        raise ValueError("All outputs must have the same structure: the same containers, keys and lengths")
-
-    def join(parts):
-        if not isinstance(parts[0], Tensor):
-            return parts[0]
-        moved = [(x.reshape(1) if x.dim() == 0 else x).to(target) for x in parts]
-        return call("cat", moved, dim=dim if parts[0].dim() else 0)
-
-    return jax.tree.unflatten(forms[0], [join(parts) for parts in zip(*flat, strict=True)])
+    first = outputs[0]
+    if isinstance(first, Tensor):
+        moved = [x.to(place(target_device, first)) for x in outputs]
+        return jtorch.stack(moved) if first.dim() == 0 and dim == 0 else jtorch.cat(moved, dim)
+    if first is None:
+        return None
+    if isinstance(first, dict):
+        if any(len(x) != len(first) for x in outputs):
+            raise ValueError("All dicts must have the same number of keys")
+        return type(first)((k, gather([x[k] for x in outputs], target_device, dim)) for k in first)
+    return _rebuilt(type(first), [gather(column, target_device, dim) for column in zip(*outputs, strict=True)])

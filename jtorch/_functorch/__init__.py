@@ -1,0 +1,5 @@
+"""``torch._functorch``: settings of a tracer that is not used here; programs that make them still run."""
+
+from . import config
+
+__all__ = ["config"]
