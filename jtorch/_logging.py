@@ -32,5 +32,4 @@ def set_logs(*, modules: dict | None = None, **topics) -> None:
     unknown = next((name for name in topics if name not in _TOPICS and name not in _WITHOUT_EFFECT), None)
     if unknown is not None:
         raise TypeError(f"set_logs() got an unexpected keyword argument '{unknown}'")
-    config.logs.difference_update(_TOPICS)
-    config.logs.update(name for name in _TOPICS if topics.get(name))
+    config.logs = set(config.logs).difference(_TOPICS).union(name for name in _TOPICS if topics.get(name))

@@ -22,11 +22,14 @@ class Counters(dict):
 
 
 def counters() -> Counters:
-    """How often traces were flushed (by cause), compiled, found in the cache, and seconds spent compiling."""
+    """How often traces were flushed (by cause), compiled, found in the cache, and seconds spent compiling.
+
+    ``upgrades`` are programs that had been compiled quickly, and were compiled properly once they proved to be used.
+    """
     c = executor.counters
     return Counters(
-        flushes=c.flushes, compiles=c.compiles, hits=c.hits, evictions=c.evictions, calls=c.calls_recorded,
-        compile_seconds=round(c.compile_seconds, 3), causes=dict(c.causes),
+        flushes=c.flushes, compiles=c.compiles, upgrades=c.upgrades, hits=c.hits, evictions=c.evictions,
+        calls=c.calls_recorded, compile_seconds=round(c.compile_seconds, 3), causes=dict(c.causes),
     )  # fmt: skip
 
 

@@ -255,9 +255,7 @@ def test_failed_flush_fails_its_values_and_nothing_else(monkeypatch):
     y.numpy()
     kept = x * 2
     y.add_(kept)
-    monkeypatch.setattr(
-        executor.Entry, "compile", lambda self: (_ for _ in ()).throw(RuntimeError("RESOURCE_EXHAUSTED"))
-    )
+    monkeypatch.setattr(executor.Entry, "compile", lambda *_: (_ for _ in ()).throw(RuntimeError("RESOURCE_EXHAUSTED")))
     with pytest.raises(RuntimeError, match="RESOURCE_EXHAUSTED"):
         kept.numpy()
     with pytest.raises(RuntimeError, match="RESOURCE_EXHAUSTED"):

@@ -8,6 +8,8 @@ it does.
 
 from __future__ import annotations
 
+import weakref
+
 import jax
 import numpy as np
 
@@ -18,6 +20,8 @@ from ..trace.value import Value, put
 from . import layout
 
 _LARGEST = 1 << 15  # elements
+#: what was put together here: views of other integers are read in programs, which have one size for each of theirs
+_joined: weakref.WeakSet[Value] = weakref.WeakSet()
 
 
 def _exists(value: Value) -> bool:
@@ -43,12 +47,16 @@ def computed(op, call, values: list, statics: tuple) -> list[Value] | None:
     if out.numel > _LARGEST or not all(isinstance(v, Value) and _exists(v) for v in values) or _watched():
         return None
     array = op.host([np.asarray(v.array).astype(out.dtype.np) for v in values], *statics)
-    return None if array is None else [put(array, devices.CPU)]
+    if array is None:
+        return None
+    joined = put(array, devices.CPU)
+    _joined.add(joined)
+    return [joined]
 
 
 def seen(view, value: Value) -> Value | None:
-    """What a view shows of its storage's ``value``, or None: it has to be read in a program."""
-    if not _exists(value) or view._aval.numel > _LARGEST or _watched():
+    """What a view shows of its storage's ``value`` that was joined here, or None: it has to be read in a program."""
+    if not _exists(value) or value not in _joined or view._aval.numel > _LARGEST or _watched():
         return None
     shown = layout.window(view, value.array)
     return None if shown is None else put(np.array(shown), devices.CPU)

@@ -40,7 +40,7 @@ _compiled_at: Counter = Counter()  # programs, by line
 class Counters:
     """What :func:`jtorch.debug.counters` reports."""
 
-    flushes = compiles = hits = evictions = calls_recorded = 0
+    flushes = compiles = upgrades = hits = evictions = calls_recorded = 0
     compile_seconds = 0.0
     causes: Counter = Counter()
 
@@ -80,7 +80,7 @@ class Entry:
         """The program as a function of one flat argument list, and the avals of its arguments."""
         return executable.flat(self.program, self.constants(), self.varying)
 
-    def compile(self) -> None:
+    def compile(self, upgrade: bool = False) -> None:
         prepare_compilation_cache(config.cache_dir)
         start = time.perf_counter()
         quick = self.quick or config.quick_compile
@@ -91,15 +91,20 @@ class Entry:
             )
         else:
             self.executable = Pieces(parts, self.program.outputs, self.fixed, self.varying, self.device, quick)
-        counters.compiles += 1
+        if upgrade:
+            counters.upgrades += 1
+        else:
+            counters.compiles += 1
         counters.compile_seconds += time.perf_counter() - start
 
     def run(self, trace):
         scalars = trace.scalars
         with self.lock:
             stale = self.executable is None
-            if self.quick and self.runs >= (_SETTLED if _compiled_at[self.line] == self.number else _PROVED):
-                self.quick, stale = False, True
+            often = _SETTLED if _compiled_at[self.line] == self.number else _PROVED
+            upgrade = self.quick and self.runs >= often and not config.quick_compile
+            if upgrade:
+                self.quick = False
             self.runs += 1
             if scalars != self.fixed:
                 changed = [i for i in self.constant if scalars[i] != self.fixed[i]]
@@ -108,8 +113,8 @@ class Entry:
                     self.varying = tuple(sorted({*self.varying, *changed}))
                     self.constant = [i for i in self.constant if i not in changed]
                     stale = True
-            if stale:
-                self.compile()
+            if stale or upgrade:
+                self.compile(upgrade and not stale)
             call = self.executable
         before = checks.failed_before(trace) if trace.checks else checks.NOTHING_FAILED
         return call(trace.leaf_arrays, trace.hypers, scalars, before)
