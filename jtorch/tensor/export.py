@@ -11,6 +11,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable
+from types import CodeType
 
 from .. import dtypes
 from ..ops.registry import OPS, Op
@@ -143,15 +144,22 @@ def _source(op: Op, kind: str) -> tuple[str, dict]:
         body.append(f"return result if out is None else write_out(OP, ({operands}), result, out)")
     else:
         body.append(f"return {'inplace' if kind == 'inplace' else 'dispatch'}(OP, ({operands}), ({statics}))")
-    name = op.name.replace(".", "_") + ("_" if kind == "inplace" else "")
-    return f"def {name}({signature}):\n    " + "\n    ".join(body) + "\n", ns
+    return f"def form({signature}):\n    " + "\n    ".join(body) + "\n", ns
+
+
+@functools.cache
+def _compiled(source: str) -> CodeType:
+    """The code of a form's source, which many ops have in common."""
+    return compile(source, "<jtorch>", "exec")
 
 
 def _make(op: Op, kind: str) -> Callable:
     source, ns = _source(op, kind)
     name = op.name.replace(".", "_") + ("_" if kind == "inplace" else "")
-    exec(compile(source, f"<jtorch {name}>", "exec"), ns)
-    fn = ns[name]
+    exec(_compiled(source), ns)
+    fn = ns[name] = ns.pop("form")
+    fn.__code__ = fn.__code__.replace(co_name=name, co_qualname=name, co_filename=f"<jtorch {name}>")
+    fn.__name__ = fn.__qualname__ = name
     fn.__doc__ = op.doc if kind == "call" else f"In-place form of :func:`{op.name}`."
     fn.__module__ = "jtorch"
     fn.__signature__ = _signature(op, kind)
