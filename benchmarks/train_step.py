@@ -15,7 +15,7 @@ import jtorch
 from benchmarks import common, jax_models, models
 from benchmarks.common import Contender
 from jtorch import config
-from jtorch.debug import counters
+from jtorch.debug import clear_executables, counters
 
 
 def stepper(torch, name, compiled=None, *, tiny=False, batch=None):
@@ -67,6 +67,7 @@ def main(arguments=None) -> common.Table:
         "compiled / jax", "compiles", "first step s: jtorch", "torch", "jax",
     )  # fmt: skip
     for name in args.models.split(","):
+        clear_executables()  # as in a process of its own: a line that has met many programs compiles the next quickly
         each = contenders(name, with_compile=why_not is None, tiny=args.tiny)
         jtorch.sync()  # the initial weights are no part of the first step
         before = counters()["compiles"]

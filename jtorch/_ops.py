@@ -56,8 +56,8 @@ class OpOverloadPacket:
     def __call__(self, *args, **kwargs):
         if not self._by_key:
             return self._function(*args, **kwargs)
-        tensors = (x for x in (*args, *kwargs.values()) if isinstance(x, jtorch.Tensor))
-        device = next(tensors, jtorch.empty(0)).device.type
+        devices = (x.device for x in (*args, *kwargs.values()) if isinstance(x, jtorch.Tensor))
+        device = next(devices, jtorch.get_default_device()).type
         found = next((self._by_key[key] for key in dispatch_keys.order(device) if key in self._by_key), self._function)
         return found(*args, **kwargs)
 

@@ -97,12 +97,15 @@ class Entry:
             counters.compiles += 1
         counters.compile_seconds += time.perf_counter() - start
 
+    def _proved(self) -> bool:
+        """Whether a quickly compiled program has run often enough to be worth compiling properly."""
+        return self.runs >= (_SETTLED if _compiled_at[self.line] == self.number else _PROVED)
+
     def run(self, trace):
         scalars = trace.scalars
         with self.lock:
             stale = self.executable is None
-            often = _SETTLED if _compiled_at[self.line] == self.number else _PROVED
-            upgrade = self.quick and self.runs >= often and not config.quick_compile
+            upgrade = self.quick and not config.quick_compile and self._proved()
             if upgrade:
                 self.quick = False
             self.runs += 1

@@ -3,7 +3,7 @@
 JAX's own compilation cache is asked once a program has been traced and lowered, which takes longer than a small
 network's first steps. What was recorded identifies a program just as well: a call by its operation, static attributes
 and operands, a program by its calls. So two things are kept beside JAX's cache, in a folder for this version of this
-package's source, of JAX and of the processor:
+package's source, of JAX, of the processor and of the threads it gives:
 
 - facts about calls, a line each: what their results look like, which residuals their derivatives save;
 - compiled programs.
