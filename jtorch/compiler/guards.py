@@ -34,6 +34,7 @@ from ..tensor import Tensor, overriding
 from ..tensor import dispatch as _dispatch
 from ..tensor import layout as _layout
 from ..tensor.random import Generator
+from .quick import Quick
 from .state import Compiled
 from .watch import Watch, origin_of, pure_builtin
 
@@ -46,6 +47,8 @@ _MISSING = object()
 #: what a program can learn of a tensor that is not guarded
 _PEEKS = {"grad_fn", "_version", "data_ptr", "output_nr", "_base", "_is_view", "untyped_storage", "storage", "_cdata"}
 _LIMIT = 50_000
+#: so often other objects may stand for equal values before a container is always compared the long way
+_RESTLESS = 4
 _PURE_LIBRARIES = frozenset(
     """jtorch jax numpy math cmath operator itertools functools collections typing dataclasses enum copy string re
     types contextlib abc numbers builtins optax inspect statistics heapq bisect textwrap torch einops
@@ -147,7 +150,7 @@ class Guards:
         self.watch, self.arguments, self.excused = watch, arguments, excused
         self.ambient = ambient()
         self.statics: list[Static] = []
-        self._containers: list[list] = []  # [how to list the ids, the ids, the objects, path, container]
+        self._containers: list[list] = []  # [how to list the ids, the ids, the objects, path, container, replaced]
         self._empty: list = []
         self._empty_paths: list[str] = []
         self._sets: list[tuple] = []
@@ -181,6 +184,8 @@ class Guards:
         for f in functions:
             self._function(f)
         self._types = tuple(map(type, self._typed))
+        self._quick: Quick | None = None
+        self._listings = 0  # how often that was made
 
     # --- finding
 
@@ -206,7 +211,7 @@ class Guards:
     def _keep(self, ids, container, objects: tuple, path: str) -> None:
         if len(self._containers) > _LIMIT:
             raise Unguardable(f"it reaches more than {_LIMIT} containers")
-        self._containers.append([ids, tuple(map(id, objects)), objects, path, container])
+        self._containers.append([ids, tuple(map(id, objects)), objects, path, container, 0])
 
     def _subset(self, namespace: dict, names: tuple, path: str) -> None:
         objects = tuple([namespace.get(n, _MISSING) for n in names])
@@ -290,7 +295,7 @@ class Guards:
             return
         mine = [name for name in x if (id(x), name) in self.excused]
         if mine:
-            self._kinds.append((x, tuple(mine), tuple(_kind(x[n]) for n in mine), path))
+            self._kinds.append((x, tuple(mine), _kinds(x, mine), path))
             names = tuple(name for name in x if name not in mine)
             self._subset(x, names, path)
             self._keep(_key_ids, x, tuple(x), path)
@@ -374,25 +379,31 @@ class Guards:
 
     def changed(self) -> str | None:
         """What is not as it was, or None."""
+        quick = self._quick
+        if quick is not None and quick.holds() and self._changed_around() is None:
+            return self._changed_in(quick.left)
         for static in self.statics:
             if not static.holds():
                 return "a tensor it uses (its storage, requires_grad, history or grad)"
-        return self.changed_by_run()
+        why = self.changed_by_run()
+        if why is None:
+            self._quick = self._list_quickly()
+        return why
 
     def changed_by_run(self) -> str | None:
         """As :meth:`changed`, but for the tensors: a capture looks at these itself."""
+        return self._changed_around() or self._changed_in(self._containers)
+
+    def _changed_around(self) -> str | None:
+        """What is not as it was, but for tensors and containers."""
         if ambient() != self.ambient:
             return "a mode or default of the library"
         if any(self._empty):
             return next(p for c, p in zip(self._empty, self._empty_paths, strict=True) if c)
         if tuple(map(type, self._typed)) != self._types:
             return "the class of an object it uses"
-        for entry in self._containers:
-            ids = entry[0](entry[4])
-            if ids != entry[1] and not self._equal(entry):
-                return entry[3]
         for x, names, kinds, path in self._kinds:
-            if tuple(_kind(x.get(n)) for n in names) != kinds:
+            if _kinds(x, names) != kinds:
                 return path
         for x, before, path in self._sets:
             if x != before:
@@ -402,6 +413,26 @@ class Guards:
                 return path
         return None
 
+    def _changed_in(self, containers: list) -> str | None:
+        for entry in containers:
+            ids = entry[0](entry[4])
+            if ids != entry[1] and not self._equal(entry):
+                return entry[3]
+        return None
+
+    def _list_quickly(self) -> Quick | None:
+        """Everything as it is now; None where that has to be done again and again."""
+        if self._listings == 4 * _RESTLESS:
+            return None
+        self._listings += 1
+        quick = Quick()
+        if not all([quick.tensor(s.tensor, s.storage) for s in self.statics]):
+            return None  # a view, or a gradient that a recorded run has made
+        for entry in self._containers:
+            if entry[5] >= _RESTLESS or not _quickly(quick, entry[0], entry[4]):
+                quick.left.append(entry)
+        return quick
+
     def reads_more(self, watch: Watch) -> bool:
         """Whether the code of another run names attributes that are not guarded here."""
         more = watch.names - self.watch.names
@@ -409,7 +440,7 @@ class Guards:
 
     def _equal(self, entry) -> bool:
         """Whether other objects stand for the same immutable values; they are the ones known from now on."""
-        lister, ids, objects, _, container = entry
+        lister, _, objects, _, container, _ = entry
         now = lister.objects(container) if hasattr(lister, "objects") else _OBJECTS[lister](container)
         if len(now) != len(objects):
             return False
@@ -422,11 +453,16 @@ class Guards:
             elif isinstance(a, float) and repr(a) != repr(b):
                 return False
         entry[1], entry[2] = tuple(map(id, now)), now
+        entry[5] += 1
         return True
 
 
-def _kind(x) -> tuple:
-    return type(x), tuple(map(type, x)) if type(x) is tuple else None
+def _kinds(d: dict, names) -> list:
+    """The types of some entries; a tuple's with those of its elements."""
+    kinds = list(map(type, map(d.get, names)))
+    if tuple in kinds:
+        kinds += [tuple(map(type, d[n])) for n, kind in zip(names, kinds, strict=True) if kind is tuple]
+    return kinds
 
 
 def _dict_ids(d) -> tuple:
@@ -502,6 +538,19 @@ class _Parts:
 
 
 _PARTS = _Parts()
+_QUICKLY = {_dict_ids: Quick.values, _key_ids: Quick.keys, _sequence_ids: Quick.sequence, _cell_ids: Quick.cell,
+            _PARTS: Quick.parts}  # fmt: skip
+
+
+def _quickly(quick: Quick, lister, container) -> bool:
+    """Have a container compared by ``quick``; whether it can be."""
+    kind = type(lister)
+    if kind is _Subset:
+        return quick.entries(container, lister.names)
+    if kind is _Attributes:
+        return quick.attributes(container, lister.names)
+    compare = _QUICKLY.get(lister)
+    return compare is not None and compare(quick, container)
 
 
 def _slots(cls):
