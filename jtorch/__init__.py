@@ -6,6 +6,10 @@ the trace is compiled to one XLA program for CPU, GPU or TPU and cached.
 
 __version__ = "0.1.0"
 
+from . import collector as _collector
+
+_pause = _collector.Pause()  # before JAX is imported
+
 from . import autograd
 from . import dtypes as _dtypes
 from . import functions as _functions  # noqa: I001 (completes the Tensor class)
@@ -191,3 +195,5 @@ def __getattr__(name):
     if name == "TensorType":
         return _import_module("jtorch._C").TensorType
     raise AttributeError(f"module 'jtorch' has no attribute {name!r}")
+
+_pause.end()

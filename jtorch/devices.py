@@ -116,6 +116,8 @@ CPU = device("cpu")
 META = device("meta")
 _resolved: dict[device, device] = {CPU: CPU, META: META, device("cpu", 0): CPU, device("meta", 0): META}
 _jax_devices: dict[device, object] = {}
+#: called with each ``jax.Device`` that comes into use
+on_first_use: list = []
 _PLATFORM = {"cuda": "cuda", "tpu": "tpu", "cpu": "cpu"}
 _PLATFORM_KIND = {"cpu": "cpu", "gpu": "cuda", "cuda": "cuda", "rocm": "cuda", "tpu": "tpu"}
 for _d in (CPU, META):
@@ -165,4 +167,6 @@ def jax_device(d: device):
     if index >= len(available):
         raise RuntimeError(f"device {d} does not exist: there are {len(available)} {d.type} devices")
     found = _jax_devices[d] = available[index]
+    for call in on_first_use:
+        call(found)
     return found

@@ -154,3 +154,39 @@ def test_old_versions_go(keeping, monkeypatch):
     os.utime(first, (0, 0))
     monkeypatch.setattr(kept, "_version", lambda: "another")
     assert kept._folder(keeping).name == "another" and not first.exists()
+
+
+SCRIPT = """
+import json, sys, threading
+import jtorch
+from jtorch.trace import kept
+
+loaded, deserialize = [], kept.deserialize
+kept.deserialize = lambda *args: loaded.append(threading.current_thread().name.split("_")[0]) or deserialize(*args)
+n = int(sys.argv[1])
+x = jtorch.linspace(0, 1, 50 * n).view(50, n)
+found = [(x @ x.T).exp().cumsum(0).sort(0).values.log().sum().item()]
+y = jtorch.linspace(-1, 1, 40)
+found.append((y.sort().values.cumsum(0) * y.exp().sin()).logsumexp(0).item())
+print(json.dumps([found, loaded]))
+"""
+
+
+def test_a_script_loads_the_programs_it_began_with_last_time(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+
+    def start(argument):
+        done = subprocess.run(
+            [sys.executable, str(script), argument], capture_output=True, text=True, check=True, timeout=120,
+            env={**os.environ, "JTORCH_CACHE_DIR": str(tmp_path / "cache"), "JTORCH_KEEP_PROGRAMS": "1"},
+        )  # fmt: skip
+        return json.loads(done.stdout.splitlines()[-1])
+
+    found, loaded = start("20")
+    assert not loaded
+    again, loaded = start("20")
+    assert again == found and loaded.count("jtorch-load") >= 1 and len(loaded) >= 2
+    other, loaded = start("30")  # whose first program is another one: what was loaded for nothing does no harm
+    assert other[1] == found[1] and other[0] != found[0]
+    assert start("30")[0] == other and start("20")[0] == found

@@ -219,6 +219,16 @@ class Captured:
         if len({id(before.grads[i]._storage) for i in self.graded}) != len(self.graded):
             raise NotReplayable("two tensors share one gradient")
         self.slots = tuple(self.wanted)
+        #: per operand the storage it is read from, where guards see to it that it is the same one each time
+        self._read_from = [self._fixed_storage(p) for p in self.operands]
+
+    def _fixed_storage(self, place) -> Storage | None:
+        kind, i = place
+        if kind not in ("tensor", "storage") or i < len(self.arguments):
+            return None
+        static = self.guards.statics[i - len(self.arguments)]
+        t = static.tensor
+        return static.storage if kind == "storage" or t._lens is None and t._root is None else None
 
     def release(self) -> None:
         """Forget what was needed to understand the run."""
@@ -491,7 +501,10 @@ class Captured:
             else:
                 make()
         made = []
-        outside = [find(p, tensors) if p[0] != "draw" else drawn[p[1]] for p in self.operands]
+        outside = [
+            s.value if s is not None else find(p, tensors) if p[0] != "draw" else drawn[p[1]]
+            for p, s in zip(self.operands, self._read_from, strict=True)
+        ]
         if self.stretch is not None:
             made = self.stretch.append(outside, self.slots, numbers)
 

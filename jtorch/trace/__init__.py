@@ -6,11 +6,9 @@ flushed), ``executor`` (a flushed trace becomes an XLA program), ``explain`` (wh
 """
 
 from .allocator import keep_freed_memory
-from .jaxapi import calm_garbage_collector
 from .recorder import flush_all, record, step_boundary, sync
 from .value import Value
 
-calm_garbage_collector()
 keep_freed_memory()
 
 __all__ = ["Value", "flush_all", "record", "step_boundary", "sync"]

@@ -59,7 +59,7 @@ class Executable:
                 start = time.perf_counter()
                 self.compiled, new = compile_lowered(lowered, where.platform, quick)
                 if new:
-                    kept.keep_program(name, lowered, self.compiled, time.perf_counter() - start)
+                    kept.keep_program(name, where, lowered, self.compiled, time.perf_counter() - start)
 
     def __call__(self, leaves, hypers: list, scalars: list, before) -> tuple:
         """``(outputs, check)``; ``before``: whether anything failed earlier."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import pickle
 import threading
@@ -228,15 +227,3 @@ def backend_started() -> bool:
     from jax._src import xla_bridge
 
     return xla_bridge.backends_are_initialized()
-
-
-def calm_garbage_collector() -> None:
-    """Let a step's objects die young.
-
-    A recorded step keeps a few thousand small objects alive until it is flushed. Under Python's default threshold the
-    cyclic collector runs in the middle of each step, promotes them, and then pays full collections of JAX's whole heap
-    for them (measured: a quarter of a small step's time). Thresholds a program has set itself are left alone.
-    """
-    first, second, third = gc.get_threshold()
-    if 0 < first <= 2000:
-        gc.set_threshold(20_000, second, third)

@@ -15,6 +15,7 @@ it lowers the program.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -32,8 +33,9 @@ import jax
 from .. import config, devices, dtypes
 from ..ops.registry import Op
 from ..size import Size
+from .ahead import Ahead
 from .aval import SCALAR_AVALS, Aval, aval
-from .jaxapi import compiler_options, deserialize, host_threads, private_folder, serialize, stands_alone
+from .jaxapi import compiler_options, deserialize, host_threads, private_folder, serialize, stands_alone, x64
 
 #: programs that compile sooner than this many seconds are not kept
 _WORTH = 0.05
@@ -47,6 +49,7 @@ _OURS = tuple(f"{__package__.split('.')[0]}.{name}." for name in ("ops", "tape",
 
 _lock = threading.RLock()
 _opened: dict[str, Store] = {}
+_ahead: dict[tuple, Ahead] = {}  # by cache folder and device
 
 
 class Store:
@@ -214,13 +217,26 @@ def program_name(program, constants: dict, varying: tuple[int, ...], donate, dev
     return _digest(repr(parts))
 
 
-def program(name: str | None, device):
-    """The compiled program kept under a name, loaded onto the device, or None."""
-    if name is None:
+def load_ahead(device) -> Ahead | None:
+    """What the script that runs begins with on a device; called once the device is used."""
+    store = _store()
+    if store is None or store.folder is None:
         return None
-    path = _store().folder / name
+    key = config.cache_dir, device
+    found = _ahead.get(key)
+    if found is None:
+        with _lock:
+            found = _ahead.get(key)
+            if found is None:
+                found = _ahead[key] = Ahead(store.folder, functools.partial(_load, store.folder, device))
+    return found
+
+
+def _load(folder: Path, device, name: str):
+    path = folder / name
     try:
-        return deserialize(path.read_bytes(), device)
+        with x64(True):
+            return deserialize(path.read_bytes(), device)
     except FileNotFoundError:
         return None
     except Exception:  # of another release after all, or cut short: compile it again
@@ -228,7 +244,18 @@ def program(name: str | None, device):
         return None
 
 
-def keep_program(name: str | None, lowered, compiled, seconds: float) -> None:
+def program(name: str | None, device):
+    """The compiled program kept under a name, loaded onto the device, or None."""
+    first = load_ahead(device) if name is not None else None
+    if first is None:
+        return None
+    found = first.take(name)
+    if found is not None:
+        first.used(name)
+    return found
+
+
+def keep_program(name: str | None, device, lowered, compiled, seconds: float) -> None:
     """Keep a program that took so long to compile, if it stands alone."""
     if name is None or seconds < _WORTH or not stands_alone(lowered):
         return
@@ -238,5 +265,9 @@ def keep_program(name: str | None, lowered, compiled, seconds: float) -> None:
         with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
             file.write(data)
         os.replace(file.name, folder / name)
+        load_ahead(device).used(name)
     except Exception:  # nothing depends on it: a full disk, or a program of a kind that JAX cannot write
         return
+
+
+devices.on_first_use.append(load_ahead)

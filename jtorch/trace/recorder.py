@@ -26,7 +26,7 @@ from .aval import Hyper
 from .call import Call
 from .jaxapi import x64
 from .program import output_order
-from .value import Value, pinned
+from .value import Value, any_pinned, pinned
 
 
 class _ThreadState(threading.local):
@@ -81,6 +81,25 @@ class Trace:
         value.trace, value.slot = self, -len(self.leaf_arrays)
         return value.slot
 
+    def leaves(self, values: list[Value]) -> list[int]:
+        """The slots of many values: :meth:`leaf` where that has anything to do besides."""
+        arrays, refs, avals, slots = self.leaf_arrays, self.leaf_refs, self.leaf_avals, []
+        for v in values:
+            trace = v.trace
+            if trace is self:
+                slots.append(v.slot)
+            elif (trace is not None and not trace.closed) or (
+                v.array is None or v.error is not None or v.sharding is not None
+            ):
+                slots.append(self.leaf(v))
+            else:
+                arrays.append(v.array)
+                refs.append(weakref.ref(v))
+                avals.append(v.aval.id)
+                v.trace, v.slot = self, -len(arrays)
+                slots.append(v.slot)
+        return slots
+
     def append(self, call: Call, operands) -> list[Value]:
         """Record ``call`` on flat operands (Values and Python numbers) and return its pending results."""
         program = self.program
@@ -132,9 +151,9 @@ class Trace:
             alive = [(i, v) for i, r in enumerate(self.refs) if (v := r()) is not None]
             try:
                 if alive:
-                    donate = tuple(
-                        r() is None and not pinned(a) for r, a in zip(self.leaf_refs, self.leaf_arrays, strict=True)
-                    )
+                    donate = tuple([r() is None for r in self.leaf_refs])
+                    if any_pinned():
+                        donate = tuple([d and not pinned(a) for d, a in zip(donate, self.leaf_arrays, strict=True)])
                     rewritten = self._rewritten()
                     values = dict(alive)
                     alive = [(s, values[s]) for s in output_order(values, rewritten, donate)]

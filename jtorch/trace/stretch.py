@@ -123,7 +123,7 @@ class Stretch:
         """
         trace = trace_for(self.device)
         with trace.lock:
-            slots = [v.slot if v.trace is trace else trace.leaf(v) for v in operands]
+            slots = trace.leaves(operands)
             start = trace.n_slots
             if start == 0 and slots == list(range(-1, -1 - len(slots), -1)):
                 trace.program += self._program

@@ -70,6 +70,11 @@ def shard(value: Value, sharding) -> Value:
     return out
 
 
+def any_pinned() -> bool:
+    """Whether :meth:`Value.pin` was called for an array that is still there."""
+    return bool(_pinned)
+
+
 def pinned(array) -> bool:
     """Whether :meth:`Value.pin` was called for this array."""
     return id(array) in _pinned
