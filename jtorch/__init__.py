@@ -196,4 +196,5 @@ def __getattr__(name):
         return _import_module("jtorch._C").TensorType
     raise AttributeError(f"module 'jtorch' has no attribute {name!r}")
 
+
 _pause.end()

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
 import jtorch
 
 from . import dispatch_keys
+from .ops.registry import OPS
 from .tensor.dispatch import call
 
 _registered: dict[str, dict[str, OpOverloadPacket]] = {}
@@ -187,6 +189,12 @@ def _aten(name: str) -> Callable:
     raise AttributeError(f"'_OpNamespace' 'aten' object has no attribute '{name}'")
 
 
+@functools.cache
+def _recorded() -> dict[str, str]:
+    """What programs consist of, by names that may stand in Python text: ``torch.ops.jtorch`` (graphs of exports)."""
+    return {name.replace(".", "_"): name for name in OPS}
+
+
 class OpNamespace:
     """``torch.ops.<name>``."""
 
@@ -198,6 +206,10 @@ class OpNamespace:
             raise AttributeError(op)
         found = _registered.get(self.name, {}).get(op)
         if found is None:
+            if self.name == "jtorch" and (own := _recorded().get(op)) is not None:
+                found = OpOverloadPacket("jtorch", op, functools.partial(call, own))
+                setattr(self, op, found)
+                return found
             if self.name != "aten":
                 raise AttributeError(f"'_OpNamespace' '{self.name}' object has no attribute '{op}'")
             found = OpOverloadPacket("aten", op, _aten(op))

@@ -1,6 +1,7 @@
 """``torch._dynamo.exc``: what compiling raises."""
 
 from ..compiler.api import InvalidBackend
+from ..export.dims import UserError
 from ..trace.capture import GraphBreak as Unsupported
 
-__all__ = ["InvalidBackend", "Unsupported"]
+__all__ = ["InvalidBackend", "Unsupported", "UserError"]

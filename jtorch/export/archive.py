@@ -21,7 +21,9 @@ from ..nn.parameter import Parameter
 from ..serialization import safetensors
 from ..serialization.format import open_for_reading, open_for_writing
 from ..trace.jaxapi import x64
-from .program import ExportedProgram, ExportGraphSignature
+from .dims import ValueRanges
+from .program import ExportedProgram
+from .signature import ExportGraphSignature
 
 FORMAT = 1
 _RECORDS = ("manifest.json", "program.jax_export", "weights.safetensors")
@@ -45,7 +47,8 @@ def save(ep: ExportedProgram, f, *, extra_files: dict | None = None, opset_versi
         "state": list(ep.state_dict), "parameters": list(signature.parameters), "aliases": ep.aliases,
         "requires_grad": [n for n, t in ep.state_dict.items() if t.requires_grad],
         "inputs": ep.inputs, "in_form": ep.in_form, "out_form": ep.out_form,
-        "outputs": signature.n_outputs, "written": list(signature.buffers_to_mutate),
+        "ranges": {n: [r.lower, r.upper] for n, r in ep.range_constraints.items()},
+        "outputs": signature.n_outputs, "written": list(signature.changed),
     }  # fmt: skip
     weights = {n: t.detach().cpu().contiguous().clone() for n, t in ep.state_dict.items()}
     with x64(True):  # derivatives are traced now
@@ -109,8 +112,9 @@ def load(f, *, extra_files: dict | None = None, expected_opset_version=None, map
         tuple(i["name"] for i in manifest["inputs"]), tuple(manifest["written"]), manifest["outputs"],
     )  # fmt: skip
     return ExportedProgram(
-        exported, state, manifest["aliases"], signature, manifest["in_form"], manifest["out_form"], manifest["inputs"]
-    )
+        exported, state, manifest["aliases"], signature, manifest["in_form"], manifest["out_form"], manifest["inputs"],
+        {name: ValueRanges(*bounds) for name, bounds in manifest.get("ranges", {}).items()},
+    )  # fmt: skip
 
 
 def _foreign(names) -> str:

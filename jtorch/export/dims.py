@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 
+class UserError(ValueError):
+    """What a program asked to be exported does not fit the module (``torch._dynamo.exc.UserError``)."""
+
+
 class _Hint:
     def __init__(self, name: str):
         self.name = name
@@ -41,6 +45,25 @@ def dims(*names: str, min: int | None = None, max: int | None = None) -> tuple[D
     return tuple(Dim(name, min=min, max=max) for name in names)
 
 
+class ValueRanges:
+    """The sizes from ``lower`` to ``upper`` (None: any), both included."""
+
+    def __init__(self, lower: int, upper: int | None):
+        self.lower, self.upper = lower, upper
+
+    def __contains__(self, size: int) -> bool:
+        return self.lower <= size and (self.upper is None or size <= self.upper)
+
+    def __eq__(self, other) -> bool:
+        return isinstance(other, ValueRanges) and (self.lower, self.upper) == (other.lower, other.upper)
+
+    def __hash__(self) -> int:
+        return hash((self.lower, self.upper))
+
+    def __repr__(self) -> str:
+        return f"VR[{self.lower}, {'int_oo' if self.upper is None else self.upper}]"
+
+
 class Shapes:
     """The shapes of a program's inputs, with the Dims in them.
 
@@ -61,7 +84,7 @@ class Shapes:
                     continue
                 if isinstance(d, int):
                     if d != t.shape[i]:
-                        raise ValueError(f"dynamic_shapes fix dimension {i} of {name} at {d}; it is {shape[i]}")
+                        raise UserError(f"dynamic_shapes fix dimension {i} of {name} at {d}; it is {shape[i]}")
                     continue
                 if isinstance(d, _Hint):
                     d = Dim(f"d{len(self.dims)}")
@@ -112,10 +135,10 @@ def _entries(name: str, t, entry):
     if isinstance(entry, dict):
         for i in entry:
             if not (isinstance(i, int) and -t.dim() <= i < t.dim()):
-                raise ValueError(f"dynamic_shapes of {name} name dimension {i!r}; it has {t.dim()}")
+                raise UserError(f"dynamic_shapes of {name} name dimension {i!r}; it has {t.dim()}")
         return [(i % t.dim(), d) for i, d in entry.items()]
     if isinstance(entry, (list, tuple)):
         if len(entry) != t.dim():
-            raise ValueError(f"dynamic_shapes of {name} have {len(entry)} entries; it has {t.dim()} dimensions")
+            raise UserError(f"dynamic_shapes of {name} have {len(entry)} entries; it has {t.dim()} dimensions")
         return list(enumerate(entry))
     raise TypeError(f"dynamic_shapes of {name} must be None, a dict or one entry per dimension, got {entry!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import inspect
 
 import jax
@@ -21,32 +21,13 @@ from ..trace.capture import Draw, Log
 from ..trace.jaxapi import x64
 from ..trace.replay import Fitted, points
 from ..trace.value import put
+from ..utils import _pytree
 from . import structure
-from .dims import Dim, Shapes
+from .dims import Dim, Shapes, UserError, ValueRanges
+from .graph import Built
+from .signature import ExportGraphSignature
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-
-
-@dataclasses.dataclass(frozen=True)
-class ExportGraphSignature:
-    """The program's inputs and results: first its state by name, then what the caller gives.
-
-    Attributes:
-        parameters, buffers: names of the state the program takes.
-        user_inputs: names of the tensors among the arguments.
-        buffers_to_mutate: buffers whose new values are further results.
-        n_outputs: tensors among the results proper.
-    """
-
-    parameters: tuple[str, ...]
-    buffers: tuple[str, ...]
-    user_inputs: tuple[str, ...]
-    buffers_to_mutate: tuple[str, ...]
-    n_outputs: int
-
-    @property
-    def user_outputs(self) -> tuple[str, ...]:
-        return tuple(f"output_{i}" for i in range(self.n_outputs))
 
 
 class ExportedProgram:
@@ -55,16 +36,18 @@ class ExportedProgram:
     Attributes:
         state_dict: parameters and buffers by name.
         graph_signature: an :class:`ExportGraphSignature`.
+        range_constraints: per open size, by the name of its Dim, the sizes it was exported for.
         exported: the ``jax.export.Exported``: ``exported.call(state, *inputs)`` on jax arrays.
         platforms: what the program runs on.
     """
 
-    def __init__(self, exported, state: dict, aliases: dict, signature, in_form, out_form, inputs):
+    def __init__(self, exported, state: dict, aliases: dict, signature, in_form, out_form, inputs, ranges=None):
         self.exported, self.state_dict, self.aliases = exported, state, aliases
         self.graph_signature = signature
         self.in_form, self.out_form = in_form, out_form
         #: per input its name, dtype and shape (ints and names of Dims)
         self.inputs: list[dict] = inputs
+        self.range_constraints: dict[str, ValueRanges] = ranges or {}
 
     @property
     def platforms(self) -> tuple[str, ...]:
@@ -95,12 +78,54 @@ class ExportedProgram:
         """The program's text."""
         return self.exported.mlir_module()
 
-    def __getattr__(self, name: str):
-        if name in ("graph", "graph_module", "run_decompositions"):
-            raise AttributeError(
-                f"ExportedProgram.{name}: there is no FX graph; the program is StableHLO, see stablehlo() and exported"
+    @property
+    def graph_module(self):
+        """The operations the program was made from, as a :class:`jtorch.fx.GraphModule` of all of its inputs.
+
+        Raises:
+            RuntimeError: the program was loaded from a file, which holds StableHLO only.
+        """
+        return self._built().module
+
+    @property
+    def graph(self):
+        """The :class:`jtorch.fx.Graph` of :attr:`graph_module`."""
+        return self._built().module.graph
+
+    @property
+    def constants(self) -> dict[str, Tensor]:
+        """Tensors that the module made of Python values, by their names in the graph signature."""
+        return {n.removeprefix("c_"): t for n, t in self._built().constants.items()}
+
+    tensor_constants = constants
+
+    def _built(self) -> Built:
+        if self.graph_signature.graph is None:
+            raise RuntimeError(
+                "a program that was loaded has no FX graph: its file holds StableHLO, see stablehlo() and exported"
             )
-        raise AttributeError(f"'ExportedProgram' object has no attribute {name!r}")
+        return self.graph_signature.graph()
+
+    def run_decompositions(self, decomp_table=None, decompose_custom_triton_ops=False):
+        """Not supported: the program is StableHLO, which has no ATen operations to take apart.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError(
+            "run_decompositions(): the program that runs is StableHLO, whose operations are smaller than ATen's core "
+            "already: see stablehlo(). The operations it was made from are in `graph`"
+        )
+
+    def __str__(self) -> str:
+        if self.graph_signature.graph is None:
+            return f"{self!r}\n\nGraph signature:\n{self.graph_signature}"
+        text = self.graph_module.print_readable(print_output=False)
+        indented = "\n".join(f"    {line}".rstrip() for line in text.rstrip().split("\n"))
+        return (
+            f"ExportedProgram:\n{indented}\n\nGraph signature:\n{self.graph_signature}\n"
+            f"Range constraints: {self.range_constraints}\n"
+        )
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{i['name']}: {i['dtype']}[{', '.join(map(str, i['shape']))}]" for i in self.inputs)
@@ -140,7 +165,7 @@ class ExportedModule(Module):
         state = [self.get_parameter_or_buffer(n) for n in program.state_dict]
         results = self._run(*state, *tensors)
         results = list(results) if isinstance(results, (tuple, list)) else [results]
-        changed = program.graph_signature.buffers_to_mutate
+        changed = program.graph_signature.changed
         count = len(results) - len(changed)
         for name, new in zip(changed, results[count:], strict=True):
             self.get_parameter_or_buffer(name).detach().copy_(new.detach())
@@ -283,12 +308,26 @@ def record(mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Mod
         tuple(n for n, t in named.items() if isinstance(t, Parameter)),
         tuple(n for n, t in named.items() if not isinstance(t, Parameter)),
         tuple(names), tuple(recording.changed), recording.count,
+        functools.cache(functools.partial(_build, graphs, shapes, symbols, offsets, names, named, recording.changed)),
     )  # fmt: skip
     inputs = [
         {"name": n, "dtype": str(t.dtype), "shape": [d.__name__ if isinstance(d, Dim) else d for d in shape]}
         for n, t, shape in zip(names, tensors, shapes.shapes, strict=True)
     ]
-    return ExportedProgram(exported, dict(named), aliases, signature, in_form, recording.out_form, inputs)
+    ranges = {d.__name__: ValueRanges(d.min or 0, d.max) for d in shapes.dims}
+    return ExportedProgram(exported, dict(named), aliases, signature, in_form, recording.out_form, inputs, ranges)
+
+
+def _build(graphs, shapes: Shapes, symbols, offsets, names, named: dict, changed) -> Built:
+    where = []  # of each open size, the first input and dimension that has it
+    for d in shapes.dims:
+        where.append(next((i, shape.index(d)) for i, shape in enumerate(shapes.shapes) if d in shape))
+    inputs = graphs[0].inputs
+    return Built(
+        graphs, [(inputs[i].slot, j) for i, j in where], symbols, offsets, names,
+        [n for n, t in named.items() if isinstance(t, Parameter)],
+        [n for n, t in named.items() if not isinstance(t, Parameter)], changed,
+    )  # fmt: skip
 
 
 def _explained(error: Exception) -> Exception:
@@ -382,6 +421,10 @@ def _replace(tree, replaced: dict):
         return type(tree)(*(_replace(v, replaced) for v in tree))
     if isinstance(tree, (list, tuple)):
         return type(tree)(_replace(v, replaced) for v in tree)
+    functions = _pytree._functions(type(tree))
+    if functions is not None:
+        parts, context = functions[0](tree)
+        return functions[1]([_replace(v, replaced) for v in parts], context)
     return tree
 
 
@@ -410,12 +453,12 @@ def _collect(mod, args, kwargs, dynamic, tensors, names, given) -> None:
     entries = dict(zip((*labels, *kwargs), (*args, *kwargs.values()), strict=True))
     if isinstance(dynamic, (list, tuple)):
         if len(dynamic) != len(entries):
-            raise ValueError(f"dynamic_shapes has {len(dynamic)} entries for {len(entries)} arguments")
+            raise UserError(f"dynamic_shapes has {len(dynamic)} entries for {len(entries)} arguments")
         dynamic = dict(zip(entries, dynamic, strict=True))
     dynamic = dynamic or {}
     for name in dynamic:
         if name not in entries:
-            raise ValueError(f"dynamic_shapes name the argument {name!r}; the arguments are {list(entries)}")
+            raise UserError(f"dynamic_shapes name the argument {name!r}; the arguments are {list(entries)}")
 
     def visit(x, entry, label):
         if isinstance(x, Tensor):
@@ -428,6 +471,10 @@ def _collect(mod, args, kwargs, dynamic, tensors, names, given) -> None:
         elif isinstance(x, (list, tuple)):
             for i, v in enumerate(x):
                 visit(v, None if entry is None else entry[i], f"{label}_{i}")
+        elif (functions := _pytree._functions(type(x))) is not None:
+            several = functions[0](entry)[0] if type(entry) is type(x) else entry
+            for i, v in enumerate(functions[0](x)[0]):
+                visit(v, None if several is None else several[i], f"{label}_{i}")
 
     for label, x in entries.items():
         visit(x, dynamic.get(label), label)
@@ -454,4 +501,4 @@ def _offsets(shapes: Shapes) -> list[int]:
     return found
 
 
-__all__ = ["ExportGraphSignature", "ExportedModule", "ExportedProgram", "export", "record"]
+__all__ = ["ExportedModule", "ExportedProgram", "export", "record"]

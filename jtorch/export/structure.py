@@ -30,13 +30,34 @@ def describe(tree, leaf) -> object:
     if isinstance(tree, _PLAIN):
         return {"value": tree}
     if _pytree._functions(type(tree)) is not None:
-        return {"tuple": [describe(x, leaf) for x in _pytree._functions(type(tree))[0](tree)[0]]}
+        parts, context = _pytree._functions(type(tree))[0](tree)
+        parts = [describe(x, leaf) for x in parts]
+        try:
+            return {"node": _name(type(tree)), "parts": parts, "context": describe(context, lambda x: None)}
+        except TypeError:  # what the class needs besides its parts is no plain value
+            return {"tuple": parts}
     raise TypeError(f"a {type(tree).__name__} among the arguments or results is neither a tensor nor a plain value")
+
+
+def _kind(form: dict) -> list[tuple]:
+    return [(k, v) for k, v in form.items() if k not in ("fields", "parts", "context")]
+
+
+def _name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _registered(name: str) -> type:
+    """The class of this name, which the program must have registered: a file's text imports nothing."""
+    for cls in _pytree.SUPPORTED_NODES:
+        if _name(cls) == name:
+            return cls
+    raise TypeError(f"the program takes or returns a {name}: register it first (torch.export.register_dataclass)")
 
 
 def build(form, tensors: list):
     """The tree that ``form`` describes, around ``tensors``."""
-    ((kind, content),) = [(k, v) for k, v in form.items() if k != "fields"]
+    ((kind, content),) = _kind(form)
     if kind == "tensor":
         return tensors[content]
     if kind == "value":
@@ -46,6 +67,9 @@ def build(form, tensors: list):
     if kind == "namedtuple":
         names = [n for n, _ in form["fields"]]
         return collections.namedtuple(content, names)(*(build(v, tensors) for _, v in form["fields"]))
+    if kind == "node":
+        parts = [build(x, tensors) for x in form["parts"]]
+        return _pytree._functions(_registered(content))[1](parts, build(form["context"], tensors))
     parts = [build(x, tensors) for x in content]
     return parts if kind == "list" else tuple(parts)
 
@@ -56,7 +80,7 @@ def match(form, tree, is_tensor, path: str = "arguments") -> list:
     Raises:
         TypeError: it is not.
     """
-    ((kind, content),) = [(k, v) for k, v in form.items() if k != "fields"]
+    ((kind, content),) = _kind(form)
     if kind == "tensor":
         if not is_tensor(tree):
             raise TypeError(f"{path}: expected a Tensor, got {type(tree).__name__}")
@@ -69,6 +93,12 @@ def match(form, tree, is_tensor, path: str = "arguments") -> list:
         if not isinstance(tree, dict) or set(tree) != {k for k, _ in content}:
             raise TypeError(f"{path}: expected a dict with keys {[k for k, _ in content]}")
         return [t for k, v in content for t in match(v, tree[k], is_tensor, f"{path}[{k!r}]")]
+    if kind == "node":
+        if _name(type(tree)) != content:
+            raise TypeError(f"{path}: expected a {content}, got {type(tree).__name__}")
+        parts = _pytree._functions(type(tree))[0](tree)[0]
+        return [t for i, (v, x) in enumerate(zip(form["parts"], parts, strict=True))
+                for t in match(v, x, is_tensor, f"{path}[{i}]")]  # fmt: skip
     parts = [v for _, v in form["fields"]] if kind == "namedtuple" else content
     if not isinstance(tree, (list, tuple)) or len(tree) != len(parts):
         raise TypeError(f"{path}: expected {len(parts)} values, got {tree!r:.80}")

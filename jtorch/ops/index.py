@@ -21,7 +21,7 @@ from jax import lax
 from .elementwise import added
 from .outputs import picked, same_dtype
 from .registry import Array, Arrays, Number, op
-from .shapes import broadcast_shapes, canonical_dim
+from .shapes import broadcast_shapes, canonical_dim, position_type
 from .view import slice_bounds, type_name
 
 #: How ``.at[...]`` is used once the check has promised that all indices are in range and none is negative.
@@ -111,11 +111,6 @@ def expect_index(name: str, index, what: str = "index") -> None:
     """Raise unless ``index`` is an int32 or int64 tensor."""
     if index.dtype not in (np.int32, np.int64) and index.size:
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for {what}, got {type_name(index.dtype)}")
-
-
-def position_type(size: int):
-    """The integer type for positions in ``size`` elements; a size that is a symbol (``jax.export``) may be large."""
-    return np.int32 if isinstance(size, int) and size < 2**31 else np.int64
 
 
 def wrap(index, size: int):

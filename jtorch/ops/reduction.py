@@ -16,7 +16,7 @@ from ..dtypes import dtype as Dtype
 from .elementwise import in_float32, is_bool, is_complex, is_integral, type_name
 from .outputs import not_integral, of_input_dtype, same_dtype
 from .registry import Array, op
-from .shapes import canonical_dim, canonical_dims
+from .shapes import canonical_dim, canonical_dims, position_type
 
 # --- sums, means, products -------------------------------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ def arg_extreme(x, dim: int, reduce):
     4096 x 1024 float32).
     """
     extreme = reduce(x, dim, keepdims=True)
-    where = lax.broadcasted_iota(np.int32 if x.shape[dim] < 2**31 else np.int64, x.shape, dim)
+    where = lax.broadcasted_iota(position_type(x.shape[dim]), x.shape, dim)
     hit = (x == extreme) | (x != x)
     return jnp.min(jnp.where(hit, where, x.shape[dim]), dim, keepdims=True).astype(np.int64)
 

@@ -23,11 +23,10 @@ from .index import (
     locate,
     out_of_bounds,
     outside,
-    position_type,
 )
 from .outputs import same_dtype, written
 from .registry import Array, Arrays, Number, Scalar, Size, op
-from .shapes import canonical_dim
+from .shapes import canonical_dim, position_type
 from .view import diagonal as get_diagonal
 from .view import put_diagonal, put_slices, slice_bounds, type_name
 from .view_strided import put_as_strided

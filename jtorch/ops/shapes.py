@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 
 def known(*sizes) -> bool:
     """Whether the sizes are numbers, which can be compared; those that an export leaves open cannot."""
     return all(isinstance(n, int) for n in sizes)
+
+
+def position_type(size: int):
+    """The integer type for positions in ``size`` elements; a size that is a symbol (``jax.export``) may be large."""
+    return np.int32 if known(size) and size < 2**31 else np.int64
 
 
 def canonical_dim(dim: int, ndim: int) -> int:

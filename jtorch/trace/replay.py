@@ -42,6 +42,8 @@ def points(count: int) -> list[tuple[int, ...]]:
 class Fitted:
     """The recordings of one function at :func:`points`, as one program.
 
+    ``steps`` are its operations: ``(node, operands, attributes)``, with polynomials for numbers that differ.
+
     Args:
         graphs: one for each point.
         symbols: what stands for the sizes in the program (``jax.export`` dimensions).
@@ -54,11 +56,10 @@ class Fitted:
         self.graph, self.symbols = graphs[0], symbols
         lives = [g.live() for g in graphs]
         self.nodes = lives[0]
-        self._points = points(len(symbols))
-        self._steps = [(n, n.operands, n.statics) for n in self.nodes]
+        self.steps = [(n, n.operands, n.statics) for n in self.nodes]
         self._renamed: dict[int, int] = {}
         if len(graphs) > 1:
-            self._solver = _solver(self._points, len(symbols))
+            self._solver = solver(len(symbols))
             self._compare(graphs, lives)
 
     def _compare(self, graphs, lives) -> None:
@@ -82,7 +83,7 @@ class Fitted:
                     "a tensor that the function makes while it runs depends on the sizes through Python numbers; "
                     "compute it with tensor operations (jtorch.arange, jtorch.full) instead of lists"
                 )
-        self._steps = []
+        self.steps = []
         for several in zip(*lives, strict=True):
             node = several[0]
             for other in several[1:]:
@@ -96,7 +97,7 @@ class Fitted:
             text = f"{node.name}, called at {node.line},"
             operands = {k: self._fit([n.operands[k] for n in several], text) for k in node.operands}
             statics = {k: self._fit([n.statics[k] for n in several], text) for k in node.statics}
-            self._steps.append((node, operands, statics))
+            self.steps.append((node, operands, statics))
 
     def _fit(self, values, text: str):
         first = values[0]
@@ -130,7 +131,7 @@ class Fitted:
             return x
 
         with x64(True), backend.using(platform):
-            for node, operands, statics in self._steps:
+            for node, operands, statics in self.steps:
                 with jax.named_scope(f"{node.name}, called at {os.path.basename(node.line)}"):
                     try:
                         out = _run(node, {k: value(x) for k, x in operands.items()}, statics)
@@ -189,8 +190,9 @@ def _places(graph: Graph, nodes) -> list[int]:
     return list(found)
 
 
-def _solver(where, count: int):
-    """A function from the values at the points to the polynomial through them."""
+def solver(count: int):
+    """A function from the values at :func:`points` to the polynomial in the symbols through them."""
+    where = points(count)
     subsets = [s for k in range(count + 1) for s in itertools.combinations(range(count), k)]
     table = [[math.prod(p[i] for i in s) for s in subsets] for p in where]
     inverse = np.linalg.inv(np.array(table[: len(subsets)], float))

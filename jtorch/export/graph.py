@@ -1,0 +1,254 @@
+"""The FX graph of an exported program: the operations that were recorded, by their ATen names where they have one.
+
+The program itself is StableHLO; this is what it was made from, to be read, printed and run operation by operation.
+Sizes that were left open are read from the inputs by ``sym_size`` nodes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+import operator
+from functools import lru_cache
+
+import jtorch
+
+from ..tensor import Tensor
+from ..tensor.dispatch import wrap
+from ..trace.graph import Node as Recorded
+from ..trace.graph import Ref
+from ..trace.replay import Fitted, solver
+from .signature import flat
+
+#: overloads of operations whose other operand is a tensor, or a number that is made one
+_TENSOR = frozenset(
+    """add sub mul div rsub floor_divide remainder fmod true_divide bitwise_and bitwise_or bitwise_xor split
+    masked_select""".split()
+)
+_COMPARISONS = frozenset("eq ne lt le gt ge".split())
+_INT = frozenset("transpose select softmax log_softmax unbind size unflatten".split())
+_OVER_DIMS = {"sum": "dim_IntList", "mean": "dim", "amax": "default", "amin": "default", "max": "dim", "min": "dim",
+              "any": "dim", "all": "dim", "prod": "dim_int", "std": "correction", "var": "correction"}  # fmt: skip
+
+
+def _overload(name: str, values: dict) -> str:
+    def tensor(operand):
+        return isinstance(values.get(operand), Ref)
+
+    if name in _TENSOR:
+        return "Tensor"
+    if name in _COMPARISONS:
+        return "Tensor" if tensor("other") else "Scalar"
+    if name == "pow":
+        return ("Tensor_" if tensor("input") else "") + ("Tensor" if tensor("exponent") else "Scalar")
+    if name in _INT:
+        return "int"
+    if name in _OVER_DIMS:
+        return "default" if values.get("dim") is None else _OVER_DIMS[name]
+    if name == "masked_fill":
+        return "Tensor" if tensor("value") else "Scalar"
+    return "self" if name == "where" else "default"
+
+
+#: Operations that are recorded in a form of our own: their ATen name, and its arguments
+_SPELLED = {
+    "view": lambda v: ("view.default", (v["input"], list(v["size"]))),
+    "reshape": lambda v: ("reshape.default", (v["input"], list(v["shape"]))),
+    "repeat": lambda v: ("repeat.default", (v["input"], list(v["repeats"]))),
+    "alias": lambda v: ("alias.default", (v["input"],)),
+    "slice": lambda v: (
+        "slice.Tensor",
+        (v["input"], v["dim"], v["start"], v["start"] + v["length"] * v["step"], v["step"]),
+    ),
+    "_softmax": lambda v: ("softmax.int", (v["input"], v["dim"], v["dtype"])),
+    "_log_softmax": lambda v: ("log_softmax.int", (v["input"], v["dim"], v["dtype"])),
+    "_batch_norm_eval": lambda v: (
+        "batch_norm.default",
+        (v["input"], v["weight"], v["bias"], v["running_mean"], v["running_var"], False, 0.1, v["eps"], False),
+    ),
+    "_embedding": lambda v: ("embedding.default", (v["weight"], v["input"])),
+    "to_dtype": lambda v: ("to.dtype", (v["input"], v["dtype"])),
+    "full": lambda v: ("full.default", (list(v["size"]), v["value"]), {"dtype": v["dtype"]}),
+}
+
+
+@lru_cache(None)
+def _parameters(name: str) -> tuple[str, ...] | None:
+    """What the public function of an ATen name takes; None without one."""
+    try:
+        return tuple(inspect.signature(getattr(jtorch.ops.aten, name)._function).parameters)
+    except (AttributeError, TypeError, ValueError):
+        return None
+
+
+def _spelled(node: Recorded, values: dict) -> tuple:
+    """``(target, args, kwargs)`` of an operation."""
+    name = node.op.name
+    if name in _SPELLED:
+        spelled, args, *kwargs = _SPELLED[name](values)
+        packet, overload = spelled.split(".")
+        return getattr(getattr(jtorch.ops.aten, packet), overload), args, kwargs[0] if kwargs else {}
+    plain = name.split(".")[0]
+    own = [p.name for p in node.op.parameters]
+    if name[0] == "_" or (_parameters(plain) or ())[: len(own)] != tuple(own):
+        target = getattr(jtorch.ops.jtorch, name.replace(".", "_")).default
+        operands = [values[n] for n in node.op.operand_names]
+        return target, tuple(operands), {n: values[n] for n in node.op.static_names}
+    args, kwargs = [], {}
+    for p in node.op.parameters:
+        x = values[p.name]
+        if x is None and (p.default is None or p.default is inspect.Parameter.empty) or x is p.default or (
+            x.__class__ is p.default.__class__ and not isinstance(x, Ref) and x == p.default
+        ):  # fmt: skip
+            kwargs["..."] = None  # what follows is given by name
+        elif kwargs or p.keyword_only:
+            kwargs[p.name] = x
+        else:
+            args.append(x)
+    kwargs.pop("...", None)
+    return getattr(getattr(jtorch.ops.aten, plain), _overload(plain, values)), tuple(args), kwargs
+
+
+class Built:
+    """A GraphModule and the names of its inputs and results.
+
+    Attributes:
+        module: takes parameters, buffers, constants and the caller's tensors, in this order, and returns a tuple of
+            the new values of ``buffers_to_mutate`` and the results.
+        parameters, buffers: ``{input: name}``.
+        constants: ``{input: tensor}``, what the function made of Python numbers and arrays.
+        mutations: ``{result: buffer}``.
+        inputs, results: of the caller.
+    """
+
+    def __init__(
+        self, graphs: list, dims: list, symbols, offsets: list, names: list[str], parameters, buffers, changed
+    ):
+        self._graph = jtorch.fx.Graph()
+        recorded = graphs[0]
+        self._open = _Open(graphs, tuple(s - o if o else s for s, o in zip(symbols, offsets, strict=True)))
+        self._env: dict[int, object] = {}
+        self.parameters = {f"p_{flat(n)}": n for n in parameters}
+        self.buffers = {f"b_{flat(n)}": n for n in buffers}
+        self.constants: dict[str, Tensor] = {}
+        slots = {name: slot for slot, name in recorded.names.items()}
+        for prefix, several in (("p", parameters), ("b", buffers)):
+            for name in several:
+                slot = slots.get(name)
+                aval = None if slot is None else recorded.leaves[-1 - slot].aval
+                node = self._input(f"{prefix}_{flat(name)}", aval and [aval])
+                if slot is not None:
+                    self._env[slot] = node
+        lives = [g.live() for g in graphs]
+        known = {*self._env, *(r.slot for r in recorded.inputs)}
+        for slot in _leaves(lives[0], recorded.outputs):
+            if slot not in known:
+                name = f"c_lifted_tensor_{len(self.constants)}"
+                self.constants[name] = wrap(recorded.leaves[-1 - slot])
+                self._env[slot] = self._input(name, [recorded.leaves[-1 - slot].aval])
+        for name, *refs in zip(names, *(g.inputs for g in graphs), strict=True):
+            self._env[refs[0].slot] = self._input(flat(name), [r.aval for r in refs])
+        self.inputs = tuple(flat(n) for n in names)
+        sizes = [self._size(*place) for place in dims]
+        fitted = Fitted(graphs, tuple(s - o if o else s for s, o in zip(sizes, offsets, strict=True)))
+        for (_, operands, statics), *nodes in zip(fitted.steps, *lives, strict=True):
+            self._call(nodes, {**operands, **statics})
+        results = [self._env[r.slot] for r in recorded.outputs]
+        count = len(results) - len(changed)
+        results = results[count:] + results[:count]
+        self._graph.output(tuple(results))
+        self._graph.eliminate_dead_code()
+        self.results = tuple(r.name for r in results[len(changed) :])
+        self.mutations = {r.name: name for r, name in zip(results, changed, strict=False)}
+        self.module = jtorch.fx.GraphModule(jtorch.nn.Module(), self._graph)
+
+    def _input(self, name: str, avals: list | None):
+        node = self._graph.placeholder(name)
+        if avals is not None:
+            node.meta.update(self._open.meta(avals))
+        return node
+
+    def _size(self, slot: int, dim: int):
+        """The size of an input, on which arithmetic makes further nodes."""
+        node = self._graph.call_function(jtorch.ops.aten.sym_size.int, (self._env[slot], dim))
+        return jtorch.fx.Proxy(node)
+
+    def _call(self, nodes: list[Recorded], values: dict) -> None:
+        """One operation, as it was recorded at each of the sizes."""
+        target, args, kwargs = _spelled(nodes[0], values)
+        name = target.overloadpacket.__name__
+        args, kwargs = _nodes(args, self._env), _nodes(kwargs, self._env)
+        made = self._graph.call_function(target, args, kwargs, name=name)
+        made.meta["stack_trace"] = _origin(nodes[0].line)
+        outputs = list(zip(*(n.outputs for n in nodes), strict=True))
+        metas = [self._open.meta([r.aval for r in refs]) for refs in outputs]
+        if len(metas) == 1 and not nodes[0].op.returns:
+            made.meta.update(metas[0])
+            self._env[outputs[0][0].slot] = made
+            return
+        for i, (refs, meta) in enumerate(zip(outputs, metas, strict=True)):
+            part = self._graph.call_function(operator.getitem, (made, i))
+            part.meta.update(meta)
+            self._env[refs[0].slot] = part
+
+
+class _Open:
+    """What nodes look like, with open sizes by name."""
+
+    def __init__(self, graphs: list, symbols: tuple):
+        self._symbols = symbols
+        self._solve = solver(len(symbols)) if len(graphs) > 1 else None
+
+    def meta(self, avals: list) -> dict:
+        """Of a result whose shapes at the sizes that were recorded are given."""
+        first = avals[0]
+        if all(a.shape == first.shape for a in avals):
+            return {"val": jtorch.empty(first.shape, dtype=first.dtype, device="meta")}
+        shape = [
+            sizes[0] if len(set(sizes)) == 1 else self._solve(list(sizes), self._symbols, "a result")
+            for sizes in zip(*(a.shape for a in avals), strict=True)
+        ]
+        return {
+            "tensor_meta": jtorch.fx.passes.shape_prop.TensorMetadata(
+                tuple(shape), first.dtype, False, (), None, False, {}
+            )
+        }
+
+
+def _origin(where: str) -> str:
+    """``file:line`` as a line of a traceback."""
+    file, _, line = where.rpartition(":")
+    code = linecache.getline(file, int(line)).strip() if line.isdigit() else ""
+    return f'File "{file}", line {line}, in forward\n    {code}'
+
+
+def _nodes(x, env: dict):
+    if isinstance(x, Ref):
+        return env[x.slot]
+    if isinstance(x, jtorch.fx.Proxy):
+        return x.node
+    if isinstance(x, dict):
+        return {k: _nodes(v, env) for k, v in x.items()}
+    if isinstance(x, (tuple, list)):
+        return [_nodes(v, env) for v in x] if isinstance(x, list) else tuple(_nodes(v, env) for v in x)
+    return x
+
+
+def _leaves(nodes, outputs) -> list[int]:
+    """The leaves that nodes and results read, in order."""
+    found: dict[int, None] = {}
+
+    def visit(x):
+        if isinstance(x, (tuple, list)):
+            for y in x:
+                visit(y)
+        elif isinstance(x, Ref) and x.slot < 0:
+            found.setdefault(x.slot)
+
+    for node in nodes:
+        visit(tuple(node.operands.values()))
+    visit(outputs)
+    return list(found)
+
+
+__all__ = ["Built"]
