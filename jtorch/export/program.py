@@ -107,14 +107,18 @@ class ExportedProgram:
         return self.graph_signature.graph()
 
     def run_decompositions(self, decomp_table=None, decompose_custom_triton_ops=False):
-        """Not supported: the program is StableHLO, which has no ATen operations to take apart.
+        """This program, for an empty table: its operations are functional, and none is taken apart.
 
         Raises:
-            NotImplementedError: always.
+            NotImplementedError: with a table of decompositions, or the default one: the program that runs is StableHLO,
+                which has no ATen operations to take apart.
         """
+        if decomp_table is not None and not decomp_table:
+            return self
         raise NotImplementedError(
             "run_decompositions(): the program that runs is StableHLO, whose operations are smaller than ATen's core "
-            "already: see stablehlo(). The operations it was made from are in `graph`"
+            "already: see stablehlo(). The operations it was made from are in `graph`; an empty table leaves them as "
+            "they are"
         )
 
     def __str__(self) -> str:
