@@ -1,5 +1,6 @@
 """Automatic differentiation: ``grad``, ``backward``, custom ``Function``, higher-level derivatives, gradcheck."""
 
+from ..tape import engine
 from ..tape.modes import enable_grad, inference_mode, no_grad, set_grad_enabled
 from ..tensor import Tensor
 from ..tensor.autograd import backward, grad
@@ -12,8 +13,9 @@ from .variable import Variable
 
 
 def _is_checkpoint_valid() -> bool:
-    """True: a backward that is running may start another."""
-    return True
+    """Whether the backward that is running accumulates into every leaf it reaches, as one of its hooks might, too."""
+    walk = engine.running()
+    return walk is None or not walk.partial
 
 
 __all__ = [

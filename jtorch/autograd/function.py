@@ -12,6 +12,7 @@ from ..tape.node import Node
 from ..tensor import Tensor
 from ..tensor.autograd import gradient_of, tensor_of
 from ..tensor.dispatch import wrap
+from .saved import pack
 
 
 class FunctionCtx:
@@ -216,7 +217,7 @@ class _PackedTensors:
 
     def __init__(self, tensors, hooks):
         self.unpack = hooks.unpack_hook
-        self.items = [None if t is None else (hooks.pack_hook(t.detach()),) for t in tensors]
+        self.items = [None if t is None else (pack(hooks.pack_hook, t.detach()),) for t in tensors]
 
     def tensors(self) -> list:
         return [None if x is None else self.unpack(x[0]) for x in self.items]

@@ -124,6 +124,10 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
             else:
                 self._edge = None
             self._edge_history = root._history_count
+            if self._hooks is not None:
+                self._hooks = None
+            if "_retains" in self.__dict__:
+                self._retain()
         if self._memo is None or self._memo_writes != storage.writes:
             if self._lens is None:
                 self._memo = storage.value
@@ -211,28 +215,31 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
                 storage.write(lens.put(apply_values, storage.value, self._lens, value), counted)
                 self._memo, self._memo_writes = value, storage.writes
             if modes.state.grad and (edge is not None or self._edge is not None):
-                self._edge = edge
-                self._requires_grad = False
-                self._history_count += 1
-                if "_retains" in self.__dict__:
-                    self._retain()
+                self._take_history(edge)
             return
         if modes.state.grad and (edge is not None or root.requires_grad):
             whole = lens.put(_dispatch.dispatch, root, self._relative, new)
             root_value = whole._value()
-            root._edge, root._requires_grad = whole._history(), False
-            root._history_count += 1
-            if "_retains" in root.__dict__:
-                root._retain()
+            root._take_history(whole._history())
         else:
-            root_value = lens.put(apply_values, root._value(), self._relative, value)
+            whole, root_value = None, lens.put(apply_values, root._value(), self._relative, value)
         if root._lens is None:
             storage.write(root_value, counted)
         else:
             storage.write(lens.put(apply_values, storage.value, root._lens, root_value), counted)
             root._memo, root._memo_writes = root_value, storage.writes
         self._memo, self._memo_writes = value, storage.writes
-        self._edge, self._edge_history = edge, root._history_count
+        if whole is not None:
+            self._leave_history()
+            self._edge, self._edge_history = edge, root._history_count
+            if "_retains" in self.__dict__:
+                self._retain()
+
+    def _take_history(self, edge) -> None:
+        """A recorded write gives a base another history; its views get theirs from it when they are next used."""
+        self._leave_history()
+        self._edge, self._requires_grad = edge, False
+        self._history_count += 1
         if "_retains" in self.__dict__:
             self._retain()
 

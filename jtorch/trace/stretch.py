@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .. import config
 from .call import Call
-from .recorder import Trace, trace_for
+from .recorder import Trace, trace_for, unread
 from .value import Value
 
 _DEAD = weakref.ref(type("_Gone", (), {"__slots__": ("__weakref__",)})())
@@ -121,8 +121,13 @@ class Stretch:
         Returns:
             The wanted results.
         """
+        for value in operands:
+            if value.trace is not trace_for(self.device) and unread(value):
+                value.concrete("a value recorded by another thread or device is needed")
         trace = trace_for(self.device)
         with trace.lock:
+            if trace.closed:  # another thread flushed it just now
+                return self.append(operands, wanted, hypers)
             slots = [v.slot if v.trace is trace else trace.leaf(v) for v in operands]
             start = trace.n_slots
             if start == 0 and slots == list(range(-1, -1 - len(slots), -1)):
