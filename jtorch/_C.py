@@ -209,7 +209,16 @@ class _Namespace:
         return getattr(import_module(self._path), name.removeprefix(self._prefix))
 
 
-_autograd = _Namespace("jtorch.autograd.graph")
+def _is_fwd_grad_enabled() -> bool:
+    """Whether operations carry tangents along inside a dual level."""
+    return jtorch.autograd.forward_ad._is_fwd_grad_enabled()
+
+
+def _set_fwd_grad_enabled(mode: bool) -> None:
+    jtorch.autograd.forward_ad._set_fwd_grad_enabled(mode)
+
+
+_autograd = _Namespace("jtorch.autograd.graph", SavedTensor=jtorch.autograd.SavedTensor)
 _nn = _Namespace("jtorch.nn.functional", _parse_to=_parse_to, log_sigmoid=jtorch.nn.functional.logsigmoid)
 _linalg = _Namespace("jtorch.linalg", "linalg_")
 _special = _Namespace("jtorch.special", "special_")

@@ -91,17 +91,21 @@ class saved_tensors_hooks:
     def __exit__(self, *exc):
         engine.saving.hooks = engine.saving.hooks[:-1]
 
-    everything = False  # whether single numbers that an operation computed for its backward are packed, too
+    everything = False  # whether to pack, too: a value twice, and single numbers an operation computed for backward
 
     def pack_node(self, node) -> None:
         """Pack what ``node`` has saved, each value once."""
         lin = node.linearization
         given = len(lin.call.in_avals) + len(lin.call.out_avals)
-        own = [i >= given and not lin.forward.out_avals[i - len(lin.call.in_avals)].shape for i in lin.sources]
+        own = ()
+        if any(a.shape for a in lin.call.out_avals):  # else a number is what there is to save
+            own = [i >= given and not lin.forward.out_avals[i - len(lin.call.in_avals)].shape for i in lin.sources]
         saved, node.saved = node.saved, self.packed(node.saved, {}, () if self.everything else own)
         if node.operands is not None:  # what a second derivative goes back to
-            seen = {id(v): item for v, item in zip(saved, node.saved.items, strict=True) if item[0]}
-            node.operands = self.packed(node.operands, seen)
+            known = {}
+            if not self.everything:
+                known = {id(v): item for v, item in zip(saved, node.saved.items, strict=True) if item[0]}
+            node.operands = self.packed(node.operands, known)
 
     def packed(self, values, known: dict = {}, skipped=()) -> _Packed:  # noqa: B006 (never written)
         """``values`` in the form that nodes keep. ``known``: those that are packed already, by identity."""
@@ -124,6 +128,8 @@ class save_on_cpu(saved_tensors_hooks):
 @contextlib.contextmanager
 def disable_saved_tensors_hooks(error_message: str):
     """Inside, entering :class:`saved_tensors_hooks` raises RuntimeError with this message."""
+    if engine.saving.hooks:
+        raise RuntimeError(error_message)
     before = engine.saving.refused
     engine.saving.refused = error_message
     try:

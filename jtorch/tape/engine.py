@@ -9,6 +9,8 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
+import traceback
+import warnings
 
 import jax.numpy as jnp
 
@@ -36,9 +38,10 @@ def _ones(input: Array):
 
 
 class _Anomaly:
-    """Whether backward looks for NaN after each node."""
+    """Whether nodes remember where they were made, and whether backward looks for NaN after each of them."""
 
     enabled = False
+    check_nan = False
 
 
 anomaly = _Anomaly()
@@ -49,13 +52,14 @@ watchers: list[dict] = []
 class Walk:
     """One backward that is running: its number, what to do when it has ended, and which nodes it will run."""
 
-    __slots__ = ("id", "callbacks", "wanted", "useful", "reached", "partial")
+    __slots__ = ("id", "callbacks", "wanted", "useful", "reached", "partial", "node")
 
     def __init__(self, wanted, useful, roots):
         self.id = next(_walks)
         self.callbacks: list = []
         self.wanted, self.useful, self.reached = wanted, useful, roots
         self.partial = useful is not None
+        self.node = None  # that is run, known to anomaly mode only
 
     def runs(self, node) -> bool:
         """Whether this backward reaches ``node`` and runs it."""
@@ -151,9 +155,38 @@ def record_linearized(call, operands, edges, mask, name, device, storages):
     )  # fmt: skip
     if saving.hooks:
         saving.hooks[-1].pack_node(node)
+    if anomaly.enabled:
+        remember_line(node)
     if lin.has_new:
         del outs[len(call.out_avals) :]
     return outs, node
+
+
+def remember_line(node) -> None:
+    """Note on ``node`` where the program is, and which node's backward it is in."""
+    node.metadata["traceback_"] = traceback.format_stack()
+    walk = running()
+    if walk is not None:
+        node.metadata["parent_"] = walk.node
+
+
+def _tell_line(node) -> None:
+    """Warn with the place where ``node``, whose backward failed, was made."""
+    about, advice = node, "Enable detect anomaly during forward pass for more information."
+    text = f"Error detected in {node.name()}. "
+    if "traceback_" in node.metadata:
+        text += "Traceback of forward call that caused the error:\n" + "".join(node.metadata["traceback_"])
+    else:
+        text += f"No forward pass information available. {advice}"
+    warnings.warn(text, stacklevel=4)
+    while (about := about.metadata.get("parent_")) is not None:
+        text = f"\n\nPrevious calculation was induced by {about.name()}. "
+        if "traceback_" in about.metadata:
+            text += "Traceback of forward call that induced the previous calculation:\n"
+            text += "".join(about.metadata["traceback_"])
+        else:
+            text += f"No forward pass information available. {advice}"
+        warnings.warn(text, stacklevel=4)
 
 
 def run_backward_call(node, lin, given, present, create_graph):
@@ -266,8 +299,10 @@ def run(
                 grads = _run_hooks(node.pre_hooks, grads, create_graph)
             if all(g is None for g in grads):
                 continue
-            results = node.apply(grads, create_graph)
             if anomaly.enabled:
+                walk.node = node
+            results = node.apply(grads, create_graph)
+            if anomaly.check_nan:
                 refuse_nan(node, results, create_graph)
             if node.post_hooks:
                 results = _run_post_hooks(node.post_hooks, results, grads, create_graph)
@@ -279,6 +314,10 @@ def run(
         modes.state.grad = before
         for callback in walk.callbacks:  # one may add another
             callback()
+    except Exception:
+        if anomaly.enabled and walk.node is not None:
+            _tell_line(walk.node)
+        raise
     finally:
         modes.state.grad = before
         _running.walks.remove(walk)

@@ -51,7 +51,7 @@ class AccumulateGrad(Node):
             _walk.accumulates |= leaf._accumulates
             if leaf._grad is None:
                 if leaf._strides is not None and grad._handler is None and grad._strides is None:
-                    grad._strides = leaf._strides
+                    grad._strides = _dense(leaf)
                 leaf._grad = grad
             elif create_graph:
                 leaf._grad = leaf._grad + grad
@@ -62,8 +62,15 @@ class AccumulateGrad(Node):
                     _dispatch.inplace(_dispatch.OPS["_accumulate"], (leaf._grad, grad), ())
             if leaf._post_accumulate_hooks:
                 for hook in list(leaf._post_accumulate_hooks.values()):
-                    hook(leaf)
+                    if hook(leaf) is not None:
+                        raise RuntimeError("Tensor post accumulate grad hooks should return None.")
         return []
+
+
+def _dense(leaf):
+    """The strides of a leaf whose elements lie in memory without gaps, else None."""
+    last = sum((n - 1) * s for n, s in zip(leaf.shape, leaf._strides, strict=True))
+    return leaf._strides if 0 < leaf.numel() == last + 1 else None
 
 
 class _Walk(threading.local):
@@ -211,6 +218,8 @@ class AutogradMixin:
         if value is not None:
             if not isinstance(value, _dispatch.TENSOR):
                 raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(value)}")
+            if value is self:
+                raise RuntimeError("can't assign Variable as its own grad")
             if value.shape != self.shape:
                 raise RuntimeError(
                     f"assigned grad has data of a different size: {list(value.shape)}, expected {list(self.shape)}"
@@ -429,16 +438,20 @@ def grad(
     if is_grads_batched:
         raise NotImplementedError("autograd.grad(is_grads_batched=True) is not supported; call grad in a loop")
     outputs, inputs = _listed(outputs), _listed(inputs)
-    if materialize_grads and any(isinstance(t, GradientEdge) for t in inputs):
-        raise RuntimeError("materialize_grads cannot be used when the given input is a GradientEdge")
     grads = (None,) * len(outputs) if grad_outputs is None else _listed(grad_outputs)
     retain = create_graph if retain_graph is None else retain_graph
     if allow_unused is None:
         allow_unused = materialize_grads
+    elif materialize_grads and not allow_unused:
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."
+        )
     found = _run(outputs, grads, inputs, retain, create_graph)
     for k, (t, g) in enumerate(zip(inputs, found, strict=True)):
         if g is None:
             if materialize_grads:
+                if isinstance(t, GradientEdge):
+                    raise RuntimeError("materialize_grads cannot be used when the given input is a GradientEdge")
                 found[k] = (t.detach() * 0).requires_grad_(create_graph)
             elif not allow_unused:
                 raise RuntimeError(

@@ -161,6 +161,11 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
 
     def _check_inplace(self) -> None:
         """Refuse what PyTorch refuses: writing to a leaf that requires grad while the tape is on."""
+        if self._inference and not modes.state.inference:
+            raise RuntimeError(
+                "Inplace update to inference tensor outside InferenceMode is not allowed. You can make a clone to get "
+                "a normal tensor before doing inplace update."
+            )
         if not modes.state.grad:
             return
         if self._root is None:
@@ -200,6 +205,8 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
 
     def _assign(self, new: Tensor) -> None:
         """Make ``new`` (same shape and dtype) the content of this tensor: every alias sees it, and so does autograd."""
+        if _dispatch.on_write is not None:
+            _dispatch.on_write(self, new)
         storage, value = self._storage, new._value()
         if value.device is not storage.value.device:
             value = move(value, storage.value.device)
@@ -229,11 +236,11 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
             storage.write(lens.put(apply_values, storage.value, root._lens, root_value), counted)
             root._memo, root._memo_writes = root_value, storage.writes
         self._memo, self._memo_writes = value, storage.writes
-        if whole is not None:
+        if whole is not None:  # its own is from now on that of the base, seen through it: made when it is next used
             self._leave_history()
-            self._edge, self._edge_history = edge, root._history_count
+            self._edge_history = -1
             if "_retains" in self.__dict__:
-                self._retain()
+                self._refresh()
 
     def _take_history(self, edge) -> None:
         """A recorded write gives a base another history; its views get theirs from it when they are next used."""

@@ -264,7 +264,9 @@ def checkpoint(
         early_stop if settings.early_stop is None else settings.early_stop, _barrier,
     )  # fmt: skip
     with frame.hooks(), first:
-        return function(*args, **kwargs)
+        result = function(*args, **kwargs)
+    frame.completed = True
+    return result
 
 
 def _warn_of_default(name: str) -> None:

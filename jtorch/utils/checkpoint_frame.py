@@ -75,6 +75,7 @@ class Frame:
     def __init__(self, run, tensors, again, surroundings, rng_state, describe, early_stop, barrier):
         self.run, self.again, self.surroundings, self.rng_state = run, again, surroundings, rng_state
         self.describe, self.early_stop, self.barrier = describe, early_stop, barrier
+        self.completed = False  # the first run
         self.places: list[weakref.ref] = []
         self.described: list = []
         self.found: dict[int, dict[int, Tensor]] = {}  # by backward: what it has computed and not read yet
@@ -113,6 +114,8 @@ class Frame:
             if number >= len(self.places):
                 if self.early_stop:
                     raise _Stop
+                if not self.completed:  # the function takes gradients itself
+                    return t.detach()
                 raise CheckpointError(
                     "torch.utils.checkpoint: trying to save more tensors during recomputation than during the original "
                     "forward pass."
@@ -134,11 +137,11 @@ class Frame:
                 around.enter_context(modes.enable_grad())
                 around.enter_context(self.surroundings())
                 around.enter_context(self.again)
-                around.enter_context(saved_tensors_hooks(keep, give_back))
+                around.enter_context(_FrameHooks(keep, give_back))
                 self.run(tensors)
         except _Stop:
             pass
-        if count != len(self.places):
+        if count < len(self.places):
             raise CheckpointError(
                 "torch.utils.checkpoint: A different number of tensors was saved during the original forward and "
                 f"recomputation.\nNumber of tensors saved during forward: {len(self.places)}\nNumber of tensors saved "
@@ -184,7 +187,7 @@ class Frame:
 
 
 class _FrameHooks(saved_tensors_hooks):
-    """Those of a frame: also numbers that an operation has computed for backward are computed again."""
+    """Those of a frame, for both runs."""
 
     everything = True
 
