@@ -170,11 +170,12 @@ def _written(target: Tensor, new: Tensor) -> None:
         if tangent is None:
             tangent = _zeros(target)
         root = target._root
+        if own is not None and not (own.requires_grad and own.is_leaf):
+            if own is not tangent:
+                own.copy_(tangent)  # which tangents of other views of it show, too
+            return
         if root is None:
-            if own is None or own.requires_grad and own.is_leaf:
-                target._tangent = _state.level, tangent
-            elif own is not tangent:
-                own.copy_(tangent)
+            target._tangent = _state.level, tangent
             return
         whole = tangent_of(root)
         if whole is None:
