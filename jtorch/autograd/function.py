@@ -16,6 +16,9 @@ from ..tensor.dispatch import wrap
 from . import forward_ad
 from .saved import pack
 
+#: Set by :mod:`jtorch.func`: records a call as one operation, within functions that are recorded to be transformed.
+recorded = None
+
 
 class FunctionCtx:
     """What ``forward`` leaves for ``backward``: saved tensors, flags, and any attribute."""
@@ -213,6 +216,8 @@ class Function:
 
         Inside ``forward_ad.dual_level``, ``jvp(ctx, *tangents)`` gives the tangents of the results.
         """
+        if recorded is not None and (found := recorded(cls, args, kwargs)) is not None:
+            return found[0]
         ctx = FunctionCtx()
         if forward_ad._state.level is not None and not forward_ad._state.busy:
             tangents = [forward_ad.tangent_of(a) if isinstance(a, Tensor) else None for a in args]
@@ -222,6 +227,15 @@ class Function:
                 _set_tangents(cls, ctx, args, outputs, tangents)
                 return outputs
         return cls._applied(ctx, args, kwargs)
+
+    @classmethod
+    def _forward(cls, ctx, args: tuple, kwargs: dict):
+        if not hasattr(cls, "setup_context"):
+            return cls.forward(ctx, *args, **kwargs)
+        args = _with_defaults(cls.forward, args, kwargs)
+        outputs = cls.forward(*args, **kwargs)
+        cls.setup_context(ctx, args, outputs)
+        return outputs
 
     @classmethod
     def _applied(cls, ctx, args, kwargs):
@@ -234,12 +248,7 @@ class Function:
                     edges.append(args[i]._history())
                     positions.append(i)
         with modes.no_grad():
-            if hasattr(cls, "setup_context"):
-                args = _with_defaults(cls.forward, args, kwargs)
-                outputs = cls.forward(*args, **kwargs)
-                cls.setup_context(ctx, args, outputs)
-            else:
-                outputs = cls.forward(ctx, *args, **kwargs)
+            outputs = cls._forward(ctx, args, kwargs)
         if not recording:
             return outputs
         listed = outputs if isinstance(outputs, tuple) else (outputs,)
@@ -344,7 +353,7 @@ def _output(t: Tensor, ctx, node, i, inputs):
 _SingleLevelFunction = Function
 
 
-class _Once(Node):
+class Error(Node):
     """Behind the results of a backward that is :func:`once_differentiable`."""
 
     __slots__ = ()
@@ -368,7 +377,7 @@ def once_differentiable(fn):
             return outputs
         listed = outputs if isinstance(outputs, tuple) else (outputs,)
         avals = tuple(o._value().aval if isinstance(o, Tensor) else None for o in listed)
-        node = _Once([g._history() for g in tracked], avals, tracked[0].device)
+        node = Error([g._history() for g in tracked], avals, tracked[0].device)
         listed = tuple(
             wrap(o._value(), (node, i)) if isinstance(o, Tensor) and o._handler is None and avals[i].is_float else o
             for i, o in enumerate(listed)

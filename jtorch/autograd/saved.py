@@ -144,7 +144,7 @@ class SavedTensor:
     __slots__ = ("node", "place")
 
     def __new__(cls, *args, **kwargs):
-        raise TypeError("SavedTensor: nodes make them, as grad_fn._raw_saved_<name>")
+        raise RuntimeError("Trying to create a SavedTensor object from Python is forbidden; see grad_fn._raw_saved_*")
 
     @classmethod
     def _of(cls, node, place: int):

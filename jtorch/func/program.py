@@ -100,7 +100,7 @@ class Program:
                 self._refuse_writes(trace, tensors)
         finally:
             level.programs -= 1
-            engine.watchers.remove(edges)
+            engine.watchers[:] = [w for w in engine.watchers if w is not edges]  # equal ones are others'
             trace.release()
         self.leaves = []
         for value in trace.leaves[self.count :]:

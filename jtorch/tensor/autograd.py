@@ -430,13 +430,15 @@ def grad(
         grad_outputs: gradients with respect to the outputs (optional for one-element outputs).
         allow_unused: return None, rather than raise, for inputs the outputs do not depend on.
         materialize_grads: return zeros for them.
+        is_grads_batched: ``grad_outputs`` have a further first dimension, and so have the results: a backward for each
+            element of the batch, recorded one after the other.
 
     Raises:
         RuntimeError: an input does not require grad, or is unused and ``allow_unused`` is false.
-        NotImplementedError: ``is_grads_batched``; call in a loop instead.
     """
     if is_grads_batched:
-        raise NotImplementedError("autograd.grad(is_grads_batched=True) is not supported; call grad in a loop")
+        options = retain_graph, create_graph, allow_unused, materialize_grads
+        return _grad_of_batch(outputs, inputs, grad_outputs, *options)
     outputs, inputs = _listed(outputs), _listed(inputs)
     grads = (None,) * len(outputs) if grad_outputs is None else _listed(grad_outputs)
     retain = create_graph if retain_graph is None else retain_graph
@@ -459,3 +461,23 @@ def grad(
                     "allow_unused=True if this is the desired behavior."
                 )
     return tuple(found)
+
+
+def _grad_of_batch(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused, materialize_grads) -> tuple:
+    """:func:`grad` for every element of a batch of ``grad_outputs``."""
+    batches = (None,) if grad_outputs is None else _listed(grad_outputs)
+    given = [g for g in batches if g is not None]
+    if not given:
+        raise RuntimeError("grad: is_grads_batched=True needs grad_outputs with a batch dimension")
+    count = given[0].shape[0]
+    keep = create_graph if retain_graph is None else retain_graph
+    rows = [
+        grad(
+            outputs, inputs, tuple(None if g is None else g[i] for g in batches),
+            keep or i + 1 < count, create_graph, True, allow_unused, False, materialize_grads,
+        )
+        for i in range(count)
+    ]  # fmt: skip
+    return tuple(
+        None if column[0] is None else _dispatch.call("stack", column, dim=0) for column in zip(*rows, strict=True)
+    )

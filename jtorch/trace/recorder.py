@@ -53,6 +53,17 @@ def unread(value: Value) -> bool:
     return value.array is None or (isinstance(value.error, checks.Check) and not value.error.mine())
 
 
+def fetch(value: Value) -> None:
+    """Run what a value waits for.
+
+    Raises:
+        RuntimeError: that was interrupted.
+    """
+    value.concrete("a value recorded by another thread or device is needed")
+    if unread(value):
+        raise RuntimeError("a value that is needed was never computed: the program it belongs to was interrupted")
+
+
 class Trace:
     """Calls recorded on one thread for one device since the last flush."""
 
@@ -109,7 +120,7 @@ class Trace:
             try:
                 return self.leaf(value)
             except _Pending:
-                value.concrete("a value recorded by another thread or device is needed")
+                fetch(value)
 
     def _read_by_both(self, value: Value, other: Trace) -> int:
         """Another thread's trace, which has not run yet, reads this buffer too: neither may donate it.
@@ -199,6 +210,9 @@ class Trace:
             except Exception as error:
                 self._fail(alive, error)
                 raise
+            except BaseException as stop:  # Ctrl-C while it compiles
+                self._fail(alive, RuntimeError(f"the program that computes this was interrupted ({stop!r})"))
+                raise
             finally:
                 for name in ("calls", "program", "refs", "scalars", "hypers", "leaf_arrays", "leaf_refs", "written"):
                     setattr(self, name, [])
@@ -286,7 +300,7 @@ def record(call: Call, operands, device: Device) -> list[Value]:
     else:
         value = None  # another thread flushed it just now
     if value is not None:
-        value.concrete("a value recorded by another thread or device is needed")
+        fetch(value)
     return record(call, operands, device)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .. import config
 from .call import Call
-from .recorder import Trace, trace_for, unread
+from .recorder import Trace, fetch, trace_for, unread
 from .value import Value
 
 _DEAD = weakref.ref(type("_Gone", (), {"__slots__": ("__weakref__",)})())
@@ -123,7 +123,7 @@ class Stretch:
         """
         for value in operands:
             if value.trace is not trace_for(self.device) and unread(value):
-                value.concrete("a value recorded by another thread or device is needed")
+                fetch(value)
         trace = trace_for(self.device)
         with trace.lock:
             if trace.closed:  # another thread flushed it just now
