@@ -47,13 +47,13 @@ def _results(func, xs, name: str, strict: bool, scalar: bool = False) -> tuple[t
     return outs, many
 
 
-def _vector(v, like: tuple, many: bool, none: str) -> tuple:
+def _vector(v, like: tuple, many: bool, name: str, none: str) -> tuple:
     """The vector to multiply with; None stands for 1 where ``like`` is one tensor with one element."""
     if v is None:
         if len(like) != 1 or like[0].numel() != 1:
             raise RuntimeError(f"The vector v can only be None if {none} is a single Tensor with a single element.")
         return (like[0].detach() * 0 + 1,)
-    v, _ = _tensors(v, "vector", "v")
+    v, _ = _tensors(v, "v given to", name)
     if len(v) != len(like):
         if not many:
             raise RuntimeError("The given v should contain a single Tensor.")
@@ -145,7 +145,7 @@ def hessian(func, inputs, create_graph=False, strict=False, vectorize=False, out
     def gradient(*xs):
         outs, _ = _results(func, xs, "hessian", strict, scalar=True)
         ones = (outs[0].detach() * 0 + 1,)
-        found = _gradients(outs, xs, ones, True, strict, "Output 0 of the user-provided function")
+        found = _gradients(outs, xs, ones, True, strict, "The output of the user-provided function")
         return found if many else found[0]
 
     return jacobian(gradient, inputs, create_graph=create_graph, strict=strict, vectorize=vectorize)
@@ -156,8 +156,8 @@ def vjp(func, inputs, v=None, create_graph=False, strict=False):
     with modes.enable_grad():
         xs, many = _arguments(inputs, "vjp", create_graph)
         outs, many_out = _results(func, xs, "vjp", strict)
-        vs = _vector(v, outs, many_out, "the user-provided function returns")
-        found = _gradients(outs, xs, vs, create_graph, strict, "Output 0 of the user-provided function")
+        vs = _vector(v, outs, many_out, "vjp", "the user-provided function returns")
+        found = _gradients(outs, xs, vs, create_graph, strict, "The output of the user-provided function")
     return _shown(outs, many_out, create_graph), _shown(found, many, create_graph)
 
 
@@ -165,11 +165,11 @@ def jvp(func, inputs, v=None, create_graph=False, strict=False):
     """``(func(inputs), J v)``, by two reverse passes; ``v`` may be left out for an input with one element."""
     with modes.enable_grad():
         xs, many_in = _arguments(inputs, "jvp", create_graph)
-        vs = _vector(v, xs, many_in, "the input to the user-provided function")
+        vs = _vector(v, xs, many_in, "jvp", "the input to the user-provided function")
         outs, many = _results(func, xs, "jvp", strict)
         us = tuple((o.detach() * 0).requires_grad_() for o in outs)
         # linear in us, and the transpose of what is wanted
-        first = _gradients(outs, xs, us, True, strict, "Output 0 of the user-provided function")
+        first = _gradients(outs, xs, us, True, strict, "The output of the user-provided function")
         found = _gradients(first, us, vs, create_graph, False, "")
         if strict and create_graph and not all(g.requires_grad for g in found):
             raise RuntimeError(
@@ -182,10 +182,10 @@ def jvp(func, inputs, v=None, create_graph=False, strict=False):
 def _hessian_product(name: str, func, inputs, v, create_graph: bool, strict: bool):
     with modes.enable_grad():
         xs, many = _arguments(inputs, name, create_graph)
-        vs = _vector(v, xs, many, "the input to the user-provided function")
+        vs = _vector(v, xs, many, name, "the input to the user-provided function")
         outs, _ = _results(func, xs, name, strict, scalar=True)
         ones = (outs[0].detach() * 0 + 1,)
-        first = _gradients(outs, xs, ones, True, strict, "Output 0 of the user-provided function")
+        first = _gradients(outs, xs, ones, True, strict, "The output of the user-provided function")
         found = _gradients(first, xs, vs, create_graph, strict, "The jacobian of the user-provided function")
     return _shown(outs, False, create_graph), _shown(found, many, create_graph)
 
