@@ -135,9 +135,7 @@ def a_wrong_jvp(torch):
         def jvp(ctx, t):
             return t * 3
 
-    torch.autograd.gradcheck(
-        Wrong.apply, torch.ones(2, dtype=torch.float64, requires_grad=True), check_forward_ad=True
-    )
+    torch.autograd.gradcheck(Wrong.apply, torch.ones(2, dtype=torch.float64, requires_grad=True), check_forward_ad=True)
 
 
 ERRORS = {

@@ -104,7 +104,11 @@ class _FunctionNode(Node):
                 else t
                 for i, (t, a) in enumerate(zip(tensors, self.out_avals, strict=True))
             ]
-        results = self.function._run_backward(self.ctx, *tensors)
+        engine.saving.awaited = [t._value() for t in tensors if t is not None and t._handler is None]
+        try:
+            results = self.function._run_backward(self.ctx, *tensors)
+        finally:
+            engine.saving.awaited = []
         results = results if isinstance(results, tuple) else (results,)
         if len(results) < self.count or any(r is not None for r in results[self.count :]):
             raise RuntimeError(
