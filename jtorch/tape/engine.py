@@ -277,6 +277,7 @@ def run(
     modes.state.grad = create_graph
     walk = Walk(None if accumulate else wanted, useful, [r[0] for r in roots])
     _running.walks.append(walk)
+    watched = anomaly.enabled
     try:
         while heap:
             node = heapq.heappop(heap)[2]
@@ -297,12 +298,15 @@ def run(
                     continue
             if node.pre_hooks:
                 grads = _run_hooks(node.pre_hooks, grads, create_graph)
-            if all(g is None for g in grads):
+            for grad in grads:
+                if grad is not None:
+                    break
+            else:
                 continue
-            if anomaly.enabled:
+            if watched:
                 walk.node = node
             results = node.apply(grads, create_graph)
-            if anomaly.check_nan:
+            if watched and anomaly.check_nan:
                 refuse_nan(node, results, create_graph)
             if node.post_hooks:
                 results = _run_post_hooks(node.post_hooks, results, grads, create_graph)

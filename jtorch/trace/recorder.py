@@ -96,7 +96,7 @@ class Trace:
 
     def leaf(self, value: Value) -> int:
         """The slot of a value that is not an output of this trace."""
-        if unread(value):
+        if value.array is None or value.error is not None and unread(value):
             raise _Pending(value)
         other = value.trace
         if other is not None and other.leaf_arrays:
