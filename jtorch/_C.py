@@ -13,9 +13,11 @@ from . import dispatch_keys
 from .devices import device
 from .dtypes import dtype
 from .size import Size
-from .tape import modes
+from .tape import engine, modes
 from .tape.engine import queue_callback as _queue_callback
+from .tape.node import Node as AutogradNode
 from .tensor import Tensor, overriding
+from .tensor.autograd import AccumulateGrad
 from .tensor.layout import layout, memory_format
 from .tensor.random import Generator
 
@@ -79,15 +81,33 @@ def _get_accelerator():
 
 
 def _current_graph_task_id() -> int:
-    """-1 outside backward; inside, the same number for all of one walk."""
-    from .tape.engine import _running
-
-    return _running.depth - 1
+    """-1 outside backward; inside, the number of this backward."""
+    walk = engine.running()
+    return -1 if walk is None else walk.id
 
 
 def _current_autograd_node():
     """None: nodes do not know the walk they are in."""
     return None
+
+
+def _will_engine_execute_node(node) -> bool:
+    """Whether the backward that is running runs ``node``.
+
+    Raises:
+        RuntimeError: no backward is running, ``node`` is none, or gradients of leaves are returned and not accumulated.
+    """
+    if not isinstance(node, AutogradNode):
+        raise RuntimeError(f"_will_engine_execute_node expects an grad_fn, but got {type(node).__name__}")
+    walk = engine.running()
+    if walk is None:
+        raise RuntimeError("_get_should_execute_nodes should only be called during the backward pass")
+    if walk.wanted is not None and any(isinstance(end, AccumulateGrad) for end, _ in walk.wanted):
+        raise RuntimeError(
+            "A leaf node was passed to _will_engine_execute_node but we are currently running autograd.grad(). This is "
+            "currently not supported."
+        )
+    return walk.runs(node)
 
 
 def _storage_Use_Count(pointer) -> int:
@@ -189,6 +209,16 @@ class _Namespace:
         return getattr(import_module(self._path), name.removeprefix(self._prefix))
 
 
+def _is_fwd_grad_enabled() -> bool:
+    """Whether operations carry tangents along inside a dual level."""
+    return jtorch.autograd.forward_ad._is_fwd_grad_enabled()
+
+
+def _set_fwd_grad_enabled(mode: bool) -> None:
+    jtorch.autograd.forward_ad._set_fwd_grad_enabled(mode)
+
+
+_autograd = _Namespace("jtorch.autograd.graph", SavedTensor=jtorch.autograd.SavedTensor)
 _nn = _Namespace("jtorch.nn.functional", _parse_to=_parse_to, log_sigmoid=jtorch.nn.functional.logsigmoid)
 _linalg = _Namespace("jtorch.linalg", "linalg_")
 _special = _Namespace("jtorch.special", "special_")

@@ -399,7 +399,7 @@ ERRORS = {
     "hook of another kind": (lambda t: _hook(t), (TypeError, RuntimeError), "hook"),
     "independent and strict": (
         lambda t: t.autograd.functional.jacobian(lambda a: t.ones(2), leaf(t), strict=True), RuntimeError,
-        "independent"),
+        "does not require gradients"),
     "hessian of a vector": (
         lambda t: t.autograd.functional.hessian(lambda a: a * 2, leaf(t)), RuntimeError, "single element"),
 }  # fmt: skip

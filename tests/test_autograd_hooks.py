@@ -186,6 +186,124 @@ def checkpoint_like_recomputation(torch):
     return y, d.grad, x.grad
 
 
+@programs
+def hooks_stay_with_the_history_they_were_registered_on(torch):
+    x = leaf(torch)
+    y = x.clone()
+    seen = []
+    y.register_hook(lambda g: seen.append(g.clone()) or g * 10)
+    y.retain_grad()
+    y.mul_(2)
+    y.register_hook(lambda g: seen.append(g.clone()) or g * 3)
+    y.sum().backward()
+    return seen, y.grad, x.grad
+
+
+@programs
+def hooks_of_views_after_a_write(torch):
+    x = leaf(torch)
+    base = x.clone()
+    first, second = base[:2], base[1:]
+    first.retain_grad()
+    second.retain_grad()
+    first.mul_(2)
+    with torch.no_grad():
+        second.add_(1)
+    (first.sum() + (second * second).sum()).backward()
+    return first.grad, second.grad, x.grad
+
+
+@programs
+def order_of_hooks(torch):
+    log = []
+    x = leaf(torch)
+    y = x.clone()
+    y.grad_fn.register_prehook(lambda gs: log.append("node") or tuple(g * 2 for g in gs))
+    y.register_hook(lambda g: log.append("tensor") or g * 3)
+    y.grad_fn.register_hook(lambda gi, go: log.append("after"))
+    x.register_post_accumulate_grad_hook(lambda p: log.append("accumulated"))
+    x.register_hook(lambda g: log.append("leaf"))
+    y.sum().backward(retain_graph=True)
+    log.append("|")
+    torch.autograd.grad(y.sum(), x, retain_graph=True)
+    log.append("|")
+    y.sum().backward(inputs=[y])
+    return log, x.grad, y.grad
+
+
+@programs
+def a_callback_may_add_another(torch):
+    log = []
+    engine = torch.autograd.Variable._execution_engine
+
+    def first():
+        log.append(1)
+        engine.queue_callback(lambda: log.append(2))
+
+    x = leaf(torch)
+    x.register_hook(lambda g: engine.queue_callback(first))
+    x.sum().backward()
+    return log
+
+
+@programs
+def saved_tensors_by_name(torch):
+    x = leaf(torch)
+    y, z = x * leaf(torch, 2.0, 3.0, 4.0), x.exp()
+    s = x.softmax(0)
+    return (
+        y.grad_fn._saved_self, y.grad_fn._saved_other.detach(), z.grad_fn._saved_result.detach(),
+        s.grad_fn._saved_result.detach(), y.grad_fn._saved_self is x,
+    )  # fmt: skip
+
+
+@programs
+def twice_through_once_differentiable(torch):
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x * x
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx, g):
+            return 2 * g * ctx.saved_tensors[0]
+
+    x = leaf(torch)
+    (g,) = torch.autograd.grad(Square.apply(x).sum(), x, create_graph=True)
+    try:
+        (g * x).sum().backward()
+    except RuntimeError as error:
+        return g.requires_grad, "once_differentiable" in str(error)
+
+
+@programs
+def written_after_it_was_saved(torch):
+    x = leaf(torch)
+    with torch.autograd.graph.allow_mutation_on_saved_tensors():
+        y = x.clone()
+        z = y.exp() * y
+        y.zero_()
+        z.sum().backward()
+    return x.grad, y
+
+
+def test_anomaly_mode_shows_the_line_of_the_forward():
+    import jtorch
+
+    x = jtorch.zeros(2, requires_grad=True)
+    with pytest.warns(UserWarning, match="Anomaly Detection"):
+        mode = jtorch.autograd.detect_anomaly()
+    with mode:
+        y = x.sqrt() * 0  # the line
+        with (
+            pytest.warns(UserWarning, match="(?s)SqrtBackward0.*# the line"),
+            pytest.raises(RuntimeError, match="SqrtBackward0.*nan"),
+        ):
+            y.sum().backward()
+
+
 @pytest.mark.parametrize("name", programs)
 def test_as_in_pytorch(name):
     check(programs[name])

@@ -332,7 +332,7 @@ def test_hooks_of_parameters_and_replaced_data_are_noticed():
                 handle = w.register_hook(lambda g: g * 0.5)
             if i == 8:
                 handle.remove()
-                w.register_post_accumulate_grad_hook(lambda p: p.grad.mul_(0.1))
+                w.register_post_accumulate_grad_hook(lambda p: [p.grad.mul_(0.1)].clear())
             if i == 12:
                 w.data = w.data.t()
             out.append(step(torch.tensor([[0.1, -0.2 * i]])).item())

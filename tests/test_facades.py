@@ -208,7 +208,7 @@ def test_errors():
     )  # fmt: skip
     checkpoint = part(jtorch, "utils.checkpoint").checkpoint
     with pytest.warns(UserWarning, match="use_reentrant"):
-        checkpoint(jtorch.sin, x)
+        checkpoint(jtorch.sin, jtorch.ones(2, requires_grad=True))
     with pytest.raises(NotImplementedError, match="debug"):
         checkpoint(jtorch.sin, x, use_reentrant=False, debug=True)
     accelerator = part(jtorch, "accelerator")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -143,3 +145,39 @@ def test_forwards_through_gradients_of_their_own_making():
     gradient = torch.func.grad(loss)
     along = (torch.func.hessian(loss)(x) * v).sum((-2, -1))
     assert torch.allclose(along, (gradient(x + h * v) - gradient(x - h * v)) / (2 * h), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("library", ["jtorch", "torch"])
+def test_a_custom_backward_is_used_within_vmap(library):
+    """Also where gradients come from outside of it, which JAX would derive from what forward computes."""
+    torch = pytest.importorskip(library)
+
+    class Through(torch.autograd.Function):
+        generate_vmap_rule = True
+
+        @staticmethod
+        def forward(x, steps):
+            return (x * steps).round() / steps, x > 0
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(inputs[0])
+            ctx.mark_non_differentiable(output[1])
+
+        @staticmethod
+        def backward(ctx, g, _):
+            return g * (ctx.saved_tensors[0].abs() < 1), None
+
+    def f(row):
+        rounded, positive = Through.apply(row * scale, 4)
+        return (rounded * weights * positive).sum()
+
+    func = importlib.import_module(f"{library}.func")
+    x = torch.tensor([[-0.5, 0.3, 2.0], [0.2, 0.4, -3.0]], requires_grad=True)
+    weights = torch.tensor([1.0, 2.0, 3.0])
+    scale = torch.tensor(1.5, requires_grad=True)
+    func.vmap(f)(x).sum().backward()
+    expected = torch.tensor([[0, 3.0, 0], [1.5, 3.0, 0]])
+    torch.testing.assert_close(x.grad, expected)
+    torch.testing.assert_close(scale.grad, torch.tensor(0.3 * 2 + 0.2 * 1 + 0.4 * 2))
+    torch.testing.assert_close(func.vmap(func.grad(f))(x.detach()), expected)

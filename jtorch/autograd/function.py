@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
+import warnings
 import weakref
 
 from ..tape import engine, modes
@@ -12,6 +13,11 @@ from ..tape.node import Node
 from ..tensor import Tensor
 from ..tensor.autograd import gradient_of, tensor_of
 from ..tensor.dispatch import wrap
+from . import forward_ad
+from .saved import pack
+
+#: Set by :mod:`jtorch.func`: records a call as one operation, within functions that are recorded to be transformed.
+recorded = None
 
 
 class FunctionCtx:
@@ -21,10 +27,12 @@ class FunctionCtx:
         self._saved = ()
         self._own: dict[int, int] = {}  # which of what is saved are outputs, and which
         self._node = None
+        self._saved_for_jvp, self._in_jvp = None, False
         self._versions = ()
         self._non_differentiable = ()
+        self._constant = ()  # their numbers
         self._dirty = ()
-        self._materialize = True
+        self._materialize = self._materialize_non_diff_grads = True
         self.needs_input_grad = ()
 
     def save_for_backward(self, *tensors):
@@ -33,10 +41,13 @@ class FunctionCtx:
         self._versions = tuple(None if t is None else t._version for t in tensors)
 
     def save_for_forward(self, *tensors):
-        """Accepted for PyTorch's sake; forward-mode ``jvp`` of custom functions is not supported."""
+        """Keep tensors (or None) for :attr:`saved_tensors` in ``jvp``."""
+        self._saved_for_jvp = tensors
 
     @property
     def saved_tensors(self):
+        if self._in_jvp and self._saved_for_jvp is not None:
+            return tuple(self._saved_for_jvp)
         if self._saved is None:
             raise RuntimeError(
                 "Trying to backward through the graph a second time (or directly access saved tensors after they have "
@@ -88,10 +99,16 @@ class _FunctionNode(Node):
             from ..tensor.creation import filled
 
             tensors = [
-                filled(a.shape, 0, a.dtype, self.device) if t is None and a is not None else t
-                for t, a in zip(tensors, self.out_avals, strict=True)
+                filled(a.shape, 0, a.dtype, self.device)
+                if t is None and a is not None and (i not in self.ctx._constant or self.ctx._materialize_non_diff_grads)
+                else t
+                for i, (t, a) in enumerate(zip(tensors, self.out_avals, strict=True))
             ]
-        results = self.function._run_backward(self.ctx, *tensors)
+        engine.saving.awaited = [t._value() for t in tensors if t is not None and t._handler is None]
+        try:
+            results = self.function._run_backward(self.ctx, *tensors)
+        finally:
+            engine.saving.awaited = []
         results = results if isinstance(results, tuple) else (results,)
         if len(results) < self.count or any(r is not None for r in results[self.count :]):
             raise RuntimeError(
@@ -153,6 +170,22 @@ class Function:
 
     generate_vmap_rule = False
 
+    def __init__(self, *args, **kwargs):
+        warnings.warn(
+            f"{self.__class__} should not be instantiated. Methods on autograd functions are all static, so you should "
+            "invoke them on the class itself. Instantiating an autograd function will raise an error in a future "
+            "version of PyTorch.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+
+    def __call__(self, *args, **kwargs):
+        raise RuntimeError(
+            "Legacy autograd function with non-static forward method is deprecated. Please use new-style autograd "
+            "function with static forward method. (Example: "
+            "https://pytorch.org/docs/stable/autograd.html#torch.autograd.Function)"
+        )
+
     @staticmethod
     def forward(*args, **kwargs):
         raise NotImplementedError("You must implement the forward function for custom autograd.Function.")
@@ -167,13 +200,49 @@ class Function:
 
     @classmethod
     def _run_backward(cls, ctx, *grads):
+        if cls.backward is not Function.backward and cls.vjp is not Function.vjp:
+            raise RuntimeError(
+                "Implementing both 'backward' and 'vjp' for a custom Function is not allowed. You should only "
+                "implement one of them."
+            )
         fn = cls.backward if cls.backward is not Function.backward else cls.vjp
         return fn(ctx, *grads)
 
+    @staticmethod
+    def jvp(ctx, *grad_inputs):
+        raise NotImplementedError(
+            "You must implement the jvp function for custom autograd.Function to use it with forward mode AD."
+        )
+
     @classmethod
     def apply(cls, *args, **kwargs):
-        """Run ``forward`` without recording, and record ``backward`` as its derivative."""
+        """Run ``forward`` without recording, and record ``backward`` (or ``vjp``) as its derivative.
+
+        Inside ``forward_ad.dual_level``, ``jvp(ctx, *tangents)`` gives the tangents of the results.
+        """
+        if recorded is not None and (found := recorded(cls, args, kwargs)) is not None:
+            return found[0]
         ctx = FunctionCtx()
+        if forward_ad._state.level is not None and not forward_ad._state.busy:
+            tangents = [forward_ad.tangent_of(a) if isinstance(a, Tensor) else None for a in args]
+            if any(t is not None for t in tangents):
+                with forward_ad._Busy():
+                    outputs = cls._applied(ctx, args, kwargs)
+                _set_tangents(cls, ctx, args, outputs, tangents)
+                return outputs
+        return cls._applied(ctx, args, kwargs)
+
+    @classmethod
+    def _forward(cls, ctx, args: tuple, kwargs: dict):
+        if not hasattr(cls, "setup_context"):
+            return cls.forward(ctx, *args, **kwargs)
+        args = _with_defaults(cls.forward, args, kwargs)
+        outputs = cls.forward(*args, **kwargs)
+        cls.setup_context(ctx, args, outputs)
+        return outputs
+
+    @classmethod
+    def _applied(cls, ctx, args, kwargs):
         edges, positions = [], []
         ctx.needs_input_grad = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
         recording = modes.state.grad and any(ctx.needs_input_grad)
@@ -183,23 +252,53 @@ class Function:
                     edges.append(args[i]._history())
                     positions.append(i)
         with modes.no_grad():
-            if hasattr(cls, "setup_context"):
-                args = _with_defaults(cls.forward, args, kwargs)
-                outputs = cls.forward(*args, **kwargs)
-                cls.setup_context(ctx, args, outputs)
-            else:
-                outputs = cls.forward(ctx, *args, **kwargs)
+            outputs = cls._forward(ctx, args, kwargs)
         if not recording:
             return outputs
         listed = outputs if isinstance(outputs, tuple) else (outputs,)
         device = next(a.device for a in args if isinstance(a, Tensor))
         avals = tuple(o._value().aval if isinstance(o, Tensor) else None for o in listed)
         node = _node_type(cls)(cls, ctx, edges, positions, args, avals, device)
+        if engine.anomaly.enabled:
+            engine.remember_line(node)
+        ctx._constant = [i for i, o in enumerate(listed) if any(o is n for n in ctx._non_differentiable)]
         made = tuple(_output(o, ctx, node, i, args) if isinstance(o, Tensor) else o for i, o in enumerate(listed))
         _detach_own_outputs(ctx, node, listed, made)
         if engine.saving.hooks:
             ctx._saved = _PackedTensors(ctx._saved, engine.saving.hooks[-1])
         return made if isinstance(outputs, tuple) else made[0]
+
+
+def _set_tangents(cls, ctx, args, outputs, tangents) -> None:
+    """Give the outputs of a custom function the tangents that its ``jvp`` returns.
+
+    Raises:
+        RuntimeError: they do not fit the outputs.
+    """
+    ctx._in_jvp = True
+    try:
+        given = [forward_ad._zeros(a) if ctx._materialize and t is None and isinstance(a, Tensor)
+                 and a._value().aval.is_float else t for a, t in zip(args, tangents, strict=True)]  # fmt: skip
+        found = cls.jvp(ctx, *given)
+    finally:
+        ctx._in_jvp = False
+    found = found if isinstance(found, tuple) else (found,)
+    listed = outputs if isinstance(outputs, tuple) else (outputs,)
+    if len(found) != len(listed):
+        raise RuntimeError(
+            f"{cls.__name__}Backward returned an invalid number of of forward gradients (expected {len(listed)} but "
+            f"got {len(found)})"
+        )
+    for i, (o, t) in enumerate(zip(listed, found, strict=True)):
+        if not isinstance(o, Tensor) or t is None or i in ctx._constant:
+            continue
+        if tuple(o.shape) != tuple(t.shape):
+            raise RuntimeError(
+                f"Trying to set a forward gradient that has a different size than that of the original Tensor, this is "
+                f"not supported. Tensor is of size {list(o.shape)} while the given forward gradient is of size "
+                f"{list(t.shape)}."
+            )
+        o._tangent = forward_ad._state.level, t
 
 
 def _with_defaults(forward, args: tuple, kwargs: dict) -> tuple:
@@ -216,7 +315,7 @@ class _PackedTensors:
 
     def __init__(self, tensors, hooks):
         self.unpack = hooks.unpack_hook
-        self.items = [None if t is None else (hooks.pack_hook(t.detach()),) for t in tensors]
+        self.items = [None if t is None else (pack(hooks.pack_hook, t.detach()),) for t in tensors]
 
     def tensors(self) -> list:
         return [None if x is None else self.unpack(x[0]) for x in self.items]
@@ -258,12 +357,35 @@ def _output(t: Tensor, ctx, node, i, inputs):
 _SingleLevelFunction = Function
 
 
+class Error(Node):
+    """Behind the results of a backward that is :func:`once_differentiable`."""
+
+    __slots__ = ()
+
+    def apply(self, grads, create_graph):
+        raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")
+
+    def name(self) -> str:
+        return "torch::autograd::Error"
+
+
 def once_differentiable(fn):
-    """Decorates a ``backward`` that cannot itself be differentiated."""
+    """Decorates a ``backward`` that cannot itself be differentiated: who tries gets a RuntimeError."""
 
     @functools.wraps(fn)
     def wrapper(ctx, *grads):
         with modes.no_grad():
-            return fn(ctx, *grads)
+            outputs = fn(ctx, *grads)
+        tracked = [g for g in grads if isinstance(g, Tensor) and g.requires_grad]
+        if not (modes.state.grad and tracked):
+            return outputs
+        listed = outputs if isinstance(outputs, tuple) else (outputs,)
+        avals = tuple(o._value().aval if isinstance(o, Tensor) else None for o in listed)
+        node = Error([g._history() for g in tracked], avals, tracked[0].device)
+        listed = tuple(
+            wrap(o._value(), (node, i)) if isinstance(o, Tensor) and o._handler is None and avals[i].is_float else o
+            for i, o in enumerate(listed)
+        )
+        return listed if isinstance(outputs, tuple) else listed[0]
 
     return wrapper

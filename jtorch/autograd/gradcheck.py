@@ -9,6 +9,7 @@ from ..tape import modes
 from ..tensor import Tensor
 from ..tensor.autograd import grad
 from ..tensor.creation import tensor
+from . import forward_ad
 
 
 class GradcheckError(RuntimeError):
@@ -52,13 +53,13 @@ def _numerical(fn, inputs, i, eps, outputs) -> list[np.ndarray]:
     return found
 
 
-def _analytical(out, x) -> np.ndarray:
-    """The same Jacobian by backward, one real output at a time."""
+def _analytical(out, x, columns: int | None = None) -> np.ndarray:
+    """The same Jacobian by backward, one real output at a time (the first ``columns`` of them)."""
     n, m = _reals(x.detach().numpy()).size, _reals(out.detach().numpy()).size
     jacobian = np.zeros((n, m))
     if not out.requires_grad:
         return jacobian
-    for j in range(m):
+    for j in range(m if columns is None else min(m, columns)):
         seed = np.zeros(out.numel(), out.dtype.np)
         seed.view(seed.real.dtype)[j] = 1
         (g,) = grad(
@@ -69,6 +70,25 @@ def _analytical(out, x) -> np.ndarray:
     return jacobian
 
 
+def _forward(fn, inputs, i, outputs) -> list[np.ndarray]:
+    """The Jacobians by forward mode, one real input at a time."""
+    x = inputs[i]
+    data = x.detach().numpy()
+    n = _reals(data).size
+    found = [np.zeros((n, _reals(o.detach().numpy()).size)) for o in outputs]
+    for j in range(n):
+        unit = np.zeros(data.size, data.dtype)
+        unit.view(unit.real.dtype)[j] = 1
+        with forward_ad.dual_level():
+            dual = forward_ad.make_dual(x.detach(), tensor(unit.reshape(data.shape), dtype=x.dtype))
+            given = [dual if k == i else y.detach() if isinstance(y, Tensor) else y for k, y in enumerate(inputs)]
+            for k, o in enumerate(_outputs(fn(*given))):
+                tangent = forward_ad.unpack_dual(o).tangent
+                if tangent is not None:
+                    found[k][j] = _reals(tangent.detach().numpy())
+    return found
+
+
 def gradcheck(
     func, inputs, *, eps=1e-6, atol=1e-5, rtol=1e-3, raise_exception=True, nondet_tol=0.0, check_undefined_grad=True,
     check_grad_dtypes=False, check_batched_grad=False, check_batched_forward_grad=False, check_forward_ad=False,
@@ -76,12 +96,18 @@ def gradcheck(
 ):  # fmt: skip
     """Compare backward's gradients with central differences, element by element (float64 inputs).
 
+    Args:
+        check_forward_ad: compare those of forward mode as well; ``check_backward_ad=False``: only those.
+        nondet_tol: by how much a second backward may differ from the first.
+        check_undefined_grad, check_batched_grad, check_batched_forward_grad, check_grad_dtypes, fast_mode, masked:
+            accepted; the whole Jacobian is compared.
+
     Returns:
         True; False if they differ and ``raise_exception`` is false.
 
     Raises:
         GradcheckError: they differ by more than ``atol + rtol * |numerical|``.
-        ValueError: no input requires grad.
+        ValueError: no input requires grad, or neither mode is to be checked.
     """
     inputs = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
     checked = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
@@ -98,17 +124,39 @@ def gradcheck(
                 "will likely fail if all the inputs are not of double precision floating point or complex.",
                 stacklevel=2,
             )
+    if not (check_forward_ad or check_backward_ad):
+        raise ValueError("Expected at least one of check_forward_ad or check_backward_ad to be True")
+    if check_batched_forward_grad and not check_forward_ad:
+        raise ValueError("Setting check_batched_forward_grad=True requires check_forward_ad to be True")
+
+    def differ(text: str) -> bool:
+        if raise_exception:
+            raise GradcheckError(text)
+        return False
+
     outputs = _outputs(func(*inputs))
     for i in checked:
         numerical = _numerical(func, inputs, i, eps, outputs)
-        for k, out in enumerate(outputs):
+        forward = _forward(func, inputs, i, outputs) if check_forward_ad else ()
+        for k, found in enumerate(forward):
+            if not np.allclose(found, numerical[k], atol=atol, rtol=rtol, equal_nan=False):
+                return differ(
+                    f"Jacobian computed with forward mode mismatch for output {k} with respect to input {i},\n"
+                    f"numerical:{numerical[k]}\nanalytical:{found}\n"
+                )
+        for k, out in enumerate(outputs if check_backward_ad else ()):
             analytical = _analytical(out, inputs[i])
             if not np.allclose(analytical, numerical[k], atol=atol, rtol=rtol, equal_nan=False):
-                if not raise_exception:
-                    return False
-                raise GradcheckError(
+                return differ(
                     f"Jacobian mismatch for output {k} with respect to input {i},\nnumerical:{numerical[k]}\n"
                     f"analytical:{analytical}\n"
+                )
+            again = _analytical(out, inputs[i], 1)
+            if not np.allclose(again[:, :1], analytical[:, :1], atol=nondet_tol, rtol=0, equal_nan=True):
+                return differ(
+                    "Backward is not reentrant, i.e., running backward with same input and grad_output multiple times "
+                    "gives different values, although analytical gradient matches numerical gradient. The tolerance "
+                    f"for nondeterminism was {nondet_tol}."
                 )
     return True
 

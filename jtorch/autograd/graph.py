@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..tape import engine
 from ..tape.node import GradientEdge, Node
 from .saved import disable_saved_tensors_hooks, register_multi_grad_hook, save_on_cpu, saved_tensors_hooks
 
@@ -14,7 +15,7 @@ def get_gradient_edge(tensor) -> GradientEdge:
     """
     edge = tensor._history()
     if edge is None:
-        raise RuntimeError("It is not possible to get the gradient edge for a Tensor that does not require gradients")
+        raise RuntimeError("It is not possible to get the gradient edge for a Tensor that does not require gradients.")
     return GradientEdge(*edge)
 
 
@@ -24,7 +25,47 @@ def increment_version(tensor) -> None:
         t._storage.version += 1
 
 
+class allow_mutation_on_saved_tensors:
+    """Inside, tensors may be written to in place after they were saved for backward: it uses what they held then.
+
+    What operations save are values that nobody can write to, so nothing is cloned for this; only the refusal that
+    PyTorch has taught programs to expect is left out.
+
+    Raises:
+        RuntimeError: on entering it inside another one.
+    """
+
+    def __enter__(self):
+        if engine.saving.mutable:
+            raise RuntimeError("allow_mutation_on_saved_tensors contexts cannot be nested")
+        engine.saving.mutable = True
+        return self
+
+    def __exit__(self, *exc):
+        engine.saving.mutable = False
+
+    def clear(self) -> None:
+        """Nothing to forget: no copies are kept."""
+
+
+def _saved_tensors_hooks_is_enabled() -> bool:
+    return engine.saving.refused is None
+
+
+def _saved_tensors_hooks_get_disabled_error_message() -> str | None:
+    return engine.saving.refused
+
+
+def _saved_tensors_hooks_disable(message: str) -> None:
+    engine.saving.refused = message
+
+
+def _saved_tensors_hooks_enable() -> None:
+    engine.saving.refused = None
+
+
 __all__ = [
-    "GradientEdge", "Node", "disable_saved_tensors_hooks", "get_gradient_edge", "increment_version",
+    "GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks", "get_gradient_edge",
+    "increment_version",
     "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks",
 ]  # fmt: skip

@@ -6,11 +6,14 @@ import contextlib
 from importlib import import_module
 
 
-class record_function:
-    """``with record_function("name"):`` mark a region in JAX's profiler trace."""
+class record_function(contextlib.ContextDecorator):
+    """``with record_function("name"):`` (or as a decorator) mark a region in JAX's profiler trace."""
 
     def __init__(self, name: str, args: str | None = None):
         self.name = name
+
+    def _recreate_cm(self):
+        return type(self)(self.name)  # a region for each call of a decorated function
 
     def __enter__(self):
         import jax

@@ -380,7 +380,8 @@ class Captured:
             node = stack.pop()
             if id(node) in self._node_numbers or id(node) in order:
                 continue
-            if not isinstance(node, CallNode) or node.pre_hooks or node.post_hooks or node.retained:
+            packed = isinstance(node, CallNode) and node.saved is not None and node.saved.__class__ is not list
+            if not isinstance(node, CallNode) or packed or node.hooked():
                 raise NotReplayable(f"autograd node {node.name()} is a custom function, or has hooks")
             order[id(node)] = node
             if node.saved is not None:

@@ -318,8 +318,7 @@ def _result(x, recording) -> Value:
     if not isinstance(x, Tensor):
         raise TypeError(f"pmap: the function must return tensors (or trees of them), but returned {type(x).__name__}")
     value = x._value()
-    if value.trace is not recording:
-        recording.leaf(value)
+    recording.slot_of(value)
     return value
 
 

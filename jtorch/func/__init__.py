@@ -14,6 +14,7 @@ from ..nn.utils import stateless
 from ..tape import modes
 from ..tensor import Tensor
 from ..utils import _pytree as pytree
+from . import custom  # noqa: F401 (tells custom Functions that they may be called in one of these)
 from .forward import functionalize, hessian, jacfwd, jacrev, jvp, linearize
 from .levels import level
 from .vmap import vmap

@@ -95,12 +95,12 @@ class Program:
                         )
                 self.written = [i for i, (t, v) in enumerate(zip(tensors, given, strict=True)) if t._value() is not v]
                 values = [x._value() for x in found] + [tensors[i]._value() for i in self.written]
-                outputs = [v.slot if v.trace is trace else trace.leaf(v) for v in values]
+                outputs = [trace.slot_of(v) for v in values]
                 found = x = None  # so that a storage that is still there is somebody else's
                 self._refuse_writes(trace, tensors)
         finally:
             level.programs -= 1
-            engine.watchers.remove(edges)
+            engine.watchers[:] = [w for w in engine.watchers if w is not edges]  # equal ones are others'
             trace.release()
         self.leaves = []
         for value in trace.leaves[self.count :]:

@@ -75,20 +75,20 @@ def set_flush_denormal(mode: bool) -> bool:
 
 @composite("torch")
 def is_anomaly_enabled() -> bool:
-    """Whether backward looks for NaN after each operation."""
+    """Whether anomaly detection is on."""
     return engine.anomaly.enabled
 
 
 @composite("torch")
 def set_anomaly_enabled(enabled: bool, check_nan: bool = True) -> None:
-    """Make backward look for NaN after each operation."""
-    engine.anomaly.enabled = bool(enabled) and bool(check_nan)
+    """Switch anomaly detection, of which looking for NaN is a part."""
+    engine.anomaly.enabled, engine.anomaly.check_nan = bool(enabled), bool(enabled) and bool(check_nan)
 
 
 @composite("torch")
 def is_anomaly_check_nan_enabled() -> bool:
     """Whether anomaly detection looks for NaN."""
-    return True
+    return engine.anomaly.check_nan
 
 
 for _name, _doc in (("is_vulkan_available", "Whether there is a Vulkan backend: no."),

@@ -152,6 +152,18 @@ class profile:
         """Every recorded event."""
         return EventList.read(json.loads(self._recorded()))
 
+    @property
+    def function_events(self) -> EventList:
+        """Every recorded event."""
+        return self.events()
+
+    def table(self, sort_by: str | None = None, row_limit: int = 100, max_name_column_width: int = 55) -> str:
+        """Every recorded event as text."""
+        return self.events().table(sort_by, row_limit, max_name_column_width)
+
+    def __str__(self) -> str:
+        return repr(self) if self._trace is None else self.table()
+
     def key_averages(self, group_by_input_shape: bool = False, group_by_stack_n: int = 0) -> EventList:
         """The events of each name as one, with their number and their total time.
 

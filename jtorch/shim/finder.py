@@ -60,6 +60,8 @@ class _Loader:
             return TorchModule()
         module = importlib.import_module(_ours(spec.name))
         self.spec = module.__spec__
+        for name in _FUNCTIONS_TOO.get(spec.name, ()):
+            sys.modules[f"{spec.name}.{name}"] = importlib.import_module(f"{module.__name__}.{name}")
         return module
 
     def get_code(self, fullname):
@@ -69,6 +71,10 @@ class _Loader:
     def exec_module(self, module):
         if not isinstance(module, TorchModule):
             module.__spec__ = self.spec
+
+
+#: Modules whose package has a function of that name: known from the start, so that importing them replaces nothing.
+_FUNCTIONS_TOO = {"torch.autograd": ("gradcheck",)}
 
 
 class TorchFinder:

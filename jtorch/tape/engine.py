@@ -7,7 +7,10 @@ and the backward calls are recorded with the tape on, so that any order of deriv
 from __future__ import annotations
 
 import heapq
+import itertools
 import threading
+import traceback
+import warnings
 
 import jax.numpy as jnp
 
@@ -35,9 +38,10 @@ def _ones(input: Array):
 
 
 class _Anomaly:
-    """Whether backward looks for NaN after each node."""
+    """Whether nodes remember where they were made, and whether backward looks for NaN after each of them."""
 
     enabled = False
+    check_nan = False
 
 
 anomaly = _Anomaly()
@@ -45,11 +49,33 @@ anomaly = _Anomaly()
 watchers: list[dict] = []
 
 
+class Walk:
+    """One backward that is running: its number, what to do when it has ended, and which nodes it will run."""
+
+    __slots__ = ("id", "callbacks", "wanted", "useful", "reached", "partial", "node")
+
+    def __init__(self, wanted, useful, roots):
+        self.id = next(_walks)
+        self.callbacks: list = []
+        self.wanted, self.useful, self.reached = wanted, useful, roots
+        self.partial = useful is not None
+        self.node = None  # that is run, known to anomaly mode only
+
+    def runs(self, node) -> bool:
+        """Whether this backward reaches ``node`` and runs it."""
+        if self.useful is None:
+            self.useful = _reachable(self.reached)
+        return node in self.useful
+
+
+_walks = itertools.count()
+
+
 class _Running(threading.local):
-    """How many walks this thread is in (a hook may start another), and what to do when the outermost has ended."""
+    """The walks this thread is in, innermost last (a hook may start another)."""
 
     def __init__(self):
-        self.depth, self.callbacks = 0, []
+        self.walks: list[Walk] = []
 
 
 _running = _Running()
@@ -61,9 +87,16 @@ class _Saving(threading.local):
     def __init__(self):
         self.hooks: tuple = ()
         self.refused: str | None = None
+        self.mutable = False  # whether what was saved may have been written meanwhile: backward uses what it was
+        self.awaited: list = []  # gradients that were there before what is being unpacked is needed
 
 
 saving = _Saving()
+
+
+def running() -> Walk | None:
+    """The innermost backward that is running on this thread."""
+    return _running.walks[-1] if _running.walks else None
 
 
 def queue_callback(callback) -> None:
@@ -72,17 +105,9 @@ def queue_callback(callback) -> None:
     Raises:
         RuntimeError: no backward is running.
     """
-    if _running.depth == 0:
+    if not _running.walks:
         raise RuntimeError("Final callbacks can only be installed during backward pass.")
-    _running.callbacks.append(callback)
-
-
-def _end_walk() -> None:
-    _running.depth -= 1
-    if _running.depth == 0 and _running.callbacks:
-        callbacks, _running.callbacks = _running.callbacks, []
-        for callback in callbacks:
-            callback()
+    _running.walks[-1].callbacks.append(callback)
 
 
 class Tracked:
@@ -129,10 +154,39 @@ def record_linearized(call, operands, edges, mask, name, device, storages):
         [edges[i] for i in lin.operands], device,
     )  # fmt: skip
     if saving.hooks:
-        node.saved = saving.hooks[-1].packed(node.saved)
+        saving.hooks[-1].pack_node(node)
+    if anomaly.enabled:
+        remember_line(node)
     if lin.has_new:
         del outs[len(call.out_avals) :]
     return outs, node
+
+
+def remember_line(node) -> None:
+    """Note on ``node`` where the program is, and which node's backward it is in."""
+    node.metadata["traceback_"] = traceback.format_stack()
+    walk = running()
+    if walk is not None:
+        node.metadata["parent_"] = walk.node
+
+
+def _tell_line(node) -> None:
+    """Warn with the place where ``node``, whose backward failed, was made."""
+    about, advice = node, "Enable detect anomaly during forward pass for more information."
+    text = f"Error detected in {node.name()}. "
+    if "traceback_" in node.metadata:
+        text += "Traceback of forward call that caused the error:\n" + "".join(node.metadata["traceback_"])
+    else:
+        text += f"No forward pass information available. {advice}"
+    warnings.warn(text, stacklevel=4)
+    while (about := about.metadata.get("parent_")) is not None:
+        text = f"\n\nPrevious calculation was induced by {about.name()}. "
+        if "traceback_" in about.metadata:
+            text += "Traceback of forward call that induced the previous calculation:\n"
+            text += "".join(about.metadata["traceback_"])
+        else:
+            text += f"No forward pass information available. {advice}"
+        warnings.warn(text, stacklevel=4)
 
 
 def run_backward_call(node, lin, given, present, create_graph):
@@ -144,7 +198,7 @@ def run_backward_call(node, lin, given, present, create_graph):
     grads, grad_edges = [g.value for g in present], [g.edge for g in present]
     if lin.has_new:
         call = lin.from_inputs(given)
-        operands = node.operands
+        operands = node.operands + []  # packed ones unpack by that
         edges = [edges_of.get(i) for i in range(len(operands))]
     else:
         call = lin.backward(given)
@@ -173,14 +227,20 @@ def ones_like(value: Value) -> Value:
     return record(call, [value], value.device)[0]
 
 
-def run(roots: list, wanted: list | None, *, create_graph: bool, retain_graph: bool) -> list | None:
+def run(
+    roots: list, wanted: list | None, *, create_graph: bool, retain_graph: bool, accumulate: bool = False
+) -> list | None:
     """Walk back from ``roots``.
+
+    Hooks of a node run in this order: those of the tensors it made, ``retain_grad``, those before the node, the node,
+    those after it. A gradient that is returned has met the first two.
 
     Args:
         roots: ``(node, output number, gradient)``.
         wanted: edges whose gradients to return instead of accumulating into leaves; None accumulates everywhere.
         create_graph: record the backward itself; gradients are :class:`Tracked`.
         retain_graph: keep what was saved.
+        accumulate: run the nodes of ``wanted`` instead of returning gradients: leaves among them accumulate.
 
     Returns:
         The gradients of ``wanted`` (None where the graph does not reach), or None.
@@ -191,45 +251,63 @@ def run(roots: list, wanted: list | None, *, create_graph: bool, retain_graph: b
     pending: dict[Node, list] = {}
     heap: list = []
     captured: dict = {}
-    slots = None if wanted is None else {}
+    slots = useful = None
     if wanted is not None:
+        slots = {}
         for node, i in wanted:
             slots.setdefault(node, set()).add(i)
         useful = _ancestors([r[0] for r in roots], set(slots))
+        if accumulate:
+            useful.update(slots)
+            slots = {}
+    arrived = 0  # leaves are run in the order their first gradients come in
 
     def give(node, i, grad):
+        nonlocal arrived
         grads = pending.get(node)
         if grads is None:
             grads = pending[node] = [None] * len(node.out_avals)
-            heapq.heappush(heap, (-node.seq, id(node), node))
+            arrived += 1
+            heapq.heappush(heap, (-node.seq, arrived, node))
         grads[i] = grad if grads[i] is None else add(grads[i], grad, create_graph)
 
     for node, i, grad in roots:
         give(node, i, grad)
     before = modes.state.grad
     modes.state.grad = create_graph
-    _running.depth += 1
+    walk = Walk(None if accumulate else wanted, useful, [r[0] for r in roots])
+    _running.walks.append(walk)
+    watched = anomaly.enabled
     try:
         while heap:
             node = heapq.heappop(heap)[2]
             grads = pending.pop(node)
-            if node.pre_hooks:
-                grads = _run_hooks(node.pre_hooks, grads, create_graph)
+            if useful is not None and node not in useful and node not in slots:
+                continue
+            if node.tensor_hooks:
+                grads = _run_hooks(node.tensor_hooks, grads, create_graph)
             if node.retained:
-                for i, keep in node.retained.items():
+                for i, keep in list(node.retained.items()):
                     if grads[i] is not None:
                         keep(grads[i], create_graph)
-            if slots is not None:
+            if slots:
                 if node in slots:
                     for i in slots[node]:
                         captured[node, i] = grads[i]
                 if node not in useful:
                     continue
-            if all(g is None for g in grads):
+            if node.pre_hooks:
+                grads = _run_hooks(node.pre_hooks, grads, create_graph)
+            for grad in grads:
+                if grad is not None:
+                    break
+            else:
                 continue
+            if watched:
+                walk.node = node
             results = node.apply(grads, create_graph)
-            if anomaly.enabled:
-                _refuse_nan(node, results, create_graph)
+            if watched and anomaly.check_nan:
+                refuse_nan(node, results, create_graph)
             if node.post_hooks:
                 results = _run_post_hooks(node.post_hooks, results, grads, create_graph)
             if not retain_graph:
@@ -237,16 +315,31 @@ def run(roots: list, wanted: list | None, *, create_graph: bool, retain_graph: b
             for edge, grad in zip(node.edges, results, strict=True):
                 if edge is not None and grad is not None:
                     give(edge[0], edge[1], grad)
-    except BaseException:
-        _running.callbacks.clear()
+        modes.state.grad = before
+        for callback in walk.callbacks:  # one may add another
+            callback()
+    except Exception:
+        if anomaly.enabled and walk.node is not None:
+            _tell_line(walk.node)
         raise
     finally:
         modes.state.grad = before
-        _end_walk()
+        _running.walks.remove(walk)
     return None if wanted is None else [captured.get(edge) for edge in wanted]
 
 
-def _refuse_nan(node, results, create_graph) -> None:
+def _reachable(roots) -> set:
+    """The nodes that gradients of ``roots`` flow to."""
+    seen, stack = set(), list(roots)
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            stack.extend(e[0] for e in node.edges if e is not None)
+    return seen
+
+
+def refuse_nan(node, results, create_graph) -> None:
     for i, g in enumerate(results):
         if g is None:
             continue
@@ -283,4 +376,4 @@ def _run_post_hooks(hooks, results, grads, create_graph):
     return results
 
 
-__all__ = ["Tracked", "add", "apply_call", "ones_like", "queue_callback", "record_linearized", "run"]
+__all__ = ["Tracked", "add", "apply_call", "ones_like", "queue_callback", "record_linearized", "run", "running"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
+import warnings
 
 
 class _Modes(threading.local):
@@ -46,6 +47,13 @@ class _Mode:
 
     def __call__(self, fn):
         if inspect.isclass(fn):
+            warnings.warn(
+                "Decorating classes is deprecated and will be disabled in future versions. You should only decorate "
+                "functions or methods. To preserve the current behavior of class decoration, you can directly decorate "
+                "the `__init__` method and nothing else.",
+                FutureWarning,
+                stacklevel=2,
+            )
             fn.__init__ = self(fn.__init__)
             return fn
         if inspect.isgeneratorfunction(fn):

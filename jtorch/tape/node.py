@@ -24,6 +24,7 @@ class Node:
         "seq",
         "out_avals",
         "device",
+        "tensor_hooks",
         "pre_hooks",
         "post_hooks",
         "retained",
@@ -34,7 +35,7 @@ class Node:
     def __init__(self, edges, out_avals, device):
         self.edges, self.out_avals, self.device = edges, out_avals, device
         self.seq = next(_sequence)
-        self.pre_hooks = self.post_hooks = self.retained = None
+        self.tensor_hooks = self.pre_hooks = self.post_hooks = self.retained = None
 
     def apply(self, grads: list, create_graph: bool) -> list:
         """Gradients of the operands from those of the outputs (None: no gradient)."""
@@ -62,6 +63,14 @@ class Node:
 
     def _sequence_nr(self) -> int:
         return self.seq
+
+    def _set_sequence_nr(self, number: int) -> None:
+        """Change when backward runs this node: of those that are ready, the one with the highest number is next."""
+        self.seq = number
+
+    def hooked(self) -> bool:
+        """Whether anything else is called when backward runs this node."""
+        return bool(self.tensor_hooks or self.retained or self.pre_hooks or self.post_hooks)
 
     def add_hook(self, kind: str, hook) -> RemovableHandle:
         hooks = getattr(self, kind)
@@ -110,7 +119,7 @@ class CallNode(Node):
                 "if you need to access saved tensors after calling backward."
             )
         for storage, version, what in self.guards:
-            if storage.version != version:
+            if storage.version != version and not engine.saving.mutable:
                 raise RuntimeError(
                     "one of the variables needed for gradient computation has been modified by an inplace operation: "
                     f"[torch.{what.dtype.legacy_name}Tensor {list(what.shape)}], which is an operand or output of "

@@ -20,11 +20,12 @@ from . import dispatch as _dispatch
 class AccumulateGrad(Node):
     """The end of the graph at a leaf: adds what arrives to the leaf's ``grad``."""
 
-    __slots__ = ("leaf", "accumulated")
+    __slots__ = ("leaf", "lock")
 
     def __init__(self, leaf):
         super().__init__((), (leaf._value().aval,), leaf.device)
         self.leaf = ref(leaf)
+        self.lock = threading.RLock()  # several threads may be in backward; a hook may run another
         self.seq = -1  # after every operation: all of a leaf's gradients are summed before it sees them
 
     def name(self) -> str:
@@ -43,24 +44,33 @@ class AccumulateGrad(Node):
         if log is not None and log.refusal is None:
             log.leaves.append(leaf)
         step = current_step()
-        if leaf._backward_step == step:
-            leaf._accumulates = True  # a second backward before the optimizer's step
-        leaf._backward_step = step
-        _walk.accumulates |= leaf._accumulates
-        if leaf._grad is None:
-            leaf._grad = grad
-        elif create_graph:
-            leaf._grad = leaf._grad + grad
-        elif leaf._grad._handler is not None or grad._handler is not None:
-            leaf._grad = _dispatch.dispatch(_dispatch.OPS["_accumulate"], (leaf._grad, grad), ())
-        else:
-            with modes.no_grad():
-                _dispatch.inplace(_dispatch.OPS["_accumulate"], (leaf._grad, grad), ())
-        hooks = leaf.__dict__.get("_post_accumulate_hooks")
-        if hooks:
-            for hook in list(hooks.values()):
-                hook(leaf)
+        with self.lock:
+            if leaf._backward_step == step:
+                leaf._accumulates = True  # a second backward before the optimizer's step
+            leaf._backward_step = step
+            _walk.accumulates |= leaf._accumulates
+            if leaf._grad is None:
+                if leaf._strides is not None and grad._handler is None and grad._strides is None:
+                    grad._strides = _dense(leaf)
+                leaf._grad = grad
+            elif create_graph:
+                leaf._grad = leaf._grad + grad
+            elif leaf._grad._handler is not None or grad._handler is not None:
+                leaf._grad = _dispatch.dispatch(_dispatch.OPS["_accumulate"], (leaf._grad, grad), ())
+            else:
+                with modes.no_grad():
+                    _dispatch.inplace(_dispatch.OPS["_accumulate"], (leaf._grad, grad), ())
+            if leaf._post_accumulate_hooks:
+                for hook in list(leaf._post_accumulate_hooks.values()):
+                    if hook(leaf) is not None:
+                        raise RuntimeError("Tensor post accumulate grad hooks should return None.")
         return []
+
+
+def _dense(leaf):
+    """The strides of a leaf whose elements lie in memory without gaps, else None."""
+    last = sum((n - 1) * s for n, s in zip(leaf.shape, leaf._strides, strict=True))
+    return leaf._strides if 0 < leaf.numel() == last + 1 else None
 
 
 class _Walk(threading.local):
@@ -70,6 +80,7 @@ class _Walk(threading.local):
 
 
 _walk = _Walk()
+_new_leaf = threading.Lock()
 
 
 def tensor_of(grad, create_graph: bool):
@@ -126,11 +137,22 @@ class AutogradMixin:
             return self._edge
         if not self._requires_grad:
             return None
-        if self._accumulator is None or self._accumulator.device is not self._storage.value.device:
-            self._accumulator = AccumulateGrad(self)
-            if self._hooks:
-                self._attach_hooks(self._accumulator, 0)
-        return self._accumulator, 0
+        found = self._accumulator
+        if found is None or found.device is not self._storage.value.device:
+            with _new_leaf:  # threads that meet a leaf at once share one
+                found = self._accumulator
+                if found is None or found.device is not self._storage.value.device:
+                    found = AccumulateGrad(self)
+                    if self._hooks:
+                        self._attach_hooks(found, 0)
+                    self._accumulator = found
+        return found, 0
+
+    def _leave_history(self) -> None:
+        """The hooks of this tensor stay with the history it had; a write in place is about to give it another one."""
+        self._hooks = None
+        if "_retains" in self.__dict__ and self._edge is not None and self._edge[0].retained:
+            self._edge[0].retained.pop(self._edge[1], None)
 
     @property
     def requires_grad(self) -> bool:
@@ -196,6 +218,8 @@ class AutogradMixin:
         if value is not None:
             if not isinstance(value, _dispatch.TENSOR):
                 raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(value)}")
+            if value is self:
+                raise RuntimeError("can't assign Variable as its own grad")
             if value.shape != self.shape:
                 raise RuntimeError(
                     f"assigned grad has data of a different size: {list(value.shape)}, expected {list(self.shape)}"
@@ -235,16 +259,14 @@ class AutogradMixin:
 
     def _retain(self) -> None:
         """Keep the gradient that arrives at the present history; a write in place calls this again."""
-        edge = self._history()
-        if edge is None:
+        if self._edge is None:
             return
         weak = ref(self)
-        node, i = edge
-        node_ = ref(node)
+        node, i = self._edge
 
         def keep(grad, create_graph):
             t = weak()
-            if t is not None and t._edge == (node_(), i):
+            if t is not None:
                 new = tensor_of(grad, create_graph)
                 t._grad = new if t._grad is None else t._grad + new
 
@@ -264,17 +286,21 @@ class AutogradMixin:
         """
         if not self.requires_grad:
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        edge = self._history()
         if self._hooks is None:
             self._hooks = OrderedDict()
-            self._attach_hooks(*self._history())
+            self._attach_hooks(*edge)
         return RemovableHandle(self._hooks, hook)
 
     def register_post_accumulate_grad_hook(self, hook):
         """Call ``hook(self)`` after a gradient was accumulated into this leaf."""
-        if not (self.requires_grad and self.is_leaf):
+        if not self.requires_grad:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
+        if not self.is_leaf:
             raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
-        hooks = self.__dict__.setdefault("_post_accumulate_hooks", OrderedDict())
-        return RemovableHandle(hooks, hook)
+        if self._post_accumulate_hooks is None:
+            self._post_accumulate_hooks = OrderedDict()
+        return RemovableHandle(self._post_accumulate_hooks, hook)
 
     def _attach_hooks(self, node, i) -> None:
         hooks = self._hooks
@@ -291,12 +317,31 @@ class AutogradMixin:
                     grads[i] = gradient_of(result, create_graph)
             return grads
 
-        node.add_hook("pre_hooks", run)
+        node.add_hook("tensor_hooks", run)
+
+
+def _root_of_edge(k: int, edge, g, create_graph: bool):
+    """The root of a walk from an edge instead of a tensor."""
+    aval = edge.node.out_avals[edge.output_nr]
+    if g is None:
+        if aval.numel != 1:
+            raise RuntimeError("grad can be implicitly created only for scalar outputs")
+        from .creation import filled
+
+        g = filled(aval.shape, 1, aval.dtype, edge.node.device)
+    elif tuple(g.shape) != tuple(aval.shape):
+        raise RuntimeError(
+            f"Mismatch in shape: grad_output[{k}] has a shape of {g.shape} and output[{k}] has a shape of {aval.shape}."
+        )
+    return edge.node, edge.output_nr, gradient_of(g, create_graph)
 
 
 def _roots(tensors, grads, create_graph: bool):
     roots = []
     for k, (t, g) in enumerate(zip(tensors, grads, strict=True)):
+        if isinstance(t, GradientEdge):
+            roots.append(_root_of_edge(k, t, g, create_graph))
+            continue
         edge = t._history()
         if edge is None:
             raise RuntimeError(f"element {k} of tensors does not require grad and does not have a grad_fn")
@@ -335,30 +380,36 @@ def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, 
     tensors = _listed(tensors)
     grads = (None,) * len(tensors) if grad_tensors is None else _listed(grad_tensors)
     retain = create_graph if retain_graph is None else retain_graph
+    wanted = None
     if inputs is not None:
         inputs = _listed(inputs)
         if not inputs:
             raise RuntimeError("'inputs' argument to backward() cannot be empty.")
-        found = _run(tensors, grads, inputs, retain, create_graph)
-        for t, g in zip(inputs, found, strict=True):
-            if isinstance(t, GradientEdge):
-                t = t.node.variable  # an edge into a leaf
-            if g is not None:
-                t._grad = g if t._grad is None else t._grad + g
-        return
+        wanted = _edges(inputs)
+        for t in inputs:
+            if not isinstance(t, GradientEdge):
+                t.retain_grad()
     _walk.accumulates = False
-    engine.run(_roots(tensors, grads, create_graph), None, create_graph=create_graph, retain_graph=retain)
+    engine.run(
+        _roots(tensors, grads, create_graph), wanted, create_graph=create_graph, retain_graph=retain, accumulate=True
+    )
     if not create_graph:
         backward_boundary(_walk.accumulates)
 
 
-def _run(outputs, grads, inputs, retain_graph, create_graph):
+def _edges(inputs) -> list:
+    """The edges along which the gradients of ``inputs`` flow."""
     edges = []
     for k, t in enumerate(inputs):
         edge = t if isinstance(t, GradientEdge) else t._history()
         if edge is None:
             raise RuntimeError(f"One of the differentiated Tensors does not require grad (input {k})")
         edges.append(tuple(edge))
+    return edges
+
+
+def _run(outputs, grads, inputs, retain_graph, create_graph):
+    edges = _edges(inputs)
     roots = _roots(outputs, grads, create_graph)
     found = engine.run(roots, edges, create_graph=create_graph, retain_graph=retain_graph)
     found = [tensor_of(g, create_graph) for g in found]
@@ -379,24 +430,30 @@ def grad(
         grad_outputs: gradients with respect to the outputs (optional for one-element outputs).
         allow_unused: return None, rather than raise, for inputs the outputs do not depend on.
         materialize_grads: return zeros for them.
+        is_grads_batched: ``grad_outputs`` have a further first dimension, and so have the results: a backward for each
+            element of the batch, recorded one after the other.
 
     Raises:
         RuntimeError: an input does not require grad, or is unused and ``allow_unused`` is false.
-        NotImplementedError: ``is_grads_batched``; call in a loop instead.
     """
     if is_grads_batched:
-        raise NotImplementedError("autograd.grad(is_grads_batched=True) is not supported; call grad in a loop")
+        options = retain_graph, create_graph, allow_unused, materialize_grads
+        return _grad_of_batch(outputs, inputs, grad_outputs, *options)
     outputs, inputs = _listed(outputs), _listed(inputs)
-    if materialize_grads and any(isinstance(t, GradientEdge) for t in inputs):
-        raise RuntimeError("materialize_grads cannot be used when the given input is a GradientEdge")
     grads = (None,) * len(outputs) if grad_outputs is None else _listed(grad_outputs)
     retain = create_graph if retain_graph is None else retain_graph
     if allow_unused is None:
         allow_unused = materialize_grads
+    elif materialize_grads and not allow_unused:
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."
+        )
     found = _run(outputs, grads, inputs, retain, create_graph)
     for k, (t, g) in enumerate(zip(inputs, found, strict=True)):
         if g is None:
             if materialize_grads:
+                if isinstance(t, GradientEdge):
+                    raise RuntimeError("materialize_grads cannot be used when the given input is a GradientEdge")
                 found[k] = (t.detach() * 0).requires_grad_(create_graph)
             elif not allow_unused:
                 raise RuntimeError(
@@ -404,3 +461,23 @@ def grad(
                     "allow_unused=True if this is the desired behavior."
                 )
     return tuple(found)
+
+
+def _grad_of_batch(outputs, inputs, grad_outputs, retain_graph, create_graph, allow_unused, materialize_grads) -> tuple:
+    """:func:`grad` for every element of a batch of ``grad_outputs``."""
+    batches = (None,) if grad_outputs is None else _listed(grad_outputs)
+    given = [g for g in batches if g is not None]
+    if not given:
+        raise RuntimeError("grad: is_grads_batched=True needs grad_outputs with a batch dimension")
+    count = given[0].shape[0]
+    keep = create_graph if retain_graph is None else retain_graph
+    rows = [
+        grad(
+            outputs, inputs, tuple(None if g is None else g[i] for g in batches),
+            keep or i + 1 < count, create_graph, True, allow_unused, False, materialize_grads,
+        )
+        for i in range(count)
+    ]  # fmt: skip
+    return tuple(
+        None if column[0] is None else _dispatch.call("stack", column, dim=0) for column in zip(*rows, strict=True)
+    )

@@ -34,6 +34,8 @@ sparse_tensor = None
 #: Called with ``(op, operands, statics)`` before anything else when set: autocast, function modes. They return the
 #: operands and statics to go on with, or an :class:`Answer`.
 interceptors: list = []
+#: Called with ``(tensor, what it is about to hold)`` before writes in place when set: forward mode.
+on_write = None
 
 
 class Answer:
@@ -265,6 +267,8 @@ def _view(op: Op, operands, statics, value: Value | None, aval, edge):
     t._edge, t._edge_history = edge, t._root._history_count
     if not modes.state.grad:
         t._made_without_grad = True
+    if base._inference:
+        t._inference = True
     return t
 
 

@@ -124,6 +124,10 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
             else:
                 self._edge = None
             self._edge_history = root._history_count
+            if self._hooks is not None:
+                self._hooks = None
+            if "_retains" in self.__dict__:
+                self._retain()
         if self._memo is None or self._memo_writes != storage.writes:
             if self._lens is None:
                 self._memo = storage.value
@@ -157,6 +161,11 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
 
     def _check_inplace(self) -> None:
         """Refuse what PyTorch refuses: writing to a leaf that requires grad while the tape is on."""
+        if self._inference and not modes.state.inference:
+            raise RuntimeError(
+                "Inplace update to inference tensor outside InferenceMode is not allowed. You can make a clone to get "
+                "a normal tensor before doing inplace update."
+            )
         if not modes.state.grad:
             return
         if self._root is None:
@@ -196,6 +205,8 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
 
     def _assign(self, new: Tensor) -> None:
         """Make ``new`` (same shape and dtype) the content of this tensor: every alias sees it, and so does autograd."""
+        if _dispatch.on_write is not None:
+            _dispatch.on_write(self, new)
         storage, value = self._storage, new._value()
         if value.device is not storage.value.device:
             value = move(value, storage.value.device)
@@ -211,28 +222,31 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
                 storage.write(lens.put(apply_values, storage.value, self._lens, value), counted)
                 self._memo, self._memo_writes = value, storage.writes
             if modes.state.grad and (edge is not None or self._edge is not None):
-                self._edge = edge
-                self._requires_grad = False
-                self._history_count += 1
-                if "_retains" in self.__dict__:
-                    self._retain()
+                self._take_history(edge)
             return
         if modes.state.grad and (edge is not None or root.requires_grad):
             whole = lens.put(_dispatch.dispatch, root, self._relative, new)
             root_value = whole._value()
-            root._edge, root._requires_grad = whole._history(), False
-            root._history_count += 1
-            if "_retains" in root.__dict__:
-                root._retain()
+            root._take_history(whole._history())
         else:
-            root_value = lens.put(apply_values, root._value(), self._relative, value)
+            whole, root_value = None, lens.put(apply_values, root._value(), self._relative, value)
         if root._lens is None:
             storage.write(root_value, counted)
         else:
             storage.write(lens.put(apply_values, storage.value, root._lens, root_value), counted)
             root._memo, root._memo_writes = root_value, storage.writes
         self._memo, self._memo_writes = value, storage.writes
-        self._edge, self._edge_history = edge, root._history_count
+        if whole is not None:  # its own is from now on that of the base, seen through it: made when it is next used
+            self._leave_history()
+            self._edge_history = -1
+            if "_retains" in self.__dict__:
+                self._refresh()
+
+    def _take_history(self, edge) -> None:
+        """A recorded write gives a base another history; its views get theirs from it when they are next used."""
+        self._leave_history()
+        self._edge, self._requires_grad = edge, False
+        self._history_count += 1
         if "_retains" in self.__dict__:
             self._retain()
 

@@ -92,6 +92,7 @@ class GraphTrace(Trace):
     """A trace that keeps lines and leaves, and refuses to run."""
 
     __slots__ = ("lines", "leaves")
+    runs = False
 
     def __init__(self, device: Device):
         super().__init__(device, {})
@@ -113,8 +114,9 @@ class GraphTrace(Trace):
         return slot
 
     def append(self, call, operands):
+        results = super().append(call, operands)
         self.lines.append(errors.user_line())
-        return super().append(call, operands)
+        return results
 
     def flush(self, cause: str) -> None:
         if cause.startswith("trace length"):
@@ -134,7 +136,7 @@ class GraphTrace(Trace):
 
     def graph(self, inputs, outputs, named) -> Graph:
         """The graph from the placeholders ``inputs`` to the Values ``outputs``; ``named``: ``{name: Value}``."""
-        results = tuple(Ref(v.slot if v.trace is self else self.leaf(v), v.aval) for v in outputs)
+        results = tuple(Ref(self.slot_of(v), v.aval) for v in outputs)
         known = {}
         for name, value in named.items():
             known.setdefault(id(value), name)

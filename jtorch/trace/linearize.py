@@ -169,7 +169,7 @@ class Linearization:
                 kept_as=self._derived("b", given),
             )  # fmt: skip
             found.derivative = self, given
-            self._backward[given] = found
+            found = self._backward.setdefault(given, found)
         return found
 
     def _derived(self, kind: str, given: tuple[bool, ...] = ()) -> str | None:
@@ -191,7 +191,7 @@ class Linearization:
                 f"{self.call.name}.backward", backward, (*self.call.in_avals, *grads),
                 (*self.call.in_kinds, *(None for _ in grads)), self.call.platform, kept_as=self._derived("i", given),
             )  # fmt: skip
-            self._from_inputs[given] = found
+            found = self._from_inputs.setdefault(given, found)
         return found
 
 

@@ -40,14 +40,40 @@ class _ThreadState(threading.local):
 _state = _ThreadState()
 
 
+class _Pending(Exception):
+    """An operand is another trace's, which has to run first: without this trace's lock, or two threads that use each
+    other's results would wait for each other."""
+
+    def __init__(self, value: Value):
+        self.value = value
+
+
+def unread(value: Value) -> bool:
+    """Whether a value of another trace has yet to be computed, or a check of another thread's to be read."""
+    return value.array is None or (isinstance(value.error, checks.Check) and not value.error.mine())
+
+
+def fetch(value: Value) -> None:
+    """Run what a value waits for.
+
+    Raises:
+        RuntimeError: that was interrupted.
+    """
+    value.concrete("a value recorded by another thread or device is needed")
+    if unread(value):
+        raise RuntimeError("a value that is needed was never computed: the program it belongs to was interrupted")
+
+
 class Trace:
     """Calls recorded on one thread for one device since the last flush."""
 
     __slots__ = (
         "device", "lock", "closed", "calls", "program", "n_slots", "refs", "scalars", "hypers", "leaf_arrays",
         "leaf_refs", "leaf_avals", "checks", "written", "owner", "negative_zeros",
-        "mesh",
+        "mesh", "shared",
     )  # fmt: skip
+
+    runs = True  # as a program, unlike recordings that are made for other ends
 
     def __init__(self, device: Device, owner: dict):
         self.device, self.owner = device, owner
@@ -60,6 +86,7 @@ class Trace:
         self.scalars: list = []
         self.negative_zeros: list[int] = []
         self.mesh = None  # of the first leaf that lies on several devices
+        self.shared = False  # another thread's trace has read a leaf of this one meanwhile
         self.hypers: list[float] = []
         self.leaf_arrays: list = []
         self.leaf_refs: list[weakref.ref] = []
@@ -69,17 +96,47 @@ class Trace:
 
     def leaf(self, value: Value) -> int:
         """The slot of a value that is not an output of this trace."""
-        if value.array is None or (isinstance(value.error, checks.Check) and not value.error.mine()):
-            value.concrete("a value recorded by another thread or device is needed")
-        if value.trace is not None and not value.trace.closed:
-            value.pin()  # another thread's pending trace reads this buffer too: neither may donate it
+        if value.array is None or value.error is not None and unread(value):
+            raise _Pending(value)
+        other = value.trace
+        if other is not None and other.leaf_arrays:
+            slot = self._read_by_both(value, other)
+            if slot:
+                return slot
         if value.sharding is not None and self.mesh is None:
             self.mesh = value.sharding.mesh
         self.leaf_arrays.append(value.array)
         self.leaf_refs.append(weakref.ref(value))
         self.leaf_avals.append(value.aval.id)
-        value.trace, value.slot = self, -len(self.leaf_arrays)
-        return value.slot
+        slot = -len(self.leaf_arrays)
+        value.trace, value.slot = self, slot
+        return slot
+
+    def slot_of(self, value: Value) -> int:
+        """The slot of any value; for callers that do not hold this trace's lock."""
+        if value.trace is self:
+            return value.slot
+        while True:
+            try:
+                return self.leaf(value)
+            except _Pending:
+                fetch(value)
+
+    def _read_by_both(self, value: Value, other: Trace) -> int:
+        """Another thread's trace, which has not run yet, reads this buffer too: neither may donate it.
+
+        Nor what else they read, or which buffers a program may reuse, and so which program it is, would be a matter of
+        which thread came first. Returns the slot that ``value`` has in this trace already, or 0.
+        """
+        value.pin()
+        if not (self.runs and other.runs):
+            return 0
+        self.shared = other.shared = True
+        for i, ref in enumerate(self.leaf_refs):
+            if ref() is value:
+                value.trace, value.slot = self, -1 - i
+                return -1 - i
+        return 0
 
     def leaves(self, values: list[Value]) -> list[int]:
         """The slots of many values: :meth:`leaf` where that has anything to do besides."""
@@ -152,7 +209,9 @@ class Trace:
             try:
                 if alive:
                     donate = tuple([r() is None for r in self.leaf_refs])
-                    if any_pinned():
+                    if self.shared:
+                        donate = (False,) * len(donate)
+                    elif any_pinned():
                         donate = tuple([d and not pinned(a) for d, a in zip(donate, self.leaf_arrays, strict=True)])
                     rewritten = self._rewritten()
                     values = dict(alive)
@@ -169,6 +228,9 @@ class Trace:
                         checks.expect(word, self, entry, [(s, v) for s, v in alive if s not in rewritten])
             except Exception as error:
                 self._fail(alive, error)
+                raise
+            except BaseException as stop:  # Ctrl-C while it compiles
+                self._fail(alive, RuntimeError(f"the program that computes this was interrupted ({stop!r})"))
                 raise
             finally:
                 for name in ("calls", "program", "refs", "scalars", "hypers", "leaf_arrays", "leaf_refs", "written"):
@@ -245,13 +307,20 @@ def record(call: Call, operands, device: Device) -> list[Value]:
                 return [Value(a, device) for a in call.out_avals]
             trace = state.traces[device] = Trace(device, state.traces)
         state.latest = trace
-    with trace.lock:
-        if not trace.closed:
-            out = trace.append(call, operands)
-            if len(trace.calls) >= config.max_trace:
-                trace.flush(f"trace length {config.max_trace}")
-            return out
-    return record(call, operands, device)  # another thread flushed it just now
+    try:
+        with trace.lock:
+            if not trace.closed:
+                out = trace.append(call, operands)
+                if len(trace.calls) >= config.max_trace:
+                    trace.flush(f"trace length {config.max_trace}")
+                return out
+    except _Pending as needed:
+        value = needed.value
+    else:
+        value = None  # another thread flushed it just now
+    if value is not None:
+        fetch(value)
+    return record(call, operands, device)
 
 
 def note_write(storage, before: Value) -> None:

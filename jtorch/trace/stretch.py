@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .. import config
 from .call import Call
-from .recorder import Trace, trace_for
+from .recorder import Trace, fetch, trace_for, unread
 from .value import Value
 
 _DEAD = weakref.ref(type("_Gone", (), {"__slots__": ("__weakref__",)})())
@@ -122,7 +122,14 @@ class Stretch:
             The wanted results.
         """
         trace = trace_for(self.device)
+        waiting = [v for v in operands if (v.array is None or v.error is not None) and v.trace is not trace]
+        for value in waiting:
+            if unread(value):
+                fetch(value)
+        trace = trace_for(self.device)
         with trace.lock:
+            if trace.closed:  # another thread flushed it just now
+                return self.append(operands, wanted, hypers)
             slots = trace.leaves(operands)
             start = trace.n_slots
             if start == 0 and slots == list(range(-1, -1 - len(slots), -1)):

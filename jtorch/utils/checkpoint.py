@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import functools
 import warnings
 
 from jax import lax
@@ -18,10 +19,10 @@ from jtorch import autograd, random
 from jtorch.ops.registry import Arrays, op
 from jtorch.tape import modes
 from jtorch.tensor import Tensor
-from jtorch.tensor.creation import empty
 from jtorch.tensor.dispatch import call
 from jtorch.utils._python_dispatch import Around, overload
 from jtorch.utils._pytree import tree_flatten, tree_unflatten
+from jtorch.utils.checkpoint_frame import CHECKS, CheckpointError, Frame, set_checkpoint_early_stop, settings
 
 
 @op(namespaces=(), differentiable=False)
@@ -134,46 +135,50 @@ def set_device_states(devices, states, *, device_type: str | None = None) -> Non
 
 
 class CheckpointFunction(autograd.Function):
-    """``run(leaves)`` without keeping what lies between; tensors among the leaves receive gradients."""
+    """The reentrant variant: ``run(*leaves)`` is one node, whose backward runs it again and a backward through it."""
 
     @staticmethod
-    def forward(ctx, run, preserve_rng_state, context_fn, trigger, *leaves):
-        ctx.run, ctx.reentrant = run, trigger is None
-        first, ctx.again = context_fn()
+    def forward(ctx, run, preserve_rng_state, *leaves):
+        check_backward_validity(leaves)
+        ctx.run = run
         ctx.precision = _precision()
         ctx.rng_state = random.get_rng_state() if preserve_rng_state else None
         ctx.leaves = [None if isinstance(x, Tensor) else x for x in leaves]
         ctx.where = [i for i, x in enumerate(leaves) if isinstance(x, Tensor)]
         ctx.save_for_backward(*(leaves[i] for i in ctx.where))
-        with first:
-            return run(leaves)
+        return run(*leaves)
 
     @staticmethod
     @autograd.once_differentiable
     def backward(ctx, *grads):
+        if not autograd._is_checkpoint_valid():
+            raise RuntimeError(
+                "When use_reentrant=True, torch.utils.checkpoint is incompatible with .grad() or passing an `inputs` "
+                "parameter to .backward(). To resolve this error, set use_reentrant=False, or call .backward() without "
+                "`inputs`."
+            )
         saved = ctx.saved_tensors
         inputs = _barrier(saved, [g for g in grads if g is not None])
         inputs = [x.detach().requires_grad_(s.requires_grad) for x, s in zip(inputs, saved, strict=True)]
         leaves = list(ctx.leaves)
         for i, x in zip(ctx.where, inputs, strict=True):
             leaves[i] = x
-        with random.fork_rng(enabled=ctx.rng_state is not None), modes.enable_grad(), ctx.again:
+        with random.fork_rng(enabled=ctx.rng_state is not None), modes.enable_grad():
             if ctx.rng_state is not None:
                 random.set_rng_state(ctx.rng_state)
             with _with_precision(ctx.precision):
-                outputs = ctx.run(leaves)
+                outputs = ctx.run(*leaves)
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         pairs = [
             (o, g) for o, g in zip(outputs, grads, strict=True) if isinstance(o, Tensor) and o.requires_grad
         ]  # fmt: skip
-        if pairs:
-            autograd.backward([o for o, _ in pairs], [g for _, g in pairs])
-        elif ctx.reentrant:
+        if not pairs:
             raise RuntimeError("none of output has requires_grad=True, this checkpoint() is not necessary")
+        autograd.backward([o for o, _ in pairs], [g for _, g in pairs])
         found = [None] * len(leaves)
         for i, x in zip(ctx.where, inputs, strict=True):
             found[i] = x.grad
-        return None, None, None, None, *found
+        return None, None, *found
 
 
 def _precision() -> dict:
@@ -204,58 +209,110 @@ def checkpoint(
 ):  # fmt: skip
     """``function(*args, **kwargs)``, whose intermediate results are computed again in the backward pass.
 
-    Both variants of PyTorch run the whole function again. They differ here as follows: with ``use_reentrant=True``
-    keyword arguments are refused, and the result requires grad only if a tensor directly among ``args`` does; with
-    ``False`` tensors inside lists, tuples and dicts count as well, and so do the parameters that the function uses.
-    Gradients of these parameters arrive in ``.grad``, by ``backward()``; ``autograd.grad`` does not reach them, and
-    there are no second derivatives.
+    With ``use_reentrant=False`` what the operations of the function save for backward is forgotten, and computed by
+    a second run when backward first needs some of it; the graph is that of the function, so that ``autograd.grad``,
+    hooks and second derivatives work as without. With ``use_reentrant=True`` the call is one node, whose backward
+    runs the function and a backward through it: only ``backward()`` without ``inputs`` may be used, and the result
+    requires grad only if a tensor directly among ``args`` does.
 
     Args:
         preserve_rng_state: the second run draws the same random numbers of the CPU generator as the first (default).
-        context_fn: returns two contexts, for the first run and for the second one (only with ``use_reentrant=False``;
-            see :func:`create_selective_checkpoint_contexts`).
-        early_stop, determinism_check: accepted.
+
+    The others are for ``use_reentrant=False``:
+        context_fn: returns two contexts, for the first run and for the second one (see
+            :func:`create_selective_checkpoint_contexts`).
+        determinism_check: ``"default"``: what the second run saves must have the shapes, dtypes and devices of what
+            the first one saved; ``"none"``: it need not.
+        early_stop: end the second run when it has computed all that is needed.
 
     Raises:
         NotImplementedError: ``debug``.
-        ValueError: keyword arguments with ``use_reentrant=True``.
+        ValueError: keyword arguments with ``use_reentrant=True``, or an unknown ``determinism_check``.
+        CheckpointError: in backward: the second run did not do what the first one did.
     """
     if use_reentrant is None:
-        warnings.warn(
-            "torch.utils.checkpoint: pass use_reentrant explicitly; False is recommended, True is assumed",
-            stacklevel=2,
-        )
+        _warn_of_default("checkpoint")
         use_reentrant = True
     preserve = kwargs.pop("preserve_rng_state", True)
-    if debug:
+    if debug or settings.debug:
         raise NotImplementedError("checkpoint: debug is not supported; leave it at its default")
     if use_reentrant:
         if kwargs:
-            raise ValueError("Unexpected keyword arguments: " + ", ".join(kwargs))
+            raise ValueError("Unexpected keyword arguments: " + ",".join(kwargs))
         if context_fn is not noop_context_fn:
             raise ValueError("Passing `context_fn` or `debug` is only supported when use_reentrant=False.")
-        return CheckpointFunction.apply(lambda leaves: function(*leaves), preserve, context_fn, None, *args)
+        return CheckpointFunction.apply(function, preserve, *args)
+    if determinism_check not in CHECKS:
+        raise ValueError(f"determinism_check should be one of {list(CHECKS)}, but got {determinism_check}")
     if not modes.is_grad_enabled():
         return function(*args, **kwargs)
     leaves, form = tree_flatten((args, kwargs))
-    forms = []
+    where = [i for i, x in enumerate(leaves) if isinstance(x, Tensor)]
+    others = [None if isinstance(x, Tensor) else x for x in leaves]
 
-    def run(leaves):
+    def run(tensors):
+        leaves = list(others)
+        for i, t in zip(where, tensors, strict=True):
+            leaves[i] = t
         positional, named = tree_unflatten(leaves, form)
-        results, shape = tree_flatten(function(*positional, **named))
-        forms.append(shape)
-        return tuple(results)
+        return function(*positional, **named)
 
-    # The trigger makes the result require grad for the sake of the function's own parameters.
-    results = CheckpointFunction.apply(run, preserve, context_fn, empty(0, requires_grad=True), *leaves)
-    return tree_unflatten(results, forms[0])
+    first, again = context_fn()
+    frame = Frame(
+        run, [leaves[i] for i in where], again, functools.partial(_with_precision, _precision()),
+        random.get_rng_state() if preserve else None, CHECKS[determinism_check],
+        early_stop if settings.early_stop is None else settings.early_stop, _barrier,
+    )  # fmt: skip
+    with frame.hooks(), first:
+        result = function(*args, **kwargs)
+    frame.completed = True
+    return result
+
+
+def _warn_of_default(name: str) -> None:
+    warnings.warn(
+        f"torch.utils.checkpoint.{name}: the use_reentrant parameter should be passed explicitly. "
+        "use_reentrant=False is recommended; without it, use_reentrant=True is assumed.",
+        stacklevel=3,
+    )
+
+
+class set_checkpoint_debug_enabled:
+    """Inside, ``debug`` of every :func:`checkpoint` is this (None: what each says); True is not supported."""
+
+    def __init__(self, enabled: bool | None):
+        self.enabled = enabled
+
+    def __enter__(self):
+        self.before, settings.debug = settings.debug, self.enabled
+        return self
+
+    def __exit__(self, *exc):
+        settings.debug = self.before
+
+
+class DefaultDeviceType:
+    """The kind of accelerator whose random streams a checkpoint would keep if its arguments are on none."""
+
+    _type = "cuda"
+
+    @staticmethod
+    def set_device_type(device: str = "cuda") -> None:
+        DefaultDeviceType._type = device
+
+    @staticmethod
+    def get_device_type() -> str:
+        return DefaultDeviceType._type
 
 
 def checkpoint_sequential(functions, segments: int, input, use_reentrant: bool | None = None, **kwargs):  # noqa: A002
     """Run modules one after the other, in ``segments`` stretches of which all but the last are checkpointed."""
+    if use_reentrant is None:
+        _warn_of_default("checkpoint_sequential")
+        use_reentrant = True
     preserve = kwargs.pop("preserve_rng_state", True)
     if kwargs:
-        raise ValueError("Unexpected keyword arguments: " + ", ".join(kwargs))
+        raise ValueError("Unexpected keyword arguments: " + ",".join(kwargs))
     functions = list(functions.children()) if hasattr(functions, "children") else list(functions)
 
     def stretch(start, stop):
@@ -289,6 +346,7 @@ def check_backward_validity(inputs) -> None:
 
 
 __all__ = [
-    "CheckpointFunction", "CheckpointPolicy", "SelectiveCheckpointContext", "check_backward_validity", "checkpoint",
-    "checkpoint_sequential", "create_selective_checkpoint_contexts", "detach_variable", "noop_context_fn",
+    "CheckpointError", "CheckpointFunction", "CheckpointPolicy", "DefaultDeviceType", "SelectiveCheckpointContext",
+    "check_backward_validity", "checkpoint", "checkpoint_sequential", "create_selective_checkpoint_contexts",
+    "detach_variable", "noop_context_fn", "set_checkpoint_debug_enabled", "set_checkpoint_early_stop",
 ]  # fmt: skip
