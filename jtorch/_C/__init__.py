@@ -9,15 +9,15 @@ from importlib import import_module
 
 import jtorch
 
-from . import dispatch_keys
-from .devices import device
-from .dtypes import dtype
-from .size import Size
-from .tape import modes
-from .tape.engine import queue_callback as _queue_callback
-from .tensor import Tensor, overriding
-from .tensor.layout import layout, memory_format
-from .tensor.random import Generator
+from .. import dispatch_keys
+from ..devices import device
+from ..dtypes import dtype
+from ..size import Size
+from ..tape import modes
+from ..tape.engine import queue_callback as _queue_callback
+from ..tensor import Tensor, overriding
+from ..tensor.layout import layout, memory_format
+from ..tensor.random import Generator
 
 _TensorBase = TensorBase = Tensor
 _TensorMeta = type(Tensor)
@@ -68,7 +68,7 @@ def _is_tracing() -> bool:
 
 def _are_functorch_transforms_active() -> bool:
     """Whether a function of :mod:`jtorch.func` (``vmap``, ``grad``) encloses the code that runs."""
-    from .func.levels import level
+    from ..func.levels import level
 
     return level.depth > 0 or level.programs > 0
 
@@ -80,7 +80,7 @@ def _get_accelerator():
 
 def _current_graph_task_id() -> int:
     """-1 outside backward; inside, the same number for all of one walk."""
-    from .tape.engine import _running
+    from ..tape.engine import _running
 
     return _running.depth - 1
 
