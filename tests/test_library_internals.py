@@ -156,3 +156,44 @@ def test_tracers_of_other_libraries_patch_what_ours_does():
         "output",
     ]  # fmt: skip
     jtorch.testing.assert_close(jtorch.fx.GraphModule(model, graph)(x), model(x))
+
+
+def test_types_of_results_exist_before_their_operations_run():
+    from jtorch import return_types
+
+    values, indices = jtorch.tensor([3.0]), jtorch.tensor([1])
+    made = return_types.cummin([values, indices])
+    assert made.values is values and made.indices is indices and isinstance(made, tuple)
+    assert isinstance(jtorch.eye(2).max(0), return_types.max) and return_types.linalg_eigh._fields
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = return_types.nothing
+
+
+def test_a_module_as_a_function_of_its_parameters():
+    from jtorch import functorch
+
+    model, x = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), jtorch.randn(5, 3)
+    function, params, buffers = functorch.make_functional_with_buffers(model)
+    jtorch.testing.assert_close(function(params, buffers, x), model(x))
+    assert all(p.requires_grad and p.is_leaf for p in params) and not list(function.parameters())
+    with pytest.raises(RuntimeError, match="has buffers"):
+        functorch.make_functional(model)
+    linear = nn.Linear(3, 2)
+    function, params = functorch.make_functional(linear, disable_autograd_tracking=True)
+    found = functorch.grad(lambda p: function(p, x).square().sum())(params)
+    (linear(x).square().sum()).backward()
+    jtorch.testing.assert_close(found[0], linear.weight.grad)
+    models = [nn.Linear(3, 2) for _ in range(3)]
+    function, params, buffers = functorch.combine_state_for_ensemble(models)
+    both = functorch.vmap(function, in_dims=(0, 0, None))(params, buffers, x)
+    jtorch.testing.assert_close(both, jtorch.stack([m(x) for m in models]))
+
+
+def test_functorch_is_jtorchs_for_unmodified_scripts():
+    from jtorch import functorch
+    from jtorch.shim.finder import TorchFinder
+
+    assert TorchFinder.find_spec("functorch").origin == functorch.__file__
+    with pytest.raises(ModuleNotFoundError):  # named dimensions
+        TorchFinder.find_spec("functorch.dim")
+    assert TorchFinder.find_spec("functorchx") is None

@@ -73,6 +73,16 @@ def _are_functorch_transforms_active() -> bool:
     return level.depth > 0 or level.programs > 0
 
 
+def _is_torch_function_mode_enabled() -> bool:
+    """Whether a ``TorchFunctionMode`` is active on this thread."""
+    return bool(overriding.state.modes)
+
+
+def _is_alias_of(a, b) -> bool:
+    """Whether two tensors show one storage."""
+    return a._storage is b._storage
+
+
 def _get_accelerator():
     """The accelerator's device, or the CPU's."""
     return jtorch.accelerator.current_accelerator() or device("cpu")

@@ -133,8 +133,16 @@ def _list_flatten(x):
     return x, None
 
 
+def _list_unflatten(parts, context) -> list:
+    return list(parts)
+
+
 def _tuple_flatten(x):
     return list(x), None
+
+
+def _tuple_unflatten(parts, context) -> tuple:
+    return tuple(parts)
 
 
 def _dict_flatten(entries) -> tuple[list, tuple]:
@@ -162,8 +170,8 @@ _dict_flatten_with_keys = _entries(tuple)
 SUPPORTED_NODES: dict[type, NodeDef] = {
     node.type: node
     for node in (
-        NodeDef(tuple, _tuple_flatten, lambda parts, _: tuple(parts), _tuple_flatten_with_keys),
-        NodeDef(list, _list_flatten, lambda parts, _: list(parts), _list_flatten_with_keys),
+        NodeDef(tuple, _tuple_flatten, _tuple_unflatten, _tuple_flatten_with_keys),
+        NodeDef(list, _list_flatten, _list_unflatten, _list_flatten_with_keys),
         NodeDef(dict, _dict_flatten, _dict_unflatten, _dict_flatten_with_keys),
         NodeDef(
             collections.OrderedDict, _dict_flatten,
