@@ -197,3 +197,9 @@ def test_functorch_is_jtorchs_for_unmodified_scripts():
     with pytest.raises(ModuleNotFoundError):  # named dimensions
         TorchFinder.find_spec("functorch.dim")
     assert TorchFinder.find_spec("functorchx") is None
+
+
+def test_the_node_of_a_leaf_prints_as_its_class():
+    x = jtorch.ones(2, requires_grad=True)
+    node = (x * 2).grad_fn.next_functions[0][0]
+    assert repr(node).startswith("<AccumulateGrad object at") and node.name() == "torch::autograd::AccumulateGrad"
