@@ -38,3 +38,23 @@ def _get_device_index(device, optional: bool = False, allow_cpu: bool = False) -
     if device.type == "cpu" and allow_cpu:
         return -1
     return device.index if device.index is not None else jtorch.cuda.current_device()
+
+
+def _get_available_device_type() -> str | None:
+    """The type of accelerator that there is, or None."""
+    device = jtorch.accelerator.current_accelerator()
+    return None if device is None else device.type
+
+
+def _get_device_module(device_type: str):
+    """The module of a type of device, ``torch.cuda`` for ``"cuda"``.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    module = getattr(jtorch, device_type, None)
+    if module is None:
+        raise RuntimeError(
+            f"Device '{device_type}' does not have a corresponding module registered as 'torch.{device_type}'."
+        )
+    return module

@@ -10,6 +10,10 @@ class _Results:
 
     __slots__ = ()
 
+    def __new__(cls, *values):
+        """Of the results in turn, or of one sequence of them."""
+        return cls._make(values[0] if len(values) == 1 < len(cls._fields) else values)
+
     def __repr__(self) -> str:
         fields = ",\n".join(f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True))
         return f"torch.return_types.{type(self).__name__}(\n{fields})"
@@ -25,6 +29,19 @@ def named(name: str, fields: tuple[str, ...]) -> type:
         members = {"__slots__": (), "__module__": "torch.return_types"}
         kind = globals()[name] = type(name, (_Results, namedtuple(name, fields)), members)
     return kind
+
+
+def fields_of(name: str) -> tuple[str, ...] | None:
+    """What the operation returns whose type has this name, or None. Who knows the operations replaces it."""
+    return None
+
+
+def __getattr__(name: str) -> type:
+    """The type of an operation that has not run yet."""
+    fields = None if name.startswith("__") else fields_of(name)
+    if fields is None:
+        raise AttributeError(f"module 'jtorch.return_types' has no attribute {name!r}")
+    return named(name, fields)
 
 
 def _build(name, fields, values):

@@ -27,6 +27,33 @@ def test_cropped_generation_has_one_program():
     assert compiles[:4] == [1, 1, 1, 1] and sum(compiles[6:]) == 0  # the last crop is met once from either side
 
 
+def test_greedy_generation_has_one_program():
+    """A token that nobody draws (`argmax`) is waited for where it is appended, once the line's results grow."""
+    torch = jtorch
+    torch.manual_seed(0)
+    table, block = torch.randn(7, 7), 4
+    ids, expected, compiles = torch.zeros(1, 1, dtype=torch.long), [0], []
+    for _ in range(14):
+        before = debug.counters()["compiles"]
+        ids = torch.cat((ids, table[ids[:, -block:]].mean(1).argmax(-1, keepdim=True)), dim=1)
+        assert not (ids[:, -1] == 99).item()
+        compiles.append(debug.counters()["compiles"] - before)
+        expected.append(table.numpy()[expected[-block:]].mean(0).argmax())
+    assert ids.tolist() == [expected]
+    assert all(compiles[:3]) and sum(compiles[7:]) == 0
+
+
+def test_integers_that_are_joined_at_one_size_stay_in_the_program():
+    torch = jtorch
+    for _ in range(6):
+        known = torch.arange(4)
+        known.tolist()
+        before = debug.counters()["flushes"]
+        joined = torch.cat((known, torch.ones(4).argmax(0, keepdim=True)))
+        assert debug.counters()["flushes"] == before
+        assert joined.tolist() == [0, 1, 2, 3, 0]
+
+
 def test_integers_are_joined_and_cut_as_they_are_in_a_program():
     """`cat` and views of integers that exist, against the same of integers that are still to be computed."""
     torch, rng = jtorch, np.random.default_rng(0)

@@ -106,9 +106,11 @@ def randint(*args, low=None, high=None, size=None, generator=None, dtype=None, d
 
 @composite("torch")
 @factory()
-def randint_like(input, low, high=None, *, generator=None, dtype=None, device=None, memory_format=None):
+def randint_like(input, low=None, high=None, *, generator=None, dtype=None, device=None, memory_format=None):
     """Integers in [low, high) ([0, low) with one bound), like ``input``."""
-    low, high = (0, low) if high is None else (low, high)
+    if low is None and high is None:
+        raise TypeError('randint_like() missing 1 required positional arguments: "high"')
+    low, high = (0, low) if high is None else (low or 0, high)
     device = input.device if device is None else device
     return draw("randint", input.shape, (int(low), int(high)), dtype_of(dtype, input.dtype), device, generator)
 

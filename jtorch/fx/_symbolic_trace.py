@@ -17,6 +17,8 @@ from typing import Any
 
 import jtorch
 
+from .._C import ScriptObject
+from ._compatibility import compatibility
 from .graph import Graph
 from .graph_module import GraphModule
 from .listening import Listening, original
@@ -24,8 +26,12 @@ from .names import signature as signature_of
 from .proxy import ParameterProxy, Proxy, TracerBase, _find_user_frame, find_tracers
 from .pytree_codegen import PH, PHBase, PHWithMeta, flatten_root
 
-__all__ = ["PH", "PHBase", "PHWithMeta", "ProxyableClassMeta", "Tracer", "is_fx_symbolic_tracing", "is_fx_tracing",
-           "symbolic_trace", "wrap"]  # fmt: skip
+#: names that tracers of other libraries take from here
+FunctionType, Module = types.FunctionType, jtorch.nn.Module
+_orig_module_call, _orig_module_getattr = Module.__call__, Module.__getattr__
+
+__all__ = ["PH", "PHBase", "PHWithMeta", "ProxyableClassMeta", "ScriptObject", "Tracer", "compatibility",
+           "is_fx_symbolic_tracing", "is_fx_tracing", "symbolic_trace", "wrap"]  # fmt: skip
 
 
 class _State(threading.local):
@@ -309,61 +315,82 @@ class Tracer(TracerBase):
     @contextlib.contextmanager
     def _patched(self, fn: Callable) -> Iterator[None]:
         """While ``fn`` runs, modules report their calls and parameters, and wrapped functions look for Proxies."""
-        Module = jtorch.nn.Module
         call, lookup = Module.__call__, Module.__getattr__
         cache: dict[str, Proxy] = {}
 
         @functools.wraps(call)
         def calling(module, *args, **kwargs):
-            self._autowrap(module.forward)
+            place = getattr(inspect.unwrap(module.forward), "__globals__", {})
+            _autowrap_check(patches, place, self._autowrap_function_ids)
             return self.call_module(module, functools.partial(call, module), args, kwargs)
 
         @functools.wraps(lookup)
         def looking_up(module, name):
             return self.getattr(name, lookup(module, name), cache)
 
-        with contextlib.ExitStack() as self._patches:
-            for target, name, new in ((Module, "__call__", calling), (Module, "__getattr__", looking_up)):
-                self._patches.callback(setattr, target, name, getattr(target, name))
-                setattr(target, name, new)
-            self._wrapped_places: set[int] = set()
-            for (_, name), place in list(_wrapped_functions.items()):
-                self._replace(place, name)
-            for cls, name in _wrapped_methods:
-                self._patches.callback(setattr, cls, name, getattr(cls, name))
-                setattr(cls, name, _recording_method(cls, name))
-            self._autowrap(fn)
+        with _Patcher() as patches:
+            patches.patch_method(Module, "__call__", calling)
+            patches.patch_method(Module, "__getattr__", looking_up)
+            _patch_wrapped_functions(patches)
+            _autowrap_check(patches, getattr(inspect.unwrap(fn), "__globals__", {}), self._autowrap_function_ids)
             for module in self._autowrap_search:
-                self._autowrap_in(vars(module))
+                _autowrap_check(patches, vars(module), self._autowrap_function_ids)
             _state.tracing += 1
             try:
                 yield
             finally:
                 _state.tracing -= 1
 
-    def _replace(self, place: dict, name: str) -> None:
-        present = name in place
-        original = place[name] if present else getattr(builtins, name, None)
-        if original is None or hasattr(original, "fx_recording"):
-            return
-        place[name] = _recording(original)
-        if present:
-            self._patches.callback(place.__setitem__, name, original)
+
+class _Patcher:
+    """What stands in the place of something else until the block ends. Tracers of other libraries use it too."""
+
+    def __init__(self):
+        self.visited: set[int] = set()  # globals that have been looked through
+        self._undo = contextlib.ExitStack()
+
+    def patch(self, place: dict, name: str, new: Callable) -> None:
+        """``place[name]`` is ``new`` meanwhile."""
+        if name in place:
+            self._undo.callback(place.__setitem__, name, place[name])
         else:
-            self._patches.callback(place.pop, name, None)
+            self._undo.callback(place.pop, name, None)
+        place[name] = new
 
-    def _autowrap(self, fn: Callable) -> None:
-        place = getattr(inspect.unwrap(fn), "__globals__", None)
-        if place is not None:
-            self._autowrap_in(place)
+    def patch_method(self, cls: type, name: str, new: Callable, deduplicate: bool = True) -> None:
+        """``cls.name`` is ``new`` meanwhile."""
+        self._undo.callback(setattr, cls, name, getattr(cls, name))
+        setattr(cls, name, new)
 
-    def _autowrap_in(self, place: dict) -> None:
-        if id(place) in self._wrapped_places:
-            return
-        self._wrapped_places.add(id(place))
-        for name, f in list(place.items()):
-            if name[0] != "_" and callable(f) and id(f) in self._autowrap_function_ids:
-                self._replace(place, name)
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._undo.close()
+
+
+def _patch_recording(patcher: _Patcher, place: dict, name: str) -> None:
+    original = place[name] if name in place else getattr(builtins, name, None)
+    if original is not None and not hasattr(original, "fx_recording"):
+        patcher.patch(place, name, _recording(original))
+
+
+def _patch_wrapped_functions(patcher: _Patcher) -> None:
+    """What :func:`wrap` was told of is recorded when it gets a Proxy."""
+    for (_, name), place in list(_wrapped_functions.items()):
+        _patch_recording(patcher, place, name)
+    for cls, name in _wrapped_methods:
+        patcher.patch_method(cls, name, _recording_method(cls, name))
+
+
+def _autowrap_check(patcher: _Patcher, frame_dict: dict, function_ids: set[int]) -> None:
+    """Functions with these ids among a module's globals are recorded when they get a Proxy."""
+    if id(frame_dict) in patcher.visited:
+        return
+    patcher.visited.add(id(frame_dict))
+    for name, f in list(frame_dict.items()):
+        if name[:1] != "_" and callable(f) and id(f) in function_ids:
+            _patch_recording(patcher, frame_dict, name)
 
 
 def _taking_all_by_position(fn: Callable) -> Callable:

@@ -121,7 +121,7 @@ class Buffer(Tensor, metaclass=_BufferMeta):
         return t
 
 
-class _Uninitialized:
+class UninitializedTensorMixin:
     """What uninitialized parameters and buffers share: they know dtype and device, and learn their shape later."""
 
     def materialize(self, shape, device=None, dtype=None) -> None:
@@ -150,7 +150,7 @@ class _Uninitialized:
         return f"<{type(self).__name__}>"
 
 
-class UninitializedParameter(_Uninitialized, Parameter):
+class UninitializedParameter(UninitializedTensorMixin, Parameter):
     """A parameter whose shape is known only at the first forward (lazy modules)."""
 
     cls_to_become = Parameter
@@ -170,7 +170,7 @@ class UninitializedParameter(_Uninitialized, Parameter):
         return type(self), (self.requires_grad, self.device, self.dtype)
 
 
-class UninitializedBuffer(_Uninitialized, Tensor):
+class UninitializedBuffer(UninitializedTensorMixin, Tensor):
     """A buffer whose shape is known only at the first forward (lazy modules)."""
 
     cls_to_become = Tensor
@@ -185,4 +185,4 @@ class UninitializedBuffer(_Uninitialized, Tensor):
 
 def is_lazy(t) -> bool:
     """Whether ``t`` is an uninitialized parameter or buffer."""
-    return isinstance(t, _Uninitialized)
+    return isinstance(t, UninitializedTensorMixin)

@@ -78,13 +78,13 @@ _FUNCTIONS_TOO = {"torch.autograd": ("gradcheck",)}
 
 
 class TorchFinder:
-    """A meta-path finder: ``torch.x.y`` is ``jtorch.x.y``."""
+    """A meta-path finder: ``torch.x.y`` is ``jtorch.x.y``, and ``functorch``, which comes with PyTorch, is jtorch's."""
 
     @staticmethod
     def find_spec(fullname, path=None, target=None):
         if fullname == NAME:
             return ModuleSpec(NAME, _Loader(), origin=jtorch.__file__, is_package=True)
-        if not fullname.startswith(NAME + "."):
+        if not fullname.startswith((NAME + ".", "functorch.")) and fullname != "functorch":
             return None
         found = importlib.util.find_spec(_ours(fullname))
         if found is None:
@@ -100,7 +100,7 @@ class TorchFinder:
 
 
 def _ours(fullname: str) -> str:
-    return "jtorch" + fullname.removeprefix(NAME)
+    return f"jtorch.{fullname.removeprefix(NAME + '.')}" if fullname != NAME else "jtorch"
 
 
 def install() -> None:

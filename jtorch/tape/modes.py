@@ -27,19 +27,8 @@ def is_inference_mode_enabled() -> bool:
     return state.inference
 
 
-class _Mode:
-    """A context manager that is a decorator as well (of functions and generator functions)."""
-
-    def __enter__(self):
-        self._before = (state.grad, state.inference, getattr(self, "_before", None))
-        self._set()
-        return self
-
-    def __exit__(self, *exc):
-        state.grad, state.inference, self._before = self._before
-
-    def _set(self) -> None:
-        raise NotImplementedError
+class DecoratorContextManager:
+    """A context manager that is a decorator as well (of functions, generator functions and classes)."""
 
     def clone(self):
         """A fresh instance, so that a decorated function may call itself."""
@@ -90,6 +79,19 @@ class _Mode:
                 return fn(*args, **kwargs)
 
         return wrapper
+
+
+class _Mode(DecoratorContextManager):
+    def __enter__(self):
+        self._before = (state.grad, state.inference, getattr(self, "_before", None))
+        self._set()
+        return self
+
+    def __exit__(self, *exc):
+        state.grad, state.inference, self._before = self._before
+
+    def _set(self) -> None:
+        raise NotImplementedError
 
 
 class no_grad(_Mode):

@@ -4,6 +4,9 @@ Token ids grow by one at each step of a generation, ``ids = cat((ids, new), 1)``
 ``ids[:, -block:]``. Were the two recorded, the program of each step would begin with arrays of other sizes, and be
 another one, though the model's own input has had one size for long. On the CPU such a move costs as much as recording
 it does.
+
+A new token that is not computed yet (``argmax`` of the scores) is waited for, once its line has been seen to join
+results of several sizes: the program that computes it ends there, and is the same whatever it is appended to.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import weakref
 import jax
 import numpy as np
 
-from .. import devices, dtypes
+from .. import devices, dtypes, errors
 from ..trace import capture
 from ..trace.recorder import redirected
 from ..trace.value import Value, put
@@ -22,6 +25,9 @@ from . import layout
 _LARGEST = 1 << 15  # elements
 #: what was put together here: views of other integers are read in programs, which have one size for each of theirs
 _joined: weakref.WeakSet[Value] = weakref.WeakSet()
+#: shapes of what one line joined to something not computed yet: more of them than so many, and it is waited for
+_shapes: dict[str, set[tuple[int, ...]]] = {}
+_SETTLED, _LINES = 2, 1024
 
 
 def _exists(value: Value) -> bool:
@@ -36,6 +42,29 @@ def _exists(value: Value) -> bool:
     )
 
 
+def _to_come(value: Value) -> bool:
+    """Whether a value is integers that this machine's memory will hold, once they are computed."""
+    return (
+        value.array is None
+        and value.trace is not None
+        and value.trace.mesh is None
+        and value.error is None
+        and value.aval.dtype.category <= dtypes.INT
+        and value.device is devices.CPU
+    )
+
+
+def _grows(shape: tuple[int, ...]) -> bool:
+    """Whether the user's line makes yet another shape."""
+    line = errors.user_line()
+    if line not in _shapes and len(_shapes) >= _LINES:
+        _shapes.clear()
+    shapes = _shapes.setdefault(line, set())
+    if len(shapes) <= _SETTLED:
+        shapes.add(shape)
+    return len(shapes) > _SETTLED
+
+
 def _watched() -> bool:
     """Whether what is done now will be replayed on other values."""
     return capture.state.log is not None or redirected()
@@ -44,8 +73,17 @@ def _watched() -> bool:
 def computed(op, call, values: list, statics: tuple) -> list[Value] | None:
     """The result of a call on ``values``, or None: it has to be recorded."""
     out = call.out_avals[0]
-    if out.numel > _LARGEST or not all(isinstance(v, Value) and _exists(v) for v in values) or _watched():
+    if out.numel > _LARGEST or not all(isinstance(v, Value) for v in values) or _watched():
         return None
+    known = [_exists(v) for v in values]
+    if not all(known):
+        waited = [v for v, is_known in zip(values, known, strict=True) if not is_known]
+        if not any(known) or not all(map(_to_come, waited)) or not _grows(out.shape):
+            return None
+        for v in waited:
+            v.concrete("integers are appended to others")
+        if not all(map(_exists, waited)):
+            return None
     array = op.host([np.asarray(v.array).astype(out.dtype.np) for v in values], *statics)
     if array is None:
         return None

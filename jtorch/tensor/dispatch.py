@@ -209,6 +209,18 @@ def _guard_outputs(node, results) -> None:
             node.guards = (*node.guards, (t._storage, 0, node.out_avals[saved[1]]))
 
 
+def _results_name(op: Op) -> str:
+    return ("linalg_" if op.namespaces == ("linalg",) else "") + op.name.split(".")[0]
+
+
+def _fields_of(name: str) -> tuple[str, ...] | None:
+    """What the operation returns whose results' type has this name."""
+    return next((op.returns for op in OPS.values() if op.returns is not None and _results_name(op) == name), None)
+
+
+return_types.fields_of = _fields_of
+
+
 def _packed(op: Op, call, results, operands):
     if op.elementwise:
         for x in operands:
@@ -221,8 +233,7 @@ def _packed(op: Op, call, results, operands):
         return tuple(results)
     kind = _named_results.get(op.name)
     if kind is None:
-        prefix = "linalg_" if op.namespaces == ("linalg",) else ""
-        kind = _named_results[op.name] = return_types.named(prefix + op.name.split(".")[0], op.returns)
+        kind = _named_results[op.name] = return_types.named(_results_name(op), op.returns)
     if op.differentiable is not True:
         for name, t in zip(op.returns, results, strict=True):
             if not op.differentiable or name not in op.differentiable:

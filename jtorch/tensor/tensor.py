@@ -68,6 +68,8 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
     itself is PyTorch's legacy constructor: ``Tensor(2, 3)`` is uninitialised, ``Tensor([1, 2])`` holds float32 data.
     """
 
+    __module__ = "jtorch"
+
     # Defaults live on the class, so that making a Tensor sets only what differs from a plain base tensor.
     _lens: tuple[lens.Step, ...] | None = None  # steps from the storage's value to this tensor
     _root: Tensor | None = None  # the base whose history a view shares

@@ -5,8 +5,8 @@ from importlib import import_module as _import_module
 from jtorch.utils import data
 
 _ON_USE = (
-    "_ordered_set", "_python_dispatch", "_pytree", "_triton", "benchmark", "checkpoint", "cpp_extension",
-    "deterministic", "dlpack", "flop_counter", "hooks", "model_zoo", "tensorboard",
+    "_contextlib", "_ordered_set", "_python_dispatch", "_pytree", "_triton", "benchmark", "checkpoint", "cpp_extension",
+    "deterministic", "dlpack", "flop_counter", "hooks", "model_zoo", "tensorboard", "weak",
 )  # fmt: skip
 
 

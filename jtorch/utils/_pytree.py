@@ -133,8 +133,16 @@ def _list_flatten(x):
     return x, None
 
 
+def _list_unflatten(parts, context) -> list:
+    return list(parts)
+
+
 def _tuple_flatten(x):
     return list(x), None
+
+
+def _tuple_unflatten(parts, context) -> tuple:
+    return tuple(parts)
 
 
 def _dict_flatten(entries) -> tuple[list, tuple]:
@@ -162,8 +170,8 @@ _dict_flatten_with_keys = _entries(tuple)
 SUPPORTED_NODES: dict[type, NodeDef] = {
     node.type: node
     for node in (
-        NodeDef(tuple, _tuple_flatten, lambda parts, _: tuple(parts), _tuple_flatten_with_keys),
-        NodeDef(list, _list_flatten, lambda parts, _: list(parts), _list_flatten_with_keys),
+        NodeDef(tuple, _tuple_flatten, _tuple_unflatten, _tuple_flatten_with_keys),
+        NodeDef(list, _list_flatten, _list_unflatten, _list_flatten_with_keys),
         NodeDef(dict, _dict_flatten, _dict_unflatten, _dict_flatten_with_keys),
         NodeDef(
             collections.OrderedDict, _dict_flatten,
@@ -251,6 +259,30 @@ def _node(cls: type) -> NodeDef | None:
 def _is_leaf(tree, is_leaf: Callable[[Any], bool] | None = None) -> bool:
     """Whether a value is a leaf: ``is_leaf`` says so, or its class is no container."""
     return (is_leaf is not None and is_leaf(tree)) or _node(type(tree)) is None
+
+
+def tree_is_leaf(tree, is_leaf: Callable[[Any], bool] | None = None) -> bool:
+    """Whether a value is a leaf, not a container of others."""
+    return _is_leaf(tree, is_leaf)
+
+
+def is_structseq_instance(x) -> bool:
+    """Whether ``x`` is a structure of the interpreter's (``os.stat_result``): a tuple with named fields."""
+    cls = type(x)
+    return isinstance(x, tuple) and cls.__base__ is tuple and isinstance(getattr(cls, "n_sequence_fields", None), int)
+
+
+def _broadcast_to_and_flatten(tree, treespec: TreeSpec, is_leaf: Callable[[Any], bool] | None = None) -> list | None:
+    """The leaf of ``tree`` that is above each leaf of ``treespec``, or None: it does not begin as that does."""
+    if _is_leaf(tree, is_leaf):
+        return [tree] * treespec.num_leaves
+    if treespec.is_leaf():
+        return None
+    parts, context = _functions(type(tree))[0](tree)
+    if type(tree) is not treespec.type or context != treespec.context or len(parts) != treespec.num_children:
+        return None
+    found = [_broadcast_to_and_flatten(x, s, is_leaf) for x, s in zip(parts, treespec.children, strict=True)]
+    return None if any(part is None for part in found) else [x for part in found for x in part]
 
 
 def _functions(cls: type) -> tuple[Callable, Callable] | None:
@@ -434,8 +466,9 @@ PyTree = Context = Any
 
 __all__ = [
     "GetAttrKey", "LeafSpec", "MappingKey", "NodeDef", "PyTree", "SUPPORTED_NODES", "SequenceKey", "TreeSpec",
-    "arg_tree_leaves", "key_get", "keystr", "register_constant", "register_dataclass", "register_pytree_node",
-    "tree_all", "tree_all_only", "tree_any", "tree_any_only", "tree_flatten", "tree_flatten_with_path", "tree_iter",
-    "tree_leaves", "tree_leaves_with_path", "tree_map", "tree_map_", "tree_map_only", "tree_map_only_",
-    "tree_map_with_path", "tree_structure", "tree_unflatten", "treespec_pprint",
+    "arg_tree_leaves", "is_structseq_instance", "key_get", "keystr", "register_constant", "register_dataclass",
+    "register_pytree_node", "tree_all", "tree_all_only", "tree_any", "tree_any_only", "tree_flatten",
+    "tree_flatten_with_path", "tree_is_leaf", "tree_iter", "tree_leaves", "tree_leaves_with_path", "tree_map",
+    "tree_map_", "tree_map_only", "tree_map_only_", "tree_map_with_path", "tree_structure", "tree_unflatten",
+    "treespec_pprint",
 ]  # fmt: skip

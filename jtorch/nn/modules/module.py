@@ -32,6 +32,9 @@ _HOOK_TABLES = (
     "_forward_hooks_always_called", "_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_state_dict_hooks",
     "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
 )  # fmt: skip
+_global_parameter_registration_hooks = _hooks.registration_hooks["parameter"]
+_global_buffer_registration_hooks = _hooks.registration_hooks["buffer"]
+_global_module_registration_hooks = _hooks.registration_hooks["module"]
 _global_forward_pre_hooks = _hooks.global_forward_pre_hooks
 _global_forward_hooks = _hooks.global_forward_hooks
 _global_backward_pre_hooks = _hooks.global_backward_pre_hooks

@@ -135,6 +135,12 @@ def main(connection, others: list) -> None:
         pass  # the main process raises the first, and the others mean that it is gone
 
 
+def _generate_state(base_seed: int, worker_id: int) -> list[int]:
+    """What NumPy is seeded with in a worker."""
+    words = [worker_id, base_seed & 0xFFFFFFFF, base_seed >> 32, 0]
+    return np.random.SeedSequence(words).generate_state(4).tolist()
+
+
 def _seed(job: Job, worker_id: int) -> None:
     import jtorch
 
@@ -142,8 +148,7 @@ def _seed(job: Job, worker_id: int) -> None:
     seed = job.base_seed + worker_id
     random.seed(seed)
     jtorch.manual_seed(seed)
-    words = [worker_id, job.base_seed & 0xFFFFFFFF, job.base_seed >> 32, 0]
-    np.random.seed(np.random.SeedSequence(words).generate_state(4))
+    np.random.seed(_generate_state(job.base_seed, worker_id))
     _info = WorkerInfo(worker_id, job.num_workers, seed, job.dataset)
 
 

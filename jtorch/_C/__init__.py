@@ -9,17 +9,17 @@ from importlib import import_module
 
 import jtorch
 
-from . import dispatch_keys
-from .devices import device
-from .dtypes import dtype
-from .size import Size
-from .tape import engine, modes
-from .tape.engine import queue_callback as _queue_callback
-from .tape.node import Node as AutogradNode
-from .tensor import Tensor, overriding
-from .tensor.autograd import AccumulateGrad
-from .tensor.layout import layout, memory_format
-from .tensor.random import Generator
+from .. import dispatch_keys
+from ..devices import device
+from ..dtypes import dtype
+from ..size import Size
+from ..tape import engine, modes
+from ..tape.engine import queue_callback as _queue_callback
+from ..tape.node import Node as AutogradNode
+from ..tensor import Tensor, overriding
+from ..tensor.autograd import AccumulateGrad
+from ..tensor.layout import layout, memory_format
+from ..tensor.random import Generator
 
 _TensorBase = TensorBase = Tensor
 _TensorMeta = type(Tensor)
@@ -70,9 +70,19 @@ def _is_tracing() -> bool:
 
 def _are_functorch_transforms_active() -> bool:
     """Whether a function of :mod:`jtorch.func` (``vmap``, ``grad``) encloses the code that runs."""
-    from .func.levels import level
+    from ..func.levels import level
 
     return level.depth > 0 or level.programs > 0
+
+
+def _is_torch_function_mode_enabled() -> bool:
+    """Whether a ``TorchFunctionMode`` is active on this thread."""
+    return bool(overriding.state.modes)
+
+
+def _is_alias_of(a, b) -> bool:
+    """Whether two tensors show one storage."""
+    return a._storage is b._storage
 
 
 def _get_accelerator():
