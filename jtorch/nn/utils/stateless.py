@@ -107,3 +107,6 @@ def functional_call(
         args = (args,)
     with reparametrize(module, tensors, tie_weights, strict):
         return module(*args, **(kwargs or {}))
+
+
+_functional_call = functional_call  # the name it had before it was public
