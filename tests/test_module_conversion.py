@@ -154,6 +154,59 @@ def test_pytorch_reads_saved_storages(tmp_path):
     assert found["s"].tolist() == [0, 1, 2] and found["b"].nbytes() == 8
 
 
+def test_functional_call_with_other_names():
+    class Counts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = [nn.Linear(1, 1)]  # not registered
+            self.first = nn.Linear(1, 1)
+            self.register_buffer("count", torch.zeros(1))
+
+        def forward(self, x):
+            self.count = self.count + 1
+            return x * getattr(self, "scale", 1) + self.first.bias
+
+    module = Counts()
+    tensors = {"count": torch.ones(1), "scale": torch.full((1,), 3.0), "first.bias": torch.zeros(1)}
+    assert torch.func.functional_call(module, tensors, torch.ones(1)).item() == 3
+    assert module.count.item() == 0 and not hasattr(module, "scale") and tensors["count"].item() == 2
+    with pytest.raises(RuntimeError, match="Unexpected key.*'scale'"):
+        torch.func.functional_call(module, tensors, torch.ones(1), strict=True)
+    with pytest.raises(TypeError, match="not an instance of torch.Tensor"):
+        torch.func.functional_call(module, {"count": 3}, torch.ones(1))
+    module.itself = module
+    assert torch.func.functional_call(module, tensors, torch.ones(1), tie_weights=False).item() == 3
+
+
+def test_gradients_of_convolutions():
+    x, w = torch.randn(2, 4, 5, 5, requires_grad=True), torch.randn(6, 2, 3, 3, requires_grad=True)
+    options = dict(stride=2, padding=1, dilation=1, groups=2)
+    y = nn.functional.conv2d(x, w, None, **options)
+    given = torch.randn_like(y)
+    y.backward(given)
+    of_x = nn.grad.conv2d_input(x.shape, w, given, **options)
+    of_w = torch.nn.functional.grad.conv2d_weight(x, w.shape, given, **options)
+    torch.testing.assert_close(of_x, x.grad)
+    torch.testing.assert_close(of_w, w.grad)
+
+
+def test_prefixes():
+    state = nn.DataParallel(nn.BatchNorm1d(2)).state_dict()
+    nn.modules.utils.consume_prefix_in_state_dict_if_present(state, "module.")
+    assert list(state) == list(nn.BatchNorm1d(2).state_dict()) and "module" not in state._metadata
+    nn.BatchNorm1d(2).load_state_dict(state)
+
+
+def test_switches_as_decorators():
+    @torch.backends.cudnn.flags(enabled=False)
+    @torch.device("meta")
+    @torch.autograd.profiler.record_function("made")
+    def made():
+        return torch.backends.cudnn.enabled, torch.ones(1).is_meta
+
+    assert made() == (False, True) and torch.backends.cudnn.enabled
+
+
 def test_small_ones():
     module = nn.Linear(1, 1)
     zero = {"weight": torch.zeros(1, 1), "bias": torch.zeros(1)}

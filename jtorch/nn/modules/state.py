@@ -301,6 +301,8 @@ class StateDictMixin:
             with jtorch.no_grad():
                 undo.restore()
             raise
+        finally:
+            del load  # it refers to itself, and so to the tensors given
         return _IncompatibleKeys(missing, unexpected)
 
 
