@@ -302,7 +302,7 @@ class StateDictMixin:
                 undo.restore()
             raise
         finally:
-            del load  # it refers to itself, and so to the tensors given
+            load = None  # it refers to itself, and so to the tensors given
         return _IncompatibleKeys(missing, unexpected)
 
 

@@ -6,7 +6,6 @@ import contextlib
 
 from ...tensor import Tensor
 
-
 _ABSENT = object()
 
 
