@@ -51,3 +51,14 @@ def test_profiles(tmp_path):
     assert found["run"] == "first" and found["sizes"] == [1, 2] and found["traceEvents"]
     with pytest.warns(UserWarning, match="groups by name only"):
         assert len(prof.key_averages(group_by_input_shape=True)) == len(prof.key_averages())
+
+
+def test_names_of_functions_and_copies_of_graphs():
+    import copy
+
+    assert torch.typename(torch.log_).endswith(".log_") and torch.typename([]) == "list"
+    assert torch.typename(torch.zeros(1)) == "torch.FloatTensor"
+    module = torch.fx.symbolic_trace(torch.nn.Linear(1, 1))
+    module.meta["itself"] = module
+    again = copy.deepcopy(module)
+    assert again.meta["itself"] is again and again.weight is not module.weight
