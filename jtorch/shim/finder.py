@@ -1,4 +1,4 @@
-"""The finder that answers for ``torch`` and ``torch.*``.
+"""The finder that answers for ``torch`` and ``torch.*``, and for ``functorch``, which comes with PyTorch.
 
 Submodules are jtorch's own module objects under a second name: ``torch.nn is jtorch.nn``. Only the top one is an object
 of its own, because one attribute must differ: ``torch.__version__`` is PyTorch's number, which programs check, while
@@ -19,6 +19,7 @@ import jtorch
 from .version import TorchVersion
 
 NAME = "torch"
+FUNCTORCH = "functorch"
 
 
 class TorchModule(types.ModuleType):
@@ -78,6 +79,8 @@ class TorchFinder:
     def find_spec(fullname, path=None, target=None):
         if fullname == NAME:
             return ModuleSpec(NAME, _Loader(), origin=jtorch.__file__, is_package=True)
+        if fullname == FUNCTORCH:
+            return ModuleSpec(fullname, _Loader(), origin=jtorch.__file__)
         if not fullname.startswith(NAME + "."):
             return None
         found = importlib.util.find_spec(_ours(fullname))
@@ -94,7 +97,7 @@ class TorchFinder:
 
 
 def _ours(fullname: str) -> str:
-    return "jtorch" + fullname.removeprefix(NAME)
+    return f"jtorch.{FUNCTORCH}" if fullname == FUNCTORCH else "jtorch" + fullname.removeprefix(NAME)
 
 
 def install() -> None:
