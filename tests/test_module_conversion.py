@@ -130,6 +130,7 @@ def test_saved_storages(zipped):
         assert isinstance(storage, torch.FloatStorage) and storage.tolist() == [0, 1, 2, 3] == x.tolist()
         storage[0] = 7
         assert x[0] == 7  # they share memory, as they did
+        assert storage._cdata == x.untyped_storage()._cdata != t.untyped_storage()._cdata
         assert torch.load(saved(t.untyped_storage(), **options)).tolist() == t.untyped_storage().tolist()
     again = pickle.loads(pickle.dumps(storage))
     assert again.tolist() == [7, 1, 2, 3] and again.dtype is torch.float32
@@ -138,6 +139,12 @@ def test_saved_storages(zipped):
     copied = copy.deepcopy(raw)
     copied[0] = 9
     assert raw[0] == 0
+
+
+def test_which_format_a_file_has():
+    for zipped in (False, True):
+        file = saved(torch.ones(1), _use_new_zipfile_serialization=zipped)
+        assert torch.serialization._is_zipfile(file) is zipped and file.tell() == 0
 
 
 def test_pytorch_reads_saved_storages(tmp_path):

@@ -212,6 +212,7 @@ class TypedStorage(metaclass=_TypedStorageType):
         return UntypedStorage(self._t)
 
     _untyped_storage = property(untyped)
+    _cdata = property(lambda self: self.untyped()._cdata)
 
     def size(self) -> int:
         """The number of elements."""
