@@ -83,6 +83,19 @@ def test_a_parameter_of_a_module(bias):
     assert type(layer.state_dict()["weight"]) is Scaled
 
 
+def test_copies():
+    import copy
+
+    layer = torch.nn.Linear(2, 2, bias=False)
+    layer.weight = torch.nn.Parameter(scaled(), requires_grad=False)
+    again = copy.deepcopy(layer)
+    assert type(again.weight) is Scaled and isinstance(again.weight, torch.nn.Parameter)
+    assert again.weight.whole is not layer.weight.whole and "weight" in again._parameters
+    torch.testing.assert_close(again(torch.ones(1, 2)), layer(torch.ones(1, 2)))
+    with pytest.raises(NotImplementedError, match="no data"):
+        Logged(torch.ones(1)).numpy()
+
+
 def test_names_of_operations():
     x = Logged(torch.arange(4.0).reshape(2, 2))
     Logged.seen.clear()

@@ -7,14 +7,17 @@ over several operations are replaced by ones that ask first.
 
 from __future__ import annotations
 
+import copy
 import functools
 import sys
 import threading
 import types
 from importlib import import_module
 
-from .. import devices
+from .. import devices, dtypes
 from ..ops.registry import Op
+from ..trace.aval import aval
+from ..trace.value import Value
 from . import dispatch as _dispatch
 from . import export
 
@@ -180,19 +183,27 @@ def wrapper(cls, size, dtype, device, strides, requires_grad: bool):
     if cls not in _wrapping:
         _wrapping.add(cls)
         base = _dispatch.TENSOR
-        if cls.device is base.device:
-            cls.device = property(lambda self: self.__dict__.get("_wrapper_device") or base.device.fget(self))
-        if cls.detach is base.detach:
-            cls.detach = _detached
-        cls._assign = _refuse_writes
-    creation = import_module(".creation", __package__)
-    t = creation.empty(tuple(size), dtype=dtype, device="meta")
+        for name, own in (("detach", _detached), ("__deepcopy__", _deep_copy), ("_assign", _refuse_writes)):
+            if getattr(cls, name) is getattr(base, name):
+                setattr(cls, name, own)
+    shape = tuple(size)
+    t = _dispatch.wrap(Value(aval(shape, dtype or dtypes.get_default_dtype()), devices.resolve(device)))
     if strides is not None and tuple(strides) != tuple(t.stride()):
         t._strides = tuple(strides)
     t = t._as_subclass(cls)
-    t._wrapper_device = devices.device("cpu" if device is None else device)
     t._requires_grad = bool(requires_grad)
     return t
+
+
+def _deep_copy(self, memo):
+    """What a wrapper wraps are its attributes."""
+    if id(self) not in memo:
+        new = wrapper(type(self), self.shape, self.dtype, self.device, self.stride(), self.requires_grad)
+        memo[id(self)] = new
+        new.__dict__.update({k: copy.deepcopy(v, memo) for k, v in self.__dict__.items() if not k.startswith("_")})
+        if self.__dict__.get("_is_param"):
+            new._is_param = True
+    return memo[id(self)]
 
 
 def _detached(self):
