@@ -92,6 +92,10 @@ def test_copies():
     assert type(again.weight) is Scaled and isinstance(again.weight, torch.nn.Parameter)
     assert again.weight.whole is not layer.weight.whole and "weight" in again._parameters
     torch.testing.assert_close(again(torch.ones(1, 2)), layer(torch.ones(1, 2)))
+    assert repr(layer.weight) == "Scaled(size=(2, 2), dtype=torch.float32, device=cpu)"
+    kind = type("Kind", (torch.Tensor,), {})
+    parameter = copy.deepcopy(torch.nn.Parameter(torch.ones(2).as_subclass(kind)))
+    assert type(parameter) is kind and isinstance(parameter, torch.nn.Parameter) and parameter.requires_grad
     with pytest.raises(NotImplementedError, match="no data"):
         Logged(torch.ones(1)).numpy()
 

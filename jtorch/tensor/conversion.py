@@ -202,6 +202,8 @@ class ConversionMixin:
             )
         new = self._deep(memo)
         memo[id(self)] = new
+        if "_is_param" in self.__dict__:  # a parameter of another class than Parameter
+            new._is_param = self._is_param
         if self._grad is not None:
             new._grad = self._grad.__deepcopy__(memo)
         for name, attribute in self.__dict__.items():

@@ -183,7 +183,9 @@ def wrapper(cls, size, dtype, device, strides, requires_grad: bool):
     if cls not in _wrapping:
         _wrapping.add(cls)
         base = _dispatch.TENSOR
-        for name, own in (("detach", _detached), ("__deepcopy__", _deep_copy), ("_assign", _refuse_writes)):
+        for name, own in (
+            ("detach", _detached), ("__deepcopy__", _deep_copy), ("__repr__", _shown), ("_assign", _refuse_writes),
+        ):  # fmt: skip
             if getattr(cls, name) is getattr(base, name):
                 setattr(cls, name, own)
     shape = tuple(size)
@@ -193,6 +195,10 @@ def wrapper(cls, size, dtype, device, strides, requires_grad: bool):
     t = t._as_subclass(cls)
     t._requires_grad = bool(requires_grad)
     return t
+
+
+def _shown(self, *, tensor_contents=None) -> str:
+    return f"{type(self).__name__}(size={tuple(self.shape)}, dtype={self.dtype}, device={self.device})"
 
 
 def _deep_copy(self, memo):
