@@ -10,6 +10,12 @@ class _Results:
 
     __slots__ = ()
 
+    def __new__(cls, *values, **named):
+        # PyTorch's take one sequence of all values, namedtuples the values: both are meant here
+        if len(values) == 1 and not named and len(cls._fields) > 1 and isinstance(values[0], (tuple, list)):
+            values = values[0]
+        return super().__new__(cls, *values, **named)
+
     def __repr__(self) -> str:
         fields = ",\n".join(f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True))
         return f"torch.return_types.{type(self).__name__}(\n{fields})"

@@ -62,3 +62,12 @@ def test_names_of_functions_and_copies_of_graphs():
     module.meta["itself"] = module
     again = copy.deepcopy(module)
     assert again.meta["itself"] is again and again.weight is not module.weight
+
+
+def test_result_types_are_made_of_sequences():
+    found = torch.ones(2, 2).max(0)
+    again = type(found)(list(found))
+    assert again.indices is found.indices and type(found)(*found).values is found.values
+    assert torch.return_types.max((1, 2)).indices == 2
+    (y,) = torch._foreach_addcdiv([torch.ones(1)], [torch.ones(1)], [torch.ones(1)], scalars=[2.0])
+    assert y.item() == 3
