@@ -24,15 +24,15 @@ def _owner(module, name: str):
 def _exchange(owner, key: str, t):
     """Put ``t`` where ``owner`` has ``key``; returns what stood there. Either may be absent."""
     for table in (owner._parameters, owner._buffers):
-        if key in table:
+        if key in table and t is not _ABSENT:
             before = table[key]
             table[key] = t
             return before
     before = getattr(owner, key, _ABSENT)
-    if t is _ABSENT:
-        delattr(owner, key)
-    else:
+    if t is not _ABSENT:
         setattr(owner, key, t)
+    elif before is not _ABSENT:
+        delattr(owner, key)
     return before
 
 
