@@ -183,6 +183,8 @@ def test_functional_call_with_other_names():
         torch.func.functional_call(module, {"count": 3}, torch.ones(1))
     torch.func.functional_call(module, {"scale": nn.Parameter(torch.ones(1))}, torch.ones(1))
     assert "scale" not in module._parameters and len(list(module.parameters())) == 2
+    bare = torch.func.functional_call(nn.Linear(1, 1), {"weight": torch.ones(1, 1), "bias": None}, torch.ones(1))
+    assert bare.item() == 1
     module.itself = module
     assert torch.func.functional_call(module, tensors, torch.ones(1), tie_weights=False).item() == 3
 

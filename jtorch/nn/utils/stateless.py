@@ -59,7 +59,7 @@ def reparametrize(module, tensors: dict, tie_weights: bool = True, strict: bool 
     """
     known = _ties(module) if tie_weights or strict else {}
     for t in tensors.values():
-        if not isinstance(t, Tensor):
+        if t is not None and not isinstance(t, Tensor):
             raise TypeError(f"{t} is not an instance of torch.Tensor")
     if strict:
         given = {n for name in tensors for n in (known.get(name, ()) if tie_weights else (name,))}
