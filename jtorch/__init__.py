@@ -164,10 +164,10 @@ def _disable_dynamo(fn=None, recursive=True):
 
 
 _LOADED_ON_USE = (
-    "_C", "__config__", "_dynamo", "_functorch", "_higher_order_ops", "_inductor", "_logging", "_tensor_str", "_utils",
-    "accelerator", "compiler", "cpu", "distributions", "export", "func", "functional", "futures", "fx", "hub", "jit",
-    "library", "masked", "mps", "multiprocessing", "nested", "onnx", "overrides", "profiler", "quasirandom", "signal",
-    "storage", "testing", "types", "xpu",
+    "_C", "__config__", "__future__", "_dynamo", "_functorch", "_higher_order_ops", "_inductor", "_logging",
+    "_tensor_str", "_utils", "accelerator", "compiler", "cpu", "distributions", "export", "func", "functional",
+    "functorch", "futures", "fx", "hub", "jit", "library", "masked", "mps", "multiprocessing", "nested", "onnx",
+    "overrides", "profiler", "quasirandom", "signal", "storage", "testing", "types", "xpu",
 )  # fmt: skip
 
 

@@ -66,7 +66,8 @@ class OpOverloadPacket:
     def __getattr__(self, overload: str) -> OpOverload:
         if overload.startswith("__"):
             raise AttributeError(overload)
-        return OpOverload(self, overload)
+        made = self.__dict__[overload] = OpOverload(self, overload)  # one object: programs compare by identity
+        return made
 
     def __str__(self) -> str:
         return f"{self._namespace}.{self.__name__}"

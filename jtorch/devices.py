@@ -7,6 +7,7 @@ dtypes only. Naming a device starts no backend; putting a tensor on it does.
 
 from __future__ import annotations
 
+import functools
 import threading
 
 _TYPES = frozenset(
@@ -79,6 +80,16 @@ class device:
 
     def __exit__(self, *exc):
         _stack().pop()
+
+    def __call__(self, fn):
+        """As a decorator: the default device inside the function."""
+
+        @functools.wraps(fn)
+        def wrapper(*args, **kwargs):
+            with self:
+                return fn(*args, **kwargs)
+
+        return wrapper
 
 
 def _stack() -> list:

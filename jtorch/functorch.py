@@ -8,9 +8,10 @@ from ._functorch.make_functional import (
     make_functional_with_buffers,
 )
 from .func import functionalize, grad, grad_and_value, hessian, jacfwd, jacrev, jvp, vjp, vmap
+from .version import torch_api as __version__
 
 __all__ = [
     "FunctionalModule", "FunctionalModuleWithBuffers", "combine_state_for_ensemble", "functionalize", "grad",
     "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "make_functional", "make_functional_with_buffers", "vjp",
-    "vmap",
+    "__version__", "vmap",
 ]  # fmt: skip

@@ -10,9 +10,11 @@ class _Results:
 
     __slots__ = ()
 
-    def __new__(cls, *values):
-        """Of the results in turn, or of one sequence of them."""
-        return cls._make(values[0] if len(values) == 1 < len(cls._fields) else values)
+    def __new__(cls, *values, **named):
+        # PyTorch's take one sequence of all values, namedtuples the values: both are meant here
+        if len(values) == 1 and not named and len(cls._fields) > 1 and isinstance(values[0], (tuple, list)):
+            values = values[0]
+        return super().__new__(cls, *values, **named)
 
     def __repr__(self) -> str:
         fields = ",\n".join(f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True))

@@ -7,23 +7,20 @@ from importlib import import_module
 
 
 class record_function(contextlib.ContextDecorator):
-    """``with record_function("name"):`` (or as a decorator) mark a region in JAX's profiler trace."""
+    """``with record_function("name"):`` mark a region (or, as a decorator, a function) in JAX's profiler trace."""
 
     def __init__(self, name: str, args: str | None = None):
-        self.name = name
-
-    def _recreate_cm(self):
-        return type(self)(self.name)  # a region for each call of a decorated function
+        self.name, self._regions = name, []
 
     def __enter__(self):
         import jax
 
-        self._region = jax.profiler.TraceAnnotation(self.name)
-        self._region.__enter__()
+        self._regions.append(jax.profiler.TraceAnnotation(self.name))
+        self._regions[-1].__enter__()
         return self
 
     def __exit__(self, *exc):
-        self._region.__exit__(*exc)
+        self._regions.pop().__exit__(*exc)
 
 
 def profile(

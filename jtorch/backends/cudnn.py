@@ -1,5 +1,7 @@
 """cuDNN's switches. XLA autotunes and picks algorithms by itself, so ``benchmark`` is kept for reading back."""
 
+import contextlib
+
 enabled = True
 benchmark = False
 deterministic = False
@@ -17,8 +19,8 @@ def version():
     return None
 
 
-class flags:
-    """``with flags(enabled=..., benchmark=...):`` set the switches inside the block."""
+class flags(contextlib.ContextDecorator):
+    """``with flags(enabled=..., benchmark=...):`` set the switches inside the block, or in a decorated function."""
 
     def __init__(self, **values):
         self.values = values

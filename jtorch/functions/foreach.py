@@ -67,7 +67,8 @@ def _binary(name, op):
 def _ternary(name):
     f = function(OPS[name])
 
-    def one(tensors, tensor1, tensor2, value=1):
+    def one(tensors, tensor1, tensor2, value=1, *, scalars=None):
+        value = value if scalars is None else scalars
         values = value.tolist() if isinstance(value, Tensor) else value
         rows = zip(tensors, tensor1, tensor2, _each(values, len(tensors)), strict=True)
         return [f(t, a, b, value=v) for t, a, b, v in rows]

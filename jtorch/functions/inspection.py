@@ -51,10 +51,10 @@ def is_same_size(input, other) -> bool:
 
 @composite("torch")
 def typename(obj) -> str:
-    """The type's name with its module: ``"torch.FloatTensor"``, ``"builtins.list"``."""
+    """The type's name with its module, or that of a class or function: ``"torch.FloatTensor"``, ``"list"``."""
     if isinstance(obj, Tensor):
         return obj.type()
-    kind = obj if isinstance(obj, type) else type(obj)
+    kind = obj if hasattr(obj, "__qualname__") else type(obj)
     module = getattr(kind, "__module__", "")
     return f"{module}.{kind.__qualname__}" if module and module != "builtins" else kind.__qualname__
 

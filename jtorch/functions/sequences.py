@@ -19,7 +19,7 @@ def _plain(x):
 
 
 @composite("torch")
-@factory(out=True)
+@factory(out=True, fills=True)
 def arange(*args, start=None, end=None, step=None, dtype=None, device=None):
     """``start, start + step, …`` up to but without ``end``: ``arange(end)``, ``arange(start, end, step=1)``.
 
@@ -53,7 +53,7 @@ def arange(*args, start=None, end=None, step=None, dtype=None, device=None):
 
 
 @composite("torch")
-@factory(out=True)
+@factory(out=True, fills=True)
 def range(start=0, end=None, step=1, *, dtype=None, device=None):
     """Deprecated: as :func:`arange`, with ``end`` included."""
     if end is None:
@@ -64,7 +64,7 @@ def range(start=0, end=None, step=1, *, dtype=None, device=None):
 
 def _spaced(name: str, logarithmic: bool):
     @composite("torch", name=name, doc=OPS[name].doc)
-    @factory(out=True)
+    @factory(out=True, fills=True)
     def spaced(start, end, steps=100, *rest, base=10.0, dtype=None, device=None):
         if not isinstance(_plain(steps), int) or isinstance(steps, bool):
             given = ", ".join(type(x).__name__ for x in (start, end, steps))
@@ -92,7 +92,7 @@ _spaced("logspace", True)
 
 
 @composite("torch")
-@factory(out=True)
+@factory(out=True, fills=True)
 def eye(n, m=None, *, dtype=None, device=None):
     """The n×m matrix with ones on the diagonal."""
     if n < 0 or (m is not None and m < 0):

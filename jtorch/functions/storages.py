@@ -92,6 +92,12 @@ class UntypedStorage(StorageView):
 
     __copy__ = clone
 
+    def __reduce__(self):
+        return UntypedStorage, (self._bytes(),)
+
+    def __deepcopy__(self, memo):
+        return memo.setdefault(id(self), self.clone())
+
     def resizable(self) -> bool:
         """False: XLA arrays have a fixed size."""
         return False
@@ -206,6 +212,7 @@ class TypedStorage(metaclass=_TypedStorageType):
         return UntypedStorage(self._t)
 
     _untyped_storage = property(untyped)
+    _cdata = property(lambda self: self.untyped()._cdata)
 
     def size(self) -> int:
         """The number of elements."""
@@ -260,15 +267,16 @@ class TypedStorage(metaclass=_TypedStorageType):
         return self
 
     def _as(self, t) -> TypedStorage:
-        found = object.__new__(CLASSES.get(t.dtype, TypedStorage))
-        found._t = t
-        return found
+        return _typed_over(t)
 
     def clone(self) -> TypedStorage:
         """A copy."""
         return self._as(self._t.clone())
 
     __copy__ = clone
+
+    def __reduce__(self):
+        return _typed_over, (self._t,)
 
     def resizable(self) -> bool:
         """False: XLA arrays have a fixed size."""
@@ -302,6 +310,12 @@ class TypedStorage(metaclass=_TypedStorageType):
     def __repr__(self) -> str:
         lines = "".join(f" {v}\n" for v in self.tolist())
         return f"{lines}[torch.storage.TypedStorage(dtype={self.dtype}, device={self.device}) of size {self.size()}]"
+
+
+def _typed_over(t: Tensor) -> TypedStorage:
+    found = object.__new__(CLASSES.get(t.dtype, TypedStorage))
+    found._t = t
+    return found
 
 
 def _typed(d: dtypes.dtype) -> type:

@@ -221,8 +221,8 @@ class GraphModule(Module):
     # --- copies and files
 
     def __deepcopy__(self, memo):
-        made = self._blank(copy.deepcopy(self.__dict__ | {"_graph": None}, memo))
-        memo[id(self)] = made
+        made = memo[id(self)] = self._blank({})  # before its fields, which may refer to it
+        made.__dict__.update(copy.deepcopy({k: v for k, v in self.__dict__.items() if k != "_graph"}, memo))
         made.graph = copy.deepcopy(self._graph, memo)
         for name, value in self.meta.get(_USER_PRESERVED_ATTRIBUTES_KEY, {}).items():
             setattr(made, name, value)

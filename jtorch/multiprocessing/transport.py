@@ -31,6 +31,11 @@ class Pickler(_Pickler):
     """Also sends plain host tensors without the copy that unpickling elsewhere makes."""
 
     def reducer_override(self, obj):
+        if isinstance(obj, Tensor) and obj.requires_grad and not obj.is_leaf:
+            raise RuntimeError(
+                "a non-leaf tensor that requires grad cannot be sent to another process: autograd does not cross "
+                "processes. detach() it first to send the data alone"
+            )
         if type(obj) is Tensor and obj.device is devices.CPU and obj.is_leaf and not vars_of(obj):
             array = np.ascontiguousarray(obj._host("sent to another process"))
             data = array.reshape(-1).view(np.uint8)

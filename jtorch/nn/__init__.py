@@ -1,9 +1,11 @@
 """Neural networks: parameters, modules, their functional forms, initial values and helpers."""
 
-from . import functional, init, modules, torch_names, utils
+from . import functional, grad, init, modules, torch_names, utils
 from .modules import *  # noqa: F403
 from .modules.utils import factory_kwargs
 from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter
+
+functional.grad = grad  # PyTorch has it there too
 
 
 def __getattr__(name: str):

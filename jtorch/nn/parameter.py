@@ -15,6 +15,16 @@ from ..trace.jaxapi import x64
 from ..trace.value import Value
 
 
+class _Conversion:
+    """What ``torch.__future__`` sets: put new parameters in the place of converted ones, or swap them."""
+
+    overwrite = False
+    swap = False
+
+
+conversion = _Conversion()
+
+
 class _ParameterMeta(type):
     """Tensors of other classes that were wrapped by ``Parameter(...)`` count as parameters too."""
 

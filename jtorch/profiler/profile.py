@@ -11,7 +11,9 @@ import shutil
 import socket
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -91,6 +93,7 @@ class profile:
         self.step_num = 0
         self._folder: str | None = None
         self._trace: bytes | None = None
+        self._metadata: dict[str, Any] = {}
 
     def __enter__(self):
         self.start()
@@ -143,9 +146,19 @@ class profile:
             raise RuntimeError("nothing is recorded yet: leave the `with` block, or call stop(), first")
         return self._trace
 
+    def add_metadata(self, key: str, value: str) -> None:
+        """A string to stand in exported traces under that key."""
+        self._metadata[key] = value
+
+    def add_metadata_json(self, key: str, value: str) -> None:
+        """A value, given as JSON, to stand in exported traces under that key."""
+        self._metadata[key] = json.loads(value)
+
     def export_chrome_trace(self, path) -> None:
         """Write the events in Chrome's trace format (compressed if the name ends in ``.gz``)."""
         data = self._recorded()
+        if self._metadata:
+            data = json.dumps({**json.loads(data), **self._metadata}).encode()
         pathlib.Path(path).write_bytes(gzip.compress(data) if str(path).endswith(".gz") else data)
 
     def events(self) -> EventList:
@@ -167,11 +180,13 @@ class profile:
     def key_averages(self, group_by_input_shape: bool = False, group_by_stack_n: int = 0) -> EventList:
         """The events of each name as one, with their number and their total time.
 
-        Raises:
-            NotImplementedError: grouping by shapes or stacks, which are not recorded.
+        Shapes and stacks are not recorded: grouping by them warns, and groups by name.
         """
         if group_by_input_shape or group_by_stack_n:
-            raise NotImplementedError("key_averages groups by name only: shapes and stacks are not recorded")
+            warnings.warn(
+                "input shapes and stacks are not recorded by jax.profiler: key_averages() groups by name only",
+                stacklevel=2,
+            )
         return self.events().averages()
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from .api import get_unsafe_globals_in_checkpoint, load, save
+from .format import is_zip as _is_zipfile  # noqa: F401 (PyTorch's name; programs ask it which format a file has)
 from .safe import add_safe_globals, clear_safe_globals, get_safe_globals, safe_globals
 
 DEFAULT_PROTOCOL = 2  # of pickle

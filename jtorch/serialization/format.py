@@ -192,6 +192,14 @@ def is_path(f: Any) -> bool:
     return isinstance(f, (str, os.PathLike))
 
 
+def is_zip(stream: IO[bytes]) -> bool:
+    """Whether an archive begins here; the position stays."""
+    start = stream.tell()
+    found = stream.read(len(MAGIC))
+    stream.seek(start)
+    return found == MAGIC
+
+
 @contextlib.contextmanager
 def open_for_reading(f: str | os.PathLike | IO[bytes]) -> Iterator[IO[bytes]]:
     """``f`` itself, or the file it names.
@@ -206,8 +214,9 @@ def open_for_reading(f: str | os.PathLike | IO[bytes]) -> Iterator[IO[bytes]]:
     missing = [name for name in ("read", "seek", "tell") if not hasattr(f, name)]
     if missing:
         raise AttributeError(
-            f"load() takes a path or a seekable file; {type(f).__name__} has no {missing[0]}(). "
-            "Read it into an io.BytesIO first"
+            f"load() takes a path or a seekable file; {type(f).__name__} has no {missing[0]}(). You can only "
+            "torch.load from a file that is seekable. Please pre-load the data into a buffer like io.BytesIO and try "
+            "to load from it instead."
         )
     yield f
 

@@ -7,6 +7,7 @@ check what they are given. ``CALLABLES`` are those it may call; the rest it may 
 from __future__ import annotations
 
 import collections
+import functools
 import math
 import pickle
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import numpy as np
 from .. import dtypes
 from ..devices import device
 from ..dtypes import dtype
+from ..functions import storages
 from ..size import Size
 from ..sparse.tensor import rebuild
 from ..tensor import layout
@@ -36,13 +38,20 @@ class StorageType(NamedTuple):
         return 1 if self.dtype is None else self.dtype.itemsize
 
 
-class TypedStorage(NamedTuple):
-    """``numel`` elements of a storage, from ``start`` on: what a persistent id in a file stands for."""
+class TypedStorage(storages.TypedStorage):
+    """``numel`` elements of a storage, from ``start`` on: what a persistent id in a file stands for.
 
-    storage: LoadedStorage
-    dtype: dtype | None
-    start: int
-    numel: int
+    Tensors are rebuilt over it. Where the program saved a storage itself, this is what it gets; ``kind`` is None for
+    bytes. Its elements become a tensor's when somebody reads them.
+    """
+
+    def __init__(self, storage: LoadedStorage, kind: dtype | None, start: int, numel: int):
+        self.storage, self.kind, self.start, self.numel = storage, kind, start, numel
+
+    @functools.cached_property
+    def _t(self):
+        kind = dtypes.uint8 if self.kind is None else self.kind
+        return tensors.rebuild(self.storage, kind, self.start, Size((self.numel,)), (1,), False)
 
 
 # --- tensors -------------------------------------------------------------------------------------------------------
@@ -54,13 +63,13 @@ def _index(value: Any) -> bool:
 
 def _tensor(source, kind: dtype | None, offset, size, stride, requires_grad, metadata):
     """One tensor over ``source``, with everything a file could lie about checked."""
-    if not isinstance(source, TypedStorage) or not isinstance(kind, dtype):
+    if type(source) is not TypedStorage or not isinstance(kind, dtype):
         raise pickle.UnpicklingError(f"a tensor's storage or dtype is missing: {type(source).__name__}, {kind!r}")
     if not isinstance(size, tuple) or not isinstance(stride, tuple) or len(size) != len(stride):
         raise pickle.UnpicklingError(f"a tensor's size {size!r} and stride {stride!r} do not fit together")
     if not all(map(_index, (offset, *size, *stride))) or math.prod(size) >= 2**63:
         raise pickle.UnpicklingError(f"bad geometry of a tensor: size {size}, stride {stride}, storage offset {offset}")
-    span = source.numel if source.dtype is not None else source.numel // kind.itemsize
+    span = source.numel if source.kind is not None else source.numel // kind.itemsize
     needed = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) + 1 if 0 not in size else 0
     if needed > span:
         raise RuntimeError(
@@ -82,16 +91,16 @@ def _tensor(source, kind: dtype | None, offset, size, stride, requires_grad, met
 
 
 def rebuild_tensor(storage, storage_offset, size, stride, requires_grad=False, backward_hooks=None, metadata=None):
-    kind = storage.dtype if isinstance(storage, TypedStorage) else None
+    kind = storage.kind if type(storage) is TypedStorage else None
     return _tensor(storage, kind, storage_offset, size, stride, requires_grad, metadata)
 
 
 def rebuild_tensor_untyped(
     storage, storage_offset, size, stride, requires_grad, backward_hooks, dtype, metadata=None
 ):  # fmt: skip
-    if isinstance(storage, TypedStorage):  # counts bytes, whatever class it was written as
-        nbytes = storage.numel * (1 if storage.dtype is None else storage.dtype.itemsize)
-        storage = storage._replace(dtype=None, numel=nbytes)
+    if type(storage) is TypedStorage:  # counts bytes, whatever class it was written as
+        nbytes = storage.numel * (1 if storage.kind is None else storage.kind.itemsize)
+        storage = TypedStorage(storage.storage, None, storage.start, nbytes)
     return _tensor(storage, dtype, storage_offset, size, stride, requires_grad, metadata)
 
 

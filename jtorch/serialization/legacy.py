@@ -51,7 +51,7 @@ def load(data, position: int, unpickle, locate, encoding: str) -> tuple[Any, int
     scanner.load()
     kinds: dict[str, tuple[StorageType, str, int]] = {}
     for pid in scanner.persistent_ids:
-        if pid[:1] == ("module",):
+        if isinstance(pid, tuple) and pid[:1] == ("module",):
             continue
         kind, key, location, numel = parse_persistent_id(pid)
         kinds.setdefault(key, (kind, location, numel))
@@ -75,7 +75,7 @@ def load(data, position: int, unpickle, locate, encoding: str) -> tuple[Any, int
         storages[key] = locate(tensors.LoadedStorage(memory), location)
 
     def persistent_load(pid):
-        if pid[:1] == ("module",):  # a class with its source, which only served a warning
+        if isinstance(pid, tuple) and pid[:1] == ("module",):  # a class with its source, which only served a warning
             return pid[1]
         kind, key, _, numel = parse_persistent_id(pid)
         if key not in storages:

@@ -100,7 +100,10 @@ def pickle_object(obj: Any, pickle_module=pickle, legacy: bool = False) -> Pickl
     class Pickler(pickle_module.Pickler):
         def persistent_id(self, obj):
             if type(obj) is not SavedStorage:
-                return None
+                record = tensors.describe_storage(obj)
+                if record is None:
+                    return None
+                obj = storage_of(record)
             return (*obj.persistent_id(), None) if legacy else obj.persistent_id()
 
         def reducer_override(self, obj):

@@ -46,8 +46,8 @@ class Scanner(RestrictedUnpickler):
 
 def parse_persistent_id(pid: tuple) -> tuple[StorageType, str, str, int]:
     """(storage type, key, location, number of elements) of a persistent id, checked."""
-    if len(pid) < 5 or pid[0] != "storage":
-        raise pickle.UnpicklingError(f"unknown kind of reference in the file: {pid[:1]}")
+    if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage":
+        raise pickle.UnpicklingError(f"unknown kind of reference in the file: {str(pid)[:40]}")
     _, kind, key, location, numel, *_ = pid
     key = key if isinstance(key, str) else str(key)
     if not isinstance(kind, StorageType) or not isinstance(location, str) or type(numel) is not int or numel < 0:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..devices import device, resolve
 from ..dtypes import bool_, dtype
+from ..functions.storages import TypedStorage, UntypedStorage
 from ..tensor import Tensor
 from ..tensor.dispatch import wrap
 from ..tensor.layout import contiguous_strides
@@ -111,6 +112,13 @@ def describe(obj: Any) -> TensorRecord | None:
         record.subclass = None if type(obj) is parameter_class() else type(obj)
     record.state = {name: value for name, value in vars(obj).items() if name[0] != "_"}
     return record
+
+
+def describe_storage(obj: Any) -> TensorRecord | None:
+    """The record of all elements of a storage; None for anything else."""
+    if isinstance(obj, UntypedStorage):
+        return _geometry(obj._bytes())
+    return _geometry(obj._t) if isinstance(obj, TypedStorage) else None
 
 
 def _geometry(t) -> TensorRecord:

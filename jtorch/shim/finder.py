@@ -1,4 +1,4 @@
-"""The finder that answers for ``torch`` and ``torch.*``.
+"""The finder that answers for ``torch`` and ``torch.*``, and for ``functorch``, which comes with PyTorch.
 
 Submodules are jtorch's own module objects under a second name: ``torch.nn is jtorch.nn``. Only the top one is an object
 of its own, because one attribute must differ: ``torch.__version__`` is PyTorch's number, which programs check, while

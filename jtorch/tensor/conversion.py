@@ -202,6 +202,8 @@ class ConversionMixin:
             )
         new = self._deep(memo)
         memo[id(self)] = new
+        if "_is_param" in self.__dict__:  # a parameter of another class than Parameter
+            new._is_param = self._is_param
         if self._grad is not None:
             new._grad = self._grad.__deepcopy__(memo)
         for name, attribute in self.__dict__.items():
@@ -224,10 +226,9 @@ class ConversionMixin:
         return t
 
     def __reduce_ex__(self, protocol):
+        # A tensor with a history comes back as a leaf, as from PyTorch: the graph is not pickled.
         state = {k: v for k, v in self.__dict__.items() if not k.startswith("_")}
-        if not self.is_leaf:
-            raise RuntimeError("only leaf tensors can be pickled, not the graph that made this one: detach() it first")
-        return _rebuild, (type(self), self._host("pickle"), str(self.device), self._requires_grad, state)
+        return _rebuild, (type(self), self._host("pickle"), str(self.device), self.requires_grad, state)
 
 
 _FLOAT8 = (dtypes.float8_e4m3fn, dtypes.float8_e5m2, dtypes.float8_e4m3fnuz, dtypes.float8_e5m2fnuz)

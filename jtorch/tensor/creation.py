@@ -37,11 +37,11 @@ def finish(t, requires_grad: bool, layout=None, pin_memory=False):
 _OPTIONS = {"layout": None, "requires_grad": False, "pin_memory": False}
 
 
-def factory(out: bool = False):
+def factory(out: bool = False, fills: bool = False):
     """Decorates a function that makes a tensor of its ``dtype`` on its ``device``: adds what all such functions take.
 
     That is ``layout``, ``requires_grad`` and ``pin_memory`` (accepted), and with ``out`` a tensor to write to, whose
-    dtype and device are the result's.
+    dtype and device are the result's. One that has as many elements keeps its shape where the function ``fills``.
     """
 
     def decorate(fn):
@@ -59,6 +59,8 @@ def factory(out: bool = False):
             if layout is not None and layout is not out.layout:
                 raise RuntimeError(f"layout {layout} does not match layout of out parameter ({out.layout})")
             made = fn(*args, dtype=out.dtype, device=out.device if device is None else device, **kw)
+            if fills and made.numel() == out.numel():
+                made = made.reshape(out.shape)
             return finish(_dispatch.write_out(fn.__name__, (), made, out), requires_grad)
 
         made = functools.wraps(fn)(writing if out else making)
@@ -112,11 +114,19 @@ def _has_tensor(data) -> bool:
     )
 
 
-def _plain(data):
+def _plain(data, within: bool = False):
     if isinstance(data, _dispatch.TENSOR):
-        return data.detach()._host("tensor() of tensors")
+        array = data.detach()._host("tensor() of tensors")
+        if not within:
+            return array
+        if array.size != 1:  # NumPy would stack them
+            raise ValueError(
+                f"only one element tensors can be converted to Python scalars, got one of shape {list(array.shape)} in "
+                "a list; use torch.stack() or torch.cat() to join tensors"
+            )
+        return array.reshape(())
     if isinstance(data, (list, tuple)):
-        return [_plain(x) for x in data]
+        return [_plain(x, True) for x in data]
     return data
 
 
@@ -124,6 +134,14 @@ def _first(data):
     while isinstance(data, (list, tuple)) and len(data):
         data = data[0]
     return data
+
+
+def _refuse_cycles(data, above: tuple = ()) -> None:
+    if isinstance(data, (list, tuple)):
+        if id(data) in above:
+            raise TypeError("new(): self-referential lists are incompatible")
+        for x in data:
+            _refuse_cycles(x, (*above, id(data)))
 
 
 def to_numpy(data, dtype: dtypes.dtype | None) -> np.ndarray:
@@ -136,8 +154,12 @@ def to_numpy(data, dtype: dtypes.dtype | None) -> np.ndarray:
     if isinstance(data, np.ndarray | np.generic):
         array = np.asarray(data)
     else:
-        first = _first(data)
-        if _has_tensor(data):
+        try:
+            first, tensors = _first(data), _has_tensor(data)
+        except RecursionError:
+            _refuse_cycles(data)
+            raise
+        if tensors:
             data = _plain(data)
         elif hasattr(data, "__array__") and not isinstance(data, (list, tuple)):
             data = np.asarray(data)

@@ -329,6 +329,11 @@ class StorageView:
     def data_ptr(self) -> int:
         return self._tensor_storage.address()
 
+    @property
+    def _cdata(self) -> int:
+        """A number that storages of the same memory have in common, while it lives."""
+        return id(self._tensor_storage)
+
     def __eq__(self, other):
         return isinstance(other, StorageView) and self._tensor_storage is other._tensor_storage
 

@@ -7,13 +7,17 @@ over several operations are replaced by ones that ask first.
 
 from __future__ import annotations
 
+import copy
 import functools
 import sys
 import threading
 import types
 from importlib import import_module
 
+from .. import devices, dtypes
 from ..ops.registry import Op
+from ..trace.aval import aval
+from ..trace.value import Value
 from . import dispatch as _dispatch
 from . import export
 
@@ -162,6 +166,90 @@ def _arguments(op: Op, operands, statics) -> tuple[tuple, dict]:
     return tuple(args), kwargs
 
 
+#: Classes of which there are wrappers: tensors without content, whose class answers for every operation.
+_wrapping: set[type] = set()
+
+
+def wrapper(cls, size, dtype, device, strides, requires_grad: bool):
+    """An instance of ``cls`` that has shape, dtype and device but no content: ``cls.__torch_dispatch__`` is asked
+    for every operation on it.
+
+    Raises:
+        RuntimeError: the class does not define ``__torch_dispatch__``.
+    """
+    if not hasattr(cls, "__torch_dispatch__"):
+        raise RuntimeError(f"{cls.__name__} must define __torch_dispatch__, which answers for operations on wrappers")
+    switch_on()
+    if cls not in _wrapping:
+        _wrapping.add(cls)
+        base = _dispatch.TENSOR
+        for name, own in (
+            ("detach", _detached), ("__deepcopy__", _deep_copy), ("__repr__", _shown), ("_assign", _refuse_writes),
+        ):  # fmt: skip
+            if getattr(cls, name) is getattr(base, name):
+                setattr(cls, name, own)
+    shape = tuple(size)
+    t = _dispatch.wrap(Value(aval(shape, dtype or dtypes.get_default_dtype()), devices.resolve(device)))
+    if strides is not None and tuple(strides) != tuple(t.stride()):
+        t._strides = tuple(strides)
+    t = t._as_subclass(cls)
+    t._requires_grad = bool(requires_grad)
+    return t
+
+
+def _shown(self, *, tensor_contents=None) -> str:
+    return f"{type(self).__name__}(size={tuple(self.shape)}, dtype={self.dtype}, device={self.device})"
+
+
+def _deep_copy(self, memo):
+    """What a wrapper wraps are its attributes."""
+    if id(self) not in memo:
+        new = wrapper(type(self), self.shape, self.dtype, self.device, self.stride(), self.requires_grad)
+        memo[id(self)] = new
+        new.__dict__.update({k: copy.deepcopy(v, memo) for k, v in self.__dict__.items() if not k.startswith("_")})
+        if self.__dict__.get("_is_param"):
+            new._is_param = True
+    return memo[id(self)]
+
+
+def _detached(self):
+    """Detaching is no operation here, but classes answer for it."""
+    detach = import_module("jtorch").ops.aten.detach.default
+    return type(self).__torch_dispatch__(detach, (type(self),), (self,), {})
+
+
+def _refuse_writes(self, new):
+    raise NotImplementedError(
+        f"writing in place to a {type(self).__name__}: jtorch's tensors without content of their own are not written "
+        "to. Assign a new one, or write to what it wraps"
+    )
+
+
+def _linear_in_parts(x, weight, bias=None):
+    """The operations of which PyTorch's dispatcher sees ``linear`` consist."""
+    torch = import_module("jtorch")
+    rows = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
+    y = torch.mm(rows, weight.t()) if bias is None else torch.addmm(bias, rows, weight.t())
+    return y if x.dim() == 2 else y.reshape(*x.shape[:-1], y.shape[-1])
+
+
+def _dispatched(kinds: list, op: Op, operands, statics):
+    """What the classes of wrappers among the operands answer.
+
+    Raises:
+        TypeError: all of them return NotImplemented.
+    """
+    args, kwargs = _arguments(op, operands, statics)
+    if op.name == "linear":
+        return _linear_in_parts(*args)
+    func = import_module("jtorch.utils._python_dispatch").bound(op, args)
+    for kind in kinds:
+        result = kind.__torch_dispatch__(func, tuple(kinds), args, kwargs)
+        if result is not NotImplemented:
+            return result
+    raise TypeError(f"Multiple dispatch failed for '{func}'; all __torch_dispatch__ handlers returned NotImplemented")
+
+
 def intercept(op: Op, operands, statics):
     """Dispatch's question: the operands as they are, or the answer somebody gave instead."""
     if state.modes or state.subclasses:
@@ -174,6 +262,10 @@ def intercept(op: Op, operands, statics):
         args, kwargs = _arguments(op, operands, statics)
         with _Setting(dispatch_modes=state.dispatch_modes[:-1]):
             return _dispatch.Answer(mode._dispatched(op, args, kwargs))
+    if _wrapping:
+        kinds = list(dict.fromkeys(type(x) for x in each_argument(operands, None) if type(x) in _wrapping))
+        if kinds:
+            return _dispatch.Answer(_dispatched(kinds, op, operands, statics))
     return operands, statics
 
 

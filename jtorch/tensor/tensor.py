@@ -374,6 +374,18 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
 
     as_subclass = _as_subclass
 
+    @staticmethod
+    def _make_wrapper_subclass(
+        cls, size, *, strides=None, storage_offset=None, memory_format=None, dtype=None, layout=None, device=None,
+        pin_memory=False, requires_grad=False, dispatch_sizes_strides_policy=None, dispatch_device=False,
+        dispatch_layout=False,
+    ):  # fmt: skip
+        """An instance of ``cls`` without content, for which ``cls.__torch_dispatch__`` answers every operation.
+
+        It stands above autograd: gradients are those of what the class computes with.
+        """
+        return overriding.wrapper(cls, size, dtype, device, strides, requires_grad)
+
     def _make_subclass(cls, data, require_grad=False):  # noqa: N805 (called as Tensor._make_subclass(cls, data))
         t = data.detach()._as_subclass(cls)
         t._requires_grad = bool(require_grad)

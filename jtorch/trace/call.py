@@ -119,6 +119,8 @@ def _bind(op: Op, statics: tuple, keys: tuple, platform: str) -> Call:
     named_statics = dict(zip(op.static_names, statics, strict=True))
     _reject_numbers(op, dict(zip(op.operand_names, keys, strict=True)))
     target = _promoted_dtype(op, dict(zip(op.operand_names, keys, strict=True)))
+    if op.name in ("add", "sub", "rsub"):
+        _check_alpha(keys[-1], target)
     kinds = {p.name: p.kind for p in op.parameters}
 
     def arguments(arrays):
@@ -168,6 +170,22 @@ def cast(array, target: dtypes.dtype):
     if jnp.iscomplexobj(array) and target.category != dtypes.COMPLEX:
         array = array.real
     return array.astype(target.np)
+
+
+def _check_alpha(key, target) -> None:
+    """Refuse an ``alpha`` that would be rounded to the result's dtype.
+
+    Raises:
+        RuntimeError: a float for integers, a complex number for real ones, a bool for numbers.
+    """
+    if key is None or isinstance(key, Aval):
+        return
+    if key is bool and target is not dtypes.bool_:
+        raise RuntimeError("Boolean alpha only supported for Boolean results.")
+    if key is float and target.category < dtypes.FLOAT:
+        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+    if key is complex and not target.is_complex:
+        raise RuntimeError("For non-complex input tensors, argument alpha must not be a complex number.")
 
 
 def _reject_numbers(op: Op, keys: dict) -> None:

@@ -21,6 +21,7 @@ def swap_tensors(t1, t2) -> None:
     for t in (t1, t2):
         if t._root is not None:
             raise RuntimeError("Cannot swap tensors of which one is a view; clone() it first")
+        t._accumulator = None  # made anew where gradients next arrive
         if getweakrefcount(t):
             raise RuntimeError("Cannot swap t1 and t2 because they have weakrefs associated with them")
     t1.__class__, t2.__class__ = t2.__class__, t1.__class__

@@ -34,9 +34,25 @@ def overload(op, operands):
         packet = getattr(jtorch.ops.aten, name)
     except AttributeError:
         packet = jtorch._ops.OpOverloadPacket("aten", name, function(op))
-    kinds = [isinstance(x, Tensor) for x in operands[:2]]
-    binary = name in ("add", "sub", "mul", "div", "eq", "ne", "lt", "le", "gt", "ge")
-    return getattr(packet, ("Tensor" if kinds == [True, True] else "Scalar") if binary else "default")
+    return getattr(packet, _overload_name(name, operands))
+
+
+#: Overloads of operations that have no default one.
+_OVERLOADS = {"select": "int", "slice": "Tensor", "transpose": "int", "split": "Tensor", "index": "Tensor"}
+
+
+def _overload_name(name: str, operands) -> str:
+    if name in ("add", "sub", "mul", "div"):
+        return "Tensor"  # a number stands there as a tensor
+    if name in ("eq", "ne", "lt", "le", "gt", "ge"):
+        return "Tensor" if all(isinstance(x, Tensor) for x in operands[:2]) else "Scalar"
+    return _OVERLOADS.get(name, "default")
+
+
+def bound(op, operands):
+    """:func:`overload`, running the very operation that was met."""
+    func = overload(op, operands)
+    return func if func.overloadpacket._function is function(op) else _Bound(func, function(op))
 
 
 class Around:
@@ -77,9 +93,7 @@ class TorchDispatchMode:
         raise NotImplementedError
 
     def _dispatched(self, op, args, kwargs):
-        func = overload(op, args)
-        if func.overloadpacket._function is not function(op):
-            func = _Bound(func, function(op))
+        func = bound(op, args)
         kinds = tuple({type(x): None for x in args if isinstance(x, Tensor)})
         return self.__torch_dispatch__(func, kinds, args, kwargs)
 

@@ -10,7 +10,7 @@ import jtorch
 from ... import devices, dtypes
 from ...tensor import Tensor
 from ...tensor.creation import dtype_of
-from ..parameter import Buffer, Parameter, is_lazy
+from ..parameter import Buffer, Parameter, conversion, is_lazy
 from . import hooks as _hooks
 from .hooks import (
     HooksMixin,
@@ -478,12 +478,17 @@ class Module(HooksMixin, StateDictMixin):
         if recurse:
             for module in self.children():
                 module._apply(fn)
-        for p in self._parameters.values():
+        for name, p in self._parameters.items():
             if p is None:
                 continue
             with jtorch.no_grad():
                 new = fn(p)
-            if new is not p:
+            if new is not p and conversion.overwrite and not conversion.swap:
+                grad, p = p._grad, Parameter(new, p.requires_grad)
+                p._grad, self._parameters[name] = grad, p
+            elif new is not p and conversion.swap and type(new) is not Tensor:  # a subclass that conversion changes
+                jtorch.utils.swap_tensors(p, Parameter(new, p.requires_grad))
+            elif new is not p:
                 p.data = new
                 p._accumulator = None  # it remembers the dtype and device the parameter had
             if p._grad is not None:

@@ -9,7 +9,7 @@ import jtorch
 
 from ...tensor import Tensor
 from ...tensor.dispatch import rebind, wrap
-from ..parameter import Parameter, is_lazy, private_copy
+from ..parameter import Parameter, conversion, is_lazy, private_copy
 from .hooks import HookHandle
 
 _EXTRA_STATE_KEY_SUFFIX = "_extra_state"
@@ -35,6 +35,17 @@ def fill_from(target: Tensor, source: Tensor) -> None:
         rebind(target, wrap(private_copy(source._value(), target.device)))
     else:
         target.copy_(source)
+
+
+def _swap_in(t: Tensor, new: Tensor) -> None:
+    """Make ``t`` the tensor ``new``, a parameter if it was one."""
+    if new is t:
+        raise RuntimeError(f"module_load() of {type(t).__name__} returned the tensor itself; return a new one")
+    if isinstance(t, Parameter) and not isinstance(new, Parameter):
+        new = Parameter(new, requires_grad=t.requires_grad)
+    else:
+        new.requires_grad_(t.requires_grad)
+    jtorch.utils.swap_tensors(t, new)
 
 
 class _Undo:
@@ -198,6 +209,8 @@ class StateDictMixin:
                 f"checkpoint but received {type(given)}"
             )
         lazy = is_lazy(t)
+        if lazy and is_lazy(given) and not assign:
+            return None  # both wait for their shape
         if not lazy and t.dim() == 0 and given.dim() == 1 and not assign:
             given = given[0]  # 0-d tensors were saved with one dimension once
         if not lazy and t.shape != given.shape:
@@ -215,7 +228,9 @@ class StateDictMixin:
             return None
         try:
             with jtorch.no_grad():
-                if assign:
+                if conversion.swap and not lazy:
+                    _swap_in(t, t.module_load(given, assign=assign))
+                elif assign:
                     if isinstance(t, Parameter) and not isinstance(given, Parameter):
                         given = Parameter(given, requires_grad=t.requires_grad)
                     elif isinstance(t, Parameter):
@@ -286,6 +301,8 @@ class StateDictMixin:
             with jtorch.no_grad():
                 undo.restore()
             raise
+        finally:
+            load = None  # it refers to itself, and so to the tensors given
         return _IncompatibleKeys(missing, unexpected)
 
 

@@ -42,3 +42,17 @@ def factory_kwargs(kwargs: dict | None) -> dict:
     for name in simple.keys() & nested.keys():
         raise TypeError(f"{name} specified twice, in **kwargs and in factory_kwargs")
     return nested | simple
+
+
+def consume_prefix_in_state_dict_if_present(state_dict: dict, prefix: str) -> None:
+    """Take ``prefix`` off the keys that begin with it, in place, and off those of its metadata: of a model that was
+    saved within another, ``prefix="module."`` for one saved within ``DistributedDataParallel``."""
+    for key in [key for key in state_dict if key.startswith(prefix)]:
+        state_dict[key.removeprefix(prefix)] = state_dict.pop(key)
+    metadata = getattr(state_dict, "_metadata", None)
+    if metadata is None:
+        return
+    for key in list(metadata):
+        # the module itself is named without the dot; other names are below it or beside it
+        if key == prefix.removesuffix(".") or key.startswith(prefix):
+            metadata[key.removeprefix(prefix) if key.startswith(prefix) else ""] = metadata.pop(key)

@@ -61,18 +61,16 @@ class ParametrizationList(ModuleList):
             _register(self, "original", original)
         else:
             for i, t in enumerate(new):
+                if not isinstance(t, Tensor):
+                    raise ValueError(
+                        "'right_inverse' must return a Tensor or a Sequence of tensors (list, tuple...). Got element "
+                        f"{i} of the sequence with type {type(t).__name__}."
+                    )
                 t = Parameter(t) if isinstance(original, Parameter) else t
                 t.requires_grad_(original.requires_grad)
                 _register(self, f"original{i}", t)
         if not unsafe:
-            result = self()
-            if not isinstance(result, Tensor):
-                raise ValueError(f"A parametrization must return a tensor. Got {type(result).__name__}.")
-            if result.dtype is not dtype or result.shape != shape:
-                raise ValueError(
-                    "Registering a parametrization may not change the shape or dtype of the tensor, unless `unsafe` "
-                    f"flag is enabled: {tuple(shape)} {dtype} became {tuple(result.shape)} {result.dtype}"
-                )
+            _check_kept(self(), shape, dtype)
 
     def _originals(self):
         if self.is_tensor:
@@ -102,6 +100,38 @@ class ParametrizationList(ModuleList):
         for module in others:
             x = module(x)
         return x
+
+
+def _check_kept(result, shape, dtype) -> None:
+    """Check what a parametrization returned for a tensor of that shape and dtype.
+
+    Raises:
+        ValueError: something else than such a tensor.
+    """
+    if not isinstance(result, Tensor):
+        raise ValueError(f"A parametrization must return a tensor. Got {type(result).__name__}.")
+    for what, before, after in (("dtype", dtype, result.dtype), ("shape", tuple(shape), tuple(result.shape))):
+        if before != after:
+            raise ValueError(
+                f"Registering a parametrization may not change the {what} of the tensor, unless `unsafe` flag is "
+                f"enabled: {before} became {after}"
+            )
+
+
+def _check_inverse(value, before) -> None:
+    """Check what a further parametrization's ``right_inverse`` made of such a tensor as ``before``.
+
+    Raises:
+        ValueError: something else than such a tensor.
+    """
+    if not isinstance(value, Tensor):
+        raise ValueError(f"parametrization.right_inverse must return a tensor. Got: {type(value).__name__}")
+    for what, expected, got in (("dtype", before.dtype, value.dtype), ("shape", before.shape, value.shape)):
+        if expected != got:
+            raise ValueError(
+                f"The tensor returned by parametrization.right_inverse must have the same {what} as the parametrized "
+                f"one, unless the `unsafe` flag is enabled: {expected} became {got}"
+            )
 
 
 def _register(module, name: str, t) -> None:
@@ -181,18 +211,11 @@ def register_parametrization(module, tensor_name: str, parametrization, *, unsaf
         if not unsafe:
             before = getattr(module, tensor_name)
             after = parametrization(before)
-            if after.dtype is not before.dtype or after.shape != before.shape:
-                raise ValueError(
-                    "Registering a parametrization may not change the shape or dtype of the tensor, unless the "
-                    "`unsafe` "
-                    f"flag is enabled: {tuple(before.shape)} {before.dtype} became {tuple(after.shape)} {after.dtype}"
-                )
-        if hasattr(parametrization, "right_inverse"):
-            value = getattr(module, tensor_name).detach()
-            module.parametrizations[tensor_name].append(parametrization)
-            module.parametrizations[tensor_name].right_inverse(value)
-        else:
-            module.parametrizations[tensor_name].append(parametrization)
+            _check_kept(after, before.shape, before.dtype)
+            if hasattr(parametrization, "right_inverse"):
+                with suppress(NotImplementedError):
+                    _check_inverse(parametrization.right_inverse(after), before)
+        module.parametrizations[tensor_name].append(parametrization)
         module.parametrizations[tensor_name].unsafe |= unsafe
     elif tensor_name in module._buffers or tensor_name in module._parameters:
         originals = ParametrizationList([parametrization], getattr(module, tensor_name), unsafe)

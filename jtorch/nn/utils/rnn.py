@@ -261,6 +261,8 @@ def pack_padded_sequence(input, lengths, batch_first: bool = False, enforce_sort
     lengths = np.asarray(lengths, np.int64)
     if batch_first:
         input = input.transpose(0, 1)
+    if input.numel() == 0:
+        raise RuntimeError("Cannot pack empty tensors.")
     if lengths.size != input.shape[1]:
         raise RuntimeError(
             f"Expected `len(lengths)` to be equal to batch_size, but got {lengths.size} (batch_size={input.shape[1]})"

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import contextlib
 
+from ...tensor import Tensor
+
+_ABSENT = object()
+
 
 def _owner(module, name: str):
-    """The dictionary that holds ``name``, and its key there.
+    """The module that has ``name`` (found through attributes), and its key there.
 
     Raises:
-        AttributeError: there is no such parameter or buffer.
+        AttributeError: a module on the way is not there.
     """
-    path, _, key = name.rpartition(".")
-    owner = module.get_submodule(path)
+    *path, key = name.split(".")
+    for attribute in path:
+        module = getattr(module, attribute)
+    return module, key
+
+
+def _exchange(owner, key: str, t):
+    """Put ``t`` where ``owner`` has ``key``; returns what stood there. Either may be absent."""
     for table in (owner._parameters, owner._buffers):
-        if key in table:
-            return table, key
-    raise AttributeError(f"{type(module).__name__} has no parameter or buffer `{name}`")
+        if key in table and t is not _ABSENT:
+            before = table[key]
+            table[key] = t
+            return before
+    before = getattr(owner, key, _ABSENT)
+    if t is not _ABSENT:
+        setattr(owner, key, t)
+    elif before is not _ABSENT:
+        delattr(owner, key)
+    return before
 
 
 def _ties(module) -> dict[str, list[str]]:
@@ -32,19 +49,26 @@ def _ties(module) -> dict[str, list[str]]:
 def reparametrize(module, tensors: dict, tie_weights: bool = True, strict: bool = False):
     """Put ``tensors`` (by dotted name) in the place of the module's own while the context lasts.
 
+    A name that the module does not have is an attribute of it for as long. What the module assigns to a name in the
+    meantime is found in ``tensors`` afterwards.
+
     Raises:
+        TypeError: something is no tensor.
         ValueError: tied names are given different tensors.
         RuntimeError: with ``strict``, a name is missing or unknown.
     """
-    known = _ties(module)
+    known = _ties(module) if tie_weights or strict else {}
+    for t in tensors.values():
+        if t is not None and not isinstance(t, Tensor):
+            raise TypeError(f"{t} is not an instance of torch.Tensor")
     if strict:
         given = {n for name in tensors for n in (known.get(name, ()) if tie_weights else (name,))}
         missing, unexpected = sorted(set(known) - given), sorted(set(tensors) - set(known))
         problems = []
         if unexpected:
-            problems.append("Unexpected key(s): " + ", ".join(unexpected) + ".")
+            problems.append("Unexpected key(s): " + ", ".join(map(repr, unexpected)) + ".")
         if missing:
-            problems.append("Missing key(s): " + ", ".join(missing) + ".")
+            problems.append("Missing key(s): " + ", ".join(map(repr, missing)) + ".")
         if problems:
             raise RuntimeError(f"Error(s) in reparametrizing for {type(module).__name__}:\n\t" + "\n\t".join(problems))
     values = {}
@@ -59,13 +83,14 @@ def reparametrize(module, tensors: dict, tie_weights: bool = True, strict: bool 
     before = []
     try:
         for name, t in values.items():
-            table, key = _owner(module, name)
-            before.append((table, key, table[key]))
-            table[key] = t
+            owner, key = _owner(module, name)
+            before.append((name, owner, key, _exchange(owner, key, t)))
         yield module
     finally:
-        for table, key, t in reversed(before):
-            table[key] = t
+        for name, owner, key, t in reversed(before):
+            now = _exchange(owner, key, t)
+            if name in tensors and now is not tensors[name]:
+                tensors[name] = now  # the module has assigned another tensor
 
 
 def functional_call(
@@ -107,3 +132,6 @@ def functional_call(
         args = (args,)
     with reparametrize(module, tensors, tie_weights, strict):
         return module(*args, **(kwargs or {}))
+
+
+_functional_call = functional_call  # the name it had before it was public

@@ -180,6 +180,9 @@ class OneCycleLR(_MomentumCycler):
             self._start_momentum(base_momentum, max_momentum, last_epoch)
         super().__init__(optimizer, last_epoch)
 
+    _annealing_cos = staticmethod(_anneal_cos)  # old files refer to them as the class's
+    _annealing_linear = staticmethod(_anneal_linear)
+
     def get_lr(self) -> list:
         self._expect_in_step()
         if self.last_epoch > self.total_steps:

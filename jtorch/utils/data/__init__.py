@@ -3,6 +3,13 @@
 from jtorch.utils.data.bucket import BucketBatchSampler, pad_collate
 from jtorch.utils.data.collate import default_collate, default_convert
 from jtorch.utils.data.dataloader import DataLoader
+from jtorch.utils.data.datapipes.datapipe import (
+    DataChunk,
+    DFIterDataPipe,
+    IterDataPipe,
+    MapDataPipe,
+    functional_datapipe,
+)
 from jtorch.utils.data.dataset import (
     ChainDataset,
     ConcatDataset,
@@ -29,10 +36,14 @@ __all__ = [
     "BucketBatchSampler",
     "ChainDataset",
     "ConcatDataset",
+    "DFIterDataPipe",
+    "DataChunk",
     "DataLoader",
     "Dataset",
     "DistributedSampler",
+    "IterDataPipe",
     "IterableDataset",
+    "MapDataPipe",
     "RandomSampler",
     "Sampler",
     "SequentialSampler",
@@ -43,6 +54,7 @@ __all__ = [
     "WeightedRandomSampler",
     "default_collate",
     "default_convert",
+    "functional_datapipe",
     "get_worker_info",
     "pad_collate",
     "random_split",

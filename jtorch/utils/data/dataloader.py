@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from jtorch.utils.data.collate import default_collate, default_convert
+from jtorch.utils.data.datapipes.datapipe import IterDataPipe
 from jtorch.utils.data.dataset import Dataset, IterableDataset, fetch, fetch_collated
-from jtorch.utils.data.iteration import _BaseDataLoaderIter
+from jtorch.utils.data.iteration import _BaseDataLoaderIter, announced_length
 from jtorch.utils.data.sampler import (
     BatchSampler,
     InfiniteConstantSampler,
@@ -18,7 +19,7 @@ from jtorch.utils.data.sampler import (
     SequentialSampler,
     random_seed,
 )
-from jtorch.utils.data.worker import get_worker_info  # noqa: F401 (PyTorch has it here too)
+from jtorch.utils.data.worker import get_worker_info, set_up  # noqa: F401 (PyTorch has the first here too)
 from jtorch.utils.data.workers import WorkersIterator
 
 T_co = TypeVar("T_co", covariant=True)
@@ -90,6 +91,11 @@ class DataLoader(Generic[T_co]):
         if num_workers > 0 and prefetch_factor is None:
             prefetch_factor = 2
         iterable = isinstance(dataset, IterableDataset)
+        if isinstance(dataset, IterDataPipe):
+            from jtorch.utils.data.graph_settings import apply_shuffle_settings
+
+            dataset = apply_shuffle_settings(dataset, shuffle)
+            shuffle = None
         if iterable:
             if shuffle not in (False, None):
                 raise ValueError(
@@ -146,15 +152,19 @@ class DataLoader(Generic[T_co]):
     def __iter__(self) -> Iterator:
         if self.timeout > 0 and self.num_workers == 0:
             raise AssertionError(f"timeout is for worker processes (num_workers > 0), but got timeout={self.timeout}")
+        pipe_seed = None
+        if isinstance(self.dataset, IterDataPipe):
+            pipe_seed = random_seed(self.generator)  # of the pipes that draw, alike in all workers
         if self._workers is not None and self._workers.alive:
-            return self._workers.restart()
+            return self._workers.restart(pipe_seed)
         # Drawn at every pass, used or not: shuffles and whatever the program draws next depend on it.
         base_seed = random_seed(self.generator)
         if self.num_workers > 0:
-            made = WorkersIterator(self, base_seed)
+            made = WorkersIterator(self, base_seed, pipe_seed)
             if self.persistent_workers:
                 self._workers = made
             return made
+        set_up(self.dataset, pipe_seed)
         if isinstance(self.dataset, IterableDataset):
             return _StreamIterator(self, base_seed)
         return _IndexedIterator(self, base_seed)
@@ -239,7 +249,7 @@ class _StreamIterator(_SingleProcessDataLoaderIter):
         super().__init__(loader, base_seed)
         self._stream = iter(self._dataset)
         self._yielded = 0
-        self._announced = len(loader) if hasattr(self._dataset, "__len__") else None
+        self._announced = announced_length(loader)
 
     def __next__(self):
         if self._loader.batched:

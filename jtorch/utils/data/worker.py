@@ -60,6 +60,40 @@ class Job:
     iterable: bool
     batched: bool
     drop_last: bool
+    pipe_seed: int | None = None  # of data pipes that draw
+    rank_and_world: tuple[int, int] = (0, 1)
+
+
+def rank_and_world(dataset) -> tuple[int, int]:
+    """This process's place in the default process group, where the data set is a pipe that it shares."""
+    from jtorch.utils.data.datapipes.datapipe import IterDataPipe, MapDataPipe
+
+    distributed = sys.modules.get("jtorch.distributed")
+    if distributed is None or not isinstance(dataset, (IterDataPipe, MapDataPipe)):
+        return 0, 1
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
+
+
+def set_up(dataset, pipe_seed: int | None, place: tuple[int, int] | None = None, worker: tuple[int, int] = (0, 1)):
+    """Before a pass over a data pipe: seed the pipes that draw, and take this process's share."""
+    from jtorch.utils.data.datapipes.datapipe import IterDataPipe, MapDataPipe
+
+    if not isinstance(dataset, (IterDataPipe, MapDataPipe)):
+        return
+    import jtorch
+    from jtorch.utils.data.datapipes.iter.sharding import SHARDING_PRIORITIES
+    from jtorch.utils.data.graph_settings import apply_random_seed, apply_sharding
+
+    if pipe_seed is not None:
+        apply_random_seed(dataset, jtorch.Generator().manual_seed(pipe_seed))
+    rank, world = place or rank_and_world(dataset)
+    number, workers = worker
+    if world > 1:
+        apply_sharding(dataset, world, rank, SHARDING_PRIORITIES.DISTRIBUTED)
+    if workers > 1:
+        apply_sharding(dataset, workers, number, SHARDING_PRIORITIES.MULTIPROCESSING)
 
 
 class Failure:
@@ -161,6 +195,7 @@ def _work(connection) -> None:
     try:
         job = transport.receive(connection)
         _seed(job, worker_id)
+        set_up(job.dataset, job.pipe_seed, job.rank_and_world, (worker_id, job.num_workers))
         if job.worker_init_fn is not None:
             job.worker_init_fn(worker_id)
         fetch = fetcher(job)
@@ -175,6 +210,7 @@ def _work(connection) -> None:
         if number is Word.RESUME:
             ended = False
             try:
+                set_up(job.dataset, index, job.rank_and_world)
                 fetch = fetcher(job)
             except Exception as error:
                 failure = Failure(error, where)

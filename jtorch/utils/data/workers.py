@@ -15,8 +15,8 @@ import warnings
 import weakref
 from multiprocessing import connection as mp_connection
 
-from jtorch.utils.data.iteration import _BaseDataLoaderIter
-from jtorch.utils.data.worker import Failure, Job, Word, main
+from jtorch.utils.data.iteration import _BaseDataLoaderIter, announced_length
+from jtorch.utils.data.worker import Failure, Job, Word, main, rank_and_world
 
 #: Seconds a worker may go on after it was told to finish.
 GRACE = 5.0
@@ -78,7 +78,7 @@ def _stop(workers: list[_Worker]) -> None:
 class WorkersIterator(_BaseDataLoaderIter):
     """The iterator of a loader with ``num_workers`` > 0."""
 
-    def __init__(self, loader, base_seed: int):
+    def __init__(self, loader, base_seed: int, pipe_seed: int | None = None):
         from jtorch import multiprocessing
         from jtorch.multiprocessing.transport import Packed
         from jtorch.utils.data.dataset import IterableDataset
@@ -88,7 +88,7 @@ class WorkersIterator(_BaseDataLoaderIter):
         context = multiprocessing.context_of(loader.multiprocessing_context)
         job = Job(
             loader.dataset, loader.collate_fn, loader.worker_init_fn, loader.num_workers, base_seed,
-            self._iterable, loader.batched, loader.drop_last,
+            self._iterable, loader.batched, loader.drop_last, pipe_seed, rank_and_world(loader.dataset),
         )  # fmt: skip
         self._workers: list[_Worker] = []
         self.shutdown = weakref.finalize(self, _stop, self._workers)
@@ -108,12 +108,12 @@ class WorkersIterator(_BaseDataLoaderIter):
             packed.close()
         self._begin()
 
-    def restart(self) -> WorkersIterator:
+    def restart(self, pipe_seed: int | None = None) -> WorkersIterator:
         """Begin another pass with the same worker processes (``persistent_workers``)."""
         while self._tasks:  # what was fetched ahead of a pass that was broken off
             self._collect(self._wait())
         for worker in self._workers:
-            self._put(worker, (Word.RESUME, None))
+            self._put(worker, (Word.RESUME, pipe_seed))
         self._begin()
         return self
 
@@ -128,7 +128,7 @@ class WorkersIterator(_BaseDataLoaderIter):
         self._sent = self._next = self._yielded = 0
         self._tasks: dict[int, _Worker] = {}  # number of each batch under way, and who makes it
         self._done: dict[int, object] = {}  # batches that came before their turn
-        self._announced = len(loader) if self._iterable and hasattr(loader.dataset, "__len__") else None
+        self._announced = announced_length(loader) if self._iterable else None
         for worker in self._workers:
             worker.active, worker.outstanding = True, 0
         for _ in range(loader.prefetch_factor * loader.num_workers):

@@ -1,0 +1,73 @@
+"""What factories make of lists of tensors and of ``out=``, which ``alpha`` sums take, and what profiles add."""
+
+import json
+
+import pytest
+
+import jtorch as torch
+
+
+def test_lists_of_tensors():
+    one = torch.tensor([1])
+    assert torch.tensor([one, torch.tensor([[2]])]).tolist() == [1, 2]
+    assert torch.tensor([(one, torch.tensor(2.5))]).tolist() == [[1, 2.5]]
+    assert torch.as_tensor([torch.tensor(1.5), torch.tensor(2.5)]).dtype is torch.float32
+    with pytest.raises(ValueError, match="only one element tensors"):
+        torch.tensor([torch.tensor([1, 2]), torch.tensor([3, 4])])
+    itself = [0]
+    itself.append(itself)
+    with pytest.raises(TypeError, match="self-referential"):
+        torch.tensor(itself)
+
+
+def test_sequences_fill_what_they_are_given():
+    given = torch.zeros(3, 2, dtype=torch.int64).t()
+    torch.arange(6, out=given)
+    assert given.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert torch.linspace(0, 3, 4, out=torch.zeros(2, 2)).tolist() == [[0, 1], [2, 3]]
+    with pytest.warns(UserWarning, match="was resized"):
+        assert torch.arange(3, out=torch.zeros(2, dtype=torch.int64)).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("f", [torch.add, torch.sub, torch.rsub, lambda x, y, alpha: x.clone().add_(y, alpha=alpha)])
+def test_alpha_is_not_rounded(f):
+    whole, real = torch.ones(2, dtype=torch.int32), torch.ones(2)
+    with pytest.raises(RuntimeError, match="alpha must not be a floating point number"):
+        f(whole, whole, alpha=1.5)
+    with pytest.raises(RuntimeError, match="alpha must not be a complex number"):
+        f(real, real, alpha=1j)
+    with pytest.raises(RuntimeError, match="Boolean alpha only"):
+        f(real, real, alpha=True)
+    assert f(real, real, alpha=2).dtype is torch.float32 and f(whole, whole, alpha=2).dtype is torch.int32
+
+
+def test_profiles(tmp_path):
+    with torch.profiler.profile(record_shapes=True) as prof:
+        torch.ones(3).add(1).sum().item()
+    prof.add_metadata("run", "first")
+    prof.add_metadata_json("sizes", "[1, 2]")
+    prof.export_chrome_trace(tmp_path / "trace.json")
+    found = json.loads((tmp_path / "trace.json").read_text())
+    assert found["run"] == "first" and found["sizes"] == [1, 2] and found["traceEvents"]
+    with pytest.warns(UserWarning, match="groups by name only"):
+        assert len(prof.key_averages(group_by_input_shape=True)) == len(prof.key_averages())
+
+
+def test_names_of_functions_and_copies_of_graphs():
+    import copy
+
+    assert torch.typename(torch.log_).endswith(".log_") and torch.typename([]) == "list"
+    assert torch.typename(torch.zeros(1)) == "torch.FloatTensor"
+    module = torch.fx.symbolic_trace(torch.nn.Linear(1, 1))
+    module.meta["itself"] = module
+    again = copy.deepcopy(module)
+    assert again.meta["itself"] is again and again.weight is not module.weight
+
+
+def test_result_types_are_made_of_sequences():
+    found = torch.ones(2, 2).max(0)
+    again = type(found)(list(found))
+    assert again.indices is found.indices and type(found)(*found).values is found.values
+    assert torch.return_types.max((1, 2)).indices == 2
+    (y,) = torch._foreach_addcdiv([torch.ones(1)], [torch.ones(1)], [torch.ones(1)], scalars=[2.0])
+    assert y.item() == 3

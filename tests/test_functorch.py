@@ -1,0 +1,41 @@
+"""The older package ``functorch``: modules as functions of tuples, ensembles, and its import by unmodified programs."""
+
+import subprocess
+import sys
+
+import pytest
+
+import jtorch as torch
+from jtorch import functorch, nn
+
+
+def test_make_functional():
+    module = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
+    x = torch.randn(4, 2)
+    call, params = functorch.make_functional(module)
+    torch.testing.assert_close(call(params, x), module(x))
+    grads = functorch.grad(lambda p: call(p, x).sum())(params)
+    module(x).sum().backward()
+    for found, p in zip(grads, module.parameters(), strict=True):
+        torch.testing.assert_close(found, p.grad)
+    assert params[0] is not module[0].weight and params[0].requires_grad
+    assert not functorch.make_functional(module, disable_autograd_tracking=True)[1][0].requires_grad
+    with pytest.raises(RuntimeError, match="make_functional_with_buffers"):
+        functorch.make_functional(nn.BatchNorm1d(2))
+
+
+def test_ensemble():
+    models = [nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)).eval() for _ in range(3)]
+    x = torch.randn(4, 2)
+    call, params, buffers = functorch.combine_state_for_ensemble(models)
+    found = functorch.vmap(call, in_dims=(0, 0, None))(params, buffers, x)
+    torch.testing.assert_close(found, torch.stack([m(x) for m in models]))
+    one, params, buffers = functorch.make_functional_with_buffers(models[1])
+    torch.testing.assert_close(one(params, buffers, x), models[1](x))
+
+
+def test_unmodified_programs_import_it(tmp_path):
+    script = tmp_path / "program.py"
+    script.write_text("import torch, functorch\nfrom functorch import vmap\nprint(vmap(torch.sin)(torch.zeros(2)))\n")
+    done = subprocess.run([sys.executable, "-m", "jtorch", script], capture_output=True, text=True, timeout=100)
+    assert done.stdout == "tensor([0., 0.])\n", done.stderr
