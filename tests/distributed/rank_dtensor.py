@@ -12,7 +12,13 @@ import jtorch as torch
 import jtorch.distributed as dist
 from jtorch import nn
 from jtorch.distributed.tensor import (
-    DTensor, Partial, Replicate, Shard, distribute_module, distribute_tensor, init_device_mesh,
+    DTensor,
+    Partial,
+    Replicate,
+    Shard,
+    distribute_module,
+    distribute_tensor,
+    init_device_mesh,
 )  # fmt: skip
 from jtorch.distributed.tensor.experimental import implicit_replication
 from jtorch.nn import functional as F
@@ -34,10 +40,13 @@ MANY = [
     ("bmm", lambda x, y: torch.bmm(x.unsqueeze(0), y.t().unsqueeze(0))), ("outer", lambda x, y: x[:, :1] @ y[:1]),
     ("var", lambda x, y: x.var(0) + y.std(1).sum()), ("amax", lambda x, y: x.amax(0) * y.amin(1).sum()),
     ("logsumexp", lambda x, y: x.logsumexp(0) + y.logsumexp(1).sum()),
-    ("layer_norm", lambda x, y: F.layer_norm(x, (6,), y[0], y[1])), ("rms_norm", lambda x, y: F.rms_norm(x, (6,), y[0])),
+    ("layer_norm", lambda x, y: F.layer_norm(x, (6,), y[0], y[1])),
+    ("rms_norm", lambda x, y: F.rms_norm(x, (6,), y[0])),
     ("log_softmax 0", lambda x, y: F.log_softmax(x, 0) * y), ("cumsum", lambda x, y: x.cumsum(1) * y.cumsum(0)),
-    ("permute", lambda x, y: x.permute(1, 0) * y.transpose(0, 1)), ("expand", lambda x, y: x.unsqueeze(1).expand(4, 3, 6)),
-    ("unflatten", lambda x, y: x.unflatten(1, (3, 2)).movedim(2, 0)), ("squeeze", lambda x, y: x.unsqueeze(0).squeeze()),
+    ("permute", lambda x, y: x.permute(1, 0) * y.transpose(0, 1)),
+    ("expand", lambda x, y: x.unsqueeze(1).expand(4, 3, 6)),
+    ("unflatten", lambda x, y: x.unflatten(1, (3, 2)).movedim(2, 0)),
+    ("squeeze", lambda x, y: x.unsqueeze(0).squeeze()),
     ("narrow", lambda x, y: x.narrow(1, 1, 3) * y[:, 2:5]), ("select", lambda x, y: x[1] + y[:, 2].sum()),
     ("chunk", lambda x, y: x.chunk(2, 0)[1] * y.split(3, 1)[0].sum()), ("stack", lambda x, y: torch.stack([x, y], 1)),
     ("gather", lambda x, y: x.gather(1, torch.zeros(4, 1, dtype=torch.int64)) * y),
