@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 
 import numpy as np
@@ -61,18 +60,17 @@ MANY = [
 
 
 def operations(table):
-    """Every layout of both operands; the gradient of a sum with weights."""
+    """Several layouts of both operands; the gradient of a sum with weights."""
     x, y = torch.randn(4, 6), torch.randn(4, 6)
-    layouts = [Replicate(), Shard(0), Shard(1)]
+    whole, rows, columns = Replicate(), Shard(0), Shard(1)
+    layouts = [(whole, rows), (rows, rows), (columns, whole), (rows, columns), (columns, columns)]
     for name, fn in table:
         plain = [t.clone().requires_grad_() for t in (x, y)]
         expected = fn(*plain)
         torch.manual_seed(1)
         weight = torch.randn(expected.shape, dtype=expected.dtype)
         (expected * weight).sum().backward()
-        for p, q in itertools.product(layouts, layouts):
-            if len(table) == len(FEW) and p == q == Replicate():
-                continue
+        for p, q in layouts:
             given = [distribute_tensor(t, MESH, [at]).requires_grad_() for t, at in ((x, p), (y, q))]
             with implicit_replication():
                 found = fn(*given)

@@ -102,9 +102,8 @@ def _compressed(state: PowerSGDState, bucket, matrices: list, exact: list):
     if qs is None:
         with jtorch.random.fork_rng(devices=[]):
             jtorch.manual_seed(int(state.rng.randint(1_000_000_000)))
-            drawn = [jtorch.randn(m.shape[1], k, device=m.device, dtype=m.dtype)
-                     for m, k in zip(reversed(matrices), reversed(ranks), strict=True)]  # fmt: skip
-            qs = drawn[::-1]  # in the order in which backward reaches the parameters, as PyTorch's buckets have them
+            qs = [jtorch.randn(m.shape[1], k, device=m.device, dtype=m.dtype)
+                  for m, k in zip(matrices, ranks, strict=True)]  # fmt: skip
     qs = [_orthogonal(q, state.orthogonalization_epsilon) for q in qs]
     ps = _summed([m @ q for m, q in zip(matrices, qs, strict=True)], group)
     ps = [_orthogonal(p, state.orthogonalization_epsilon) for p in ps]
