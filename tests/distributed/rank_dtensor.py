@@ -25,6 +25,7 @@ from jtorch.nn import functional as F
 dist.init_process_group("gloo")
 RANK, N = dist.get_rank(), dist.get_world_size()
 MESH = init_device_mesh("cpu", (N,), mesh_dim_names=("tp",))
+EVERYTHING = "--all" in sys.argv
 torch.manual_seed(0)
 
 FEW = [
@@ -63,7 +64,9 @@ def operations(table):
     """Several layouts of both operands; the gradient of a sum with weights."""
     x, y = torch.randn(4, 6), torch.randn(4, 6)
     whole, rows, columns = Replicate(), Shard(0), Shard(1)
-    layouts = [(whole, rows), (rows, rows), (columns, whole), (rows, columns), (columns, columns)]
+    layouts = [(rows, columns)]
+    if EVERYTHING:
+        layouts += [(rows, whole), (whole, rows), (rows, rows), (columns, columns)]
     for name, fn in table:
         plain = [t.clone().requires_grad_() for t in (x, y)]
         expected = fn(*plain)
@@ -187,11 +190,6 @@ def tensor_parallel():
 
     expected = train(Net())
     cut, row = tp.ColwiseParallel, tp.RowwiseParallel
-    plan = {"q": cut(), "k": cut(), "v": cut(), "o": row(), "up": cut(), "down": row()}
-    model = Net()
-    tp.parallelize_module(model.block, MESH, plan)
-    np.testing.assert_allclose(train(model), expected, atol=1e-5)
-    assert model.block.up.weight.to_local().shape == (12, 4 * N)
     # the sequence is cut between blocks, the classes in the loss
     model = Net()
     tp.parallelize_module(model, MESH, {
@@ -204,6 +202,13 @@ def tensor_parallel():
         "block.down": row(output_layouts=Shard(1)),
     })  # fmt: skip
     np.testing.assert_allclose(train(model, tp.loss_parallel), expected, atol=1e-5)
+    assert model.block.up.weight.to_local().shape == (12, 4 * N)
+    if not EVERYTHING:
+        return
+    plan = {"q": cut(), "k": cut(), "v": cut(), "o": row(), "up": cut(), "down": row()}
+    model = Net()
+    tp.parallelize_module(model.block, MESH, plan)
+    np.testing.assert_allclose(train(model), expected, atol=1e-5)
     # every parameter whole, the batch cut
     model = distribute_module(
         Net(), MESH, input_fn=lambda m, args, mesh: (distribute_tensor(args[0], mesh, [Shard(0)]),)
@@ -214,6 +219,6 @@ def tensor_parallel():
 for check in [facts, meshes, tensor_parallel]:
     check()
     dist.barrier()
-operations(MANY if "--all" in sys.argv else FEW)
+operations(FEW + MANY if EVERYTHING else FEW)
 print("ok")
 dist.destroy_process_group()

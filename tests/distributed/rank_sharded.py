@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import tempfile
 
 import numpy as np
@@ -40,6 +41,7 @@ from jtorch.utils.checkpoint import checkpoint
 
 dist.init_process_group("gloo")
 RANK, N = dist.get_rank(), dist.get_world_size()
+EVERYTHING = "--all" in sys.argv
 BATCH = 4
 
 
@@ -142,10 +144,10 @@ def shard(model, **options):
 
 
 def fully_sharded():
-    batches = data(6)
+    batches = data(4)
     reference = net()
     expected = train(reference, batches)
-    for again, options in ((False, {}), (True, {"reshard_after_forward": False})):
+    for again, options in ((False, {}), (True, {"reshard_after_forward": False}))[: 1 + EVERYTHING]:
         model = shard(net(again), **options)
         assert isinstance(model, FSDPModule) and type(model).__name__ == "FSDPNet"
         p = model.blocks[0].up.weight
@@ -238,8 +240,10 @@ def wrapped():
     reference = net()
     expected = train(reference, batches)
     policy = ModuleWrapPolicy({Block})
-    for options in ({}, {"sharding_strategy": ShardingStrategy.NO_SHARD},
-                    {"sync_module_states": True, "mixed_precision": MixedPrecision()}):  # fmt: skip
+    variants: list = [{"sync_module_states": True}]
+    if EVERYTHING:
+        variants += [{"sharding_strategy": ShardingStrategy.NO_SHARD}, {"mixed_precision": MixedPrecision()}]
+    for options in variants:
         plain = net()
         if RANK and "sync_module_states" in options:
             for p in plain.parameters():
@@ -343,7 +347,9 @@ def two_dimensions():
     close(model, plain)
 
 
-CHECKS: list = [fully_sharded, gradients, precision, meta, wrapped, checkpoints]
+CHECKS: list = [fully_sharded, gradients, meta, wrapped, checkpoints]
+if EVERYTHING:
+    CHECKS.append(precision)
 if N == 4:
     CHECKS = [two_dimensions]
 for check in CHECKS:

@@ -26,5 +26,10 @@ def test_training():
 
 
 @pytest.mark.slow
+def test_more_training():
+    launch.succeed("rank_sharded.py", 2, "--all", timeout=600)
+
+
+@pytest.mark.slow
 def test_two_dimensions():
     launch.succeed("rank_sharded.py", 4, timeout=600)

@@ -134,7 +134,7 @@ def _dims(c: Call, dim) -> set[int]:
     return {d % max(ndim, 1) for d in ((dim,) if isinstance(dim, int) else dim)}
 
 
-_OF_PARTS = {"sum": "sum", "amax": "max", "amin": "min", "max.all": "max", "min.all": "min"}
+_OF_PARTS = {"amax": "max", "amin": "min", "max.all": "max", "min.all": "min", "all": "min", "any": "max"}
 
 
 @rule(
