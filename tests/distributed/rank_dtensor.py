@@ -141,6 +141,8 @@ def meshes():
         two.get_group()
     with pytest.raises(RuntimeError, match="bigger"):
         init_device_mesh("cpu", (N + 1,))
+    summed = dist._functional_collectives.all_reduce(torch.ones(2), "sum", (two, 1))
+    assert summed.tolist() == [N, N]
     x = distribute_tensor(torch.arange(8.0).reshape(4, 2), two, [Replicate(), Shard(0)])
     assert x.full_tensor()[:, 0].tolist() == [0, 2, 4, 6]
 
