@@ -606,4 +606,4 @@ def test_which_part_a_device_holds():
     assert part((16, 6), mesh, [Shard(0), Shard(0)], skip_offset=True) == ((2, 6), ())
     assert [Shard.local_shard_size_and_offset(5, 4, rank) for rank in range(4)] == [(2, 0), (2, 2), (1, 4), (0, 5)]
     with pytest.raises(NotImplementedError, match="interleaved"):
-        _StridedShard(0, split_factor=2)
+        torch.distributed.tensor.distribute_tensor(torch.ones(8), mesh, [Replicate(), _StridedShard(0, split_factor=2)])

@@ -42,9 +42,9 @@ def _group(group) -> ProcessGroup:
     RuntimeError: a mesh, whose devices belong to one process.
     """
     if isinstance(group, tuple) and group and isinstance(group[0], DeviceMesh):
-        group = group[0]
+        group = group[0].get_group(group[1])  # (mesh, dimension)
     if isinstance(group, DeviceMesh):
-        group = group.get_group()  # raises, and says what to do
+        group = group.get_group()  # in one process it raises, and says what to do
     groups = [_get_default_group(), *_world.subgroups]
     if isinstance(group, str):
         found = [g for g in groups if g.group_name == group]

@@ -7,6 +7,7 @@ at once; without, CPU tensors are there on return, and GPU tensors as soon as so
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 
@@ -455,3 +456,31 @@ def monitored_barrier(group: ProcessGroup | None = None, timeout=None, wait_all_
             f"[Rank {found._job.rank}]: Ranks {', '.join(map(str, missing))} failed to pass monitoredBarrier in "
             f"{limit * 1000:.0f} ms"
         )
+
+
+# --- several at once -----------------------------------------------------------------------------------------------
+
+
+class _CoalescingManager:
+    """What :func:`_coalescing_manager` gives: the collectives of its block have been started one by one."""
+
+    def __init__(self):
+        self.works: list[Work] = []
+
+    def append(self, work: Work | None = None) -> None:
+        """Have :meth:`wait` wait for ``work``, too."""
+        if work is not None:
+            self.works.append(work)
+
+    def wait(self) -> None:
+        """Wait for what was appended; other results wait by themselves when they are read."""
+        for work in self.works:
+            work.wait()
+
+
+@contextlib.contextmanager
+def _coalescing_manager(group: ProcessGroup | None = None, device=None, async_ops: bool = False):
+    """A block of collectives. They are started as they are called: what a program reads is there either way."""
+    if not outside(group, "_coalescing_manager"):
+        resolve(group)
+    yield _CoalescingManager()

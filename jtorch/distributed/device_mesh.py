@@ -10,6 +10,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from .. import devices
 from . import pacing
+from .group import get_world_size
+from .rank_mesh import RankMesh, from_groups, several_processes
 
 _PLATFORMS = {"cpu": "cpu", "cuda": "cuda", "tpu": "tpu"}
 _known: dict[Mesh, DeviceMesh] = {}
@@ -33,11 +35,11 @@ def local_devices(device_type: str) -> list:
 
 
 class DeviceMesh:
-    """A grid of this process's devices.
+    """A grid of this process's devices; in a job of several processes, of ranks (:class:`~.rank_mesh.RankMesh`).
 
     Args:
         device_type: ``"cpu"``, ``"cuda"``, ``"tpu"`` or ``"xla"``.
-        mesh: device numbers as a (nested) list, array or tensor.
+        mesh: device numbers, or ranks, as a (nested) list, array or tensor.
         mesh_dim_names: a name for each dimension of the grid.
 
     ``mesh["tp"]`` is the mesh of some dimensions: a tensor laid out over it is the same along the others.
@@ -45,6 +47,9 @@ class DeviceMesh:
     Raises:
         RuntimeError: a device does not exist or occurs twice, or the names do not fit.
     """
+
+    def __new__(cls, *args, **kwargs):
+        return object.__new__(_DeviceMeshOfRanks if several_processes(True) else cls)
 
     def __init__(self, device_type: str, mesh, *, mesh_dim_names: tuple[str, ...] | None = None):
         numbers = np.asarray(mesh.tolist() if hasattr(mesh, "tolist") else mesh)
@@ -127,6 +132,22 @@ class DeviceMesh:
         part._axes = names
         return part
 
+    @classmethod
+    def from_group(cls, group, device_type: str, mesh=None, *, mesh_dim_names: tuple[str, ...] | None = None):
+        """A mesh of ranks whose dimensions have process groups already.
+
+        Args:
+            group: a process group, or one for each dimension.
+            mesh: the ranks; for one group they are its own.
+
+        Raises:
+            RuntimeError: there is one process only, which has no groups along dimensions.
+            ValueError: the number of groups is not that of dimensions.
+        """
+        if not several_processes():
+            raise RuntimeError("DeviceMesh.from_group: one process has no process groups to make a mesh of")
+        return from_groups(_DeviceMeshOfRanks, group, device_type, mesh, mesh_dim_names)
+
     def get_rank(self) -> int:
         """0: one process drives every device of the mesh."""
         return 0
@@ -191,6 +212,22 @@ class DeviceMesh:
         return self
 
 
+class _DeviceMeshOfRanks(RankMesh, DeviceMesh):
+    def __init__(self, device_type: str, mesh, *, mesh_dim_names: tuple[str, ...] | None = None):
+        local_devices(device_type)  # there is one
+        numbers = np.asarray(mesh.tolist() if hasattr(mesh, "tolist") else mesh)
+        if numbers.dtype.kind not in "iu":
+            raise RuntimeError(f"DeviceMesh: mesh must hold ranks, but its dtype is {numbers.dtype}")
+        numbers = numbers.reshape(-1) if numbers.ndim == 0 else numbers
+        names = None if mesh_dim_names is None else _checked_names(mesh_dim_names, numbers.shape, "mesh")
+        self._begin(device_type, numbers, names)
+
+    mesh_dim_names = None  # an attribute here
+
+
+_DeviceMeshOfRanks.__name__ = _DeviceMeshOfRanks.__qualname__ = "DeviceMesh"
+
+
 def _checked_names(names, shape, what: str) -> tuple[str, ...]:
     if names is None:
         return tuple(f"dim_{i}" for i in range(len(shape)))
@@ -208,7 +245,9 @@ def _checked_names(names, shape, what: str) -> tuple[str, ...]:
 def init_device_mesh(
     device_type: str, mesh_shape: tuple[int, ...], *, mesh_dim_names: tuple[str, ...] | None = None
 ) -> DeviceMesh:
-    """A mesh of this process's first devices.
+    """A mesh of this process's first devices, or of the job's first ranks.
+
+    Under a launcher this joins the job, if :func:`init_process_group` has not.
 
     Args:
         device_type: ``"cpu"``, ``"cuda"``, ``"tpu"`` or ``"xla"``, without an index.
@@ -225,6 +264,12 @@ def init_device_mesh(
     if any(n < 1 for n in shape):
         raise RuntimeError(f"mesh_shape must be positive, but got {shape}")
     count = math.prod(shape)
+    if several_processes(True):
+        if count > get_world_size():
+            raise RuntimeError(
+                f"Mesh should not be bigger than default world size {get_world_size()}, but found {count} ranks!"
+            )
+        return DeviceMesh(device_type, np.arange(count).reshape(shape), mesh_dim_names=mesh_dim_names)
     available = len(local_devices(device_type))
     if count > available:
         raise RuntimeError(
@@ -236,8 +281,17 @@ def init_device_mesh(
 
 
 def all_local(device_type: str) -> DeviceMesh:
-    """The one-dimensional mesh of all this process's devices of a type."""
+    """The one-dimensional mesh of all this process's devices of a type; in a job of several processes, of all ranks."""
+    if several_processes():
+        return DeviceMesh(device_type, np.arange(get_world_size()))
     return DeviceMesh(device_type, np.arange(len(local_devices(device_type))))
+
+
+def local_mesh(device_type: str, numbers, names: tuple[str, ...] | None = None) -> DeviceMesh:
+    """A mesh of this process's devices, in a job of several processes too."""
+    made = object.__new__(DeviceMesh)
+    made.__init__(device_type, numbers, mesh_dim_names=names)
+    return made
 
 
 def of_jax(mesh: Mesh, device: devices.device) -> DeviceMesh:
@@ -245,5 +299,5 @@ def of_jax(mesh: Mesh, device: devices.device) -> DeviceMesh:
     found = _known.get(mesh)
     if found is None:
         numbers = np.vectorize(local_devices(device.type).index)(mesh.devices)
-        found = DeviceMesh(device.type, numbers, mesh_dim_names=mesh.axis_names)
+        found = local_mesh(device.type, numbers, mesh.axis_names)
     return found

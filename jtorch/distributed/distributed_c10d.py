@@ -3,6 +3,7 @@
 
 from .checking import DebugLevel, get_debug_level, set_debug_level, set_debug_level_from_env
 from .collectives import (
+    _coalescing_manager,
     all_gather,
     all_gather_into_tensor,
     all_reduce,

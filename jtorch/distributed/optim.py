@@ -85,8 +85,8 @@ class ZeroRedundancyOptimizer(Optimizer):
             with no_grad():
                 for rank in range(self.world_size):
                     params = [p for p in self._params() if self._owner[p] == rank]
-                    for work in broadcast_all(params, rank, self.process_group) if params else ():
-                        work.wait()
+                    if params:
+                        broadcast_all(params, rank, self.process_group, "ZeroRedundancyOptimizer's exchange")
         return loss
 
     # --- saving and loading

@@ -80,10 +80,11 @@ def _whole(array, grid: Mesh):
 
 @functools.cache
 def _program(kind: str, grid: Mesh, static: tuple):
-    one = functools.partial(KINDS[kind], n=grid.size)
+    each = functools.partial((JOINT if kind in JOINT else KINDS)[kind], n=grid.size)
 
     def program(arrays):
-        return [*(one(a, *static) for a in arrays), jnp.zeros(1)]
+        results = each(arrays, *static) if kind in JOINT else [each(a, *static) for a in arrays]
+        return [*results, jnp.zeros(1)]
 
     return jax.jit(jax.shard_map(program, mesh=grid, in_specs=_SPEC, out_specs=_SPEC, check_vma=False))
 
@@ -175,3 +176,57 @@ KINDS = {
     "broadcast": _broadcast,
     "all_to_all": _all_to_all,
 }
+
+
+# --- many arrays at once ---------------------------------------------------------------------------------------------
+
+SMALL = 512 * 1024
+
+
+def _runs(arrays, dtypes) -> list[list[int]]:
+    """Which arrays travel together: the small ones of one dtype, as copying a large one costs more than it saves."""
+    small: dict = {}
+    runs = []
+    for i, (a, dtype) in enumerate(zip(arrays, dtypes, strict=True)):
+        if a.size * dtype.itemsize < SMALL:
+            small.setdefault(dtype, []).append(i)
+        else:
+            runs.append([i])
+    return runs + list(small.values())
+
+
+def _gather_parts(arrays, dtypes, *, n: int):
+    """Each (s0, …) → (n · s0, …) of its dtype in ``dtypes``."""
+    out = [None] * len(arrays)
+    arrays = [a.astype(d) for a, d in zip(arrays, dtypes, strict=True)]
+    for run in _runs(arrays, dtypes):
+        flat = jnp.concatenate([jnp.ravel(arrays[i]) for i in run])
+        rows, start = lax.all_gather(flat, AXIS), 0
+        for i in run:
+            a = arrays[i]
+            out[i] = jnp.reshape(rows[:, start : start + a.size], (n * a.shape[0], *a.shape[1:]))
+            start += a.size
+    return out
+
+
+def _reduce_parts(arrays, dtypes, results, factor: float, *, n: int):
+    """Each (n · s0, …) → (s0, …): this rank's part of the sum, formed in its dtype in ``dtypes``, times ``factor``.
+
+    Args:
+        results: the dtypes of the results.
+    """
+    out = [None] * len(arrays)
+    for run in _runs(arrays, dtypes):
+        # rank by rank, so that each rank's part of all of them lies together
+        rows = jnp.concatenate([jnp.reshape(arrays[i].astype(dtypes[i]), (n, -1)) for i in run], 1)
+        mine, start = _reduce_scatter(jnp.ravel(rows), RedOpType.SUM, n=n), 0
+        mine = mine * jnp.asarray(factor, mine.dtype)
+        for i in run:
+            shape = (arrays[i].shape[0] // n, *arrays[i].shape[1:])
+            size = arrays[i].size // n
+            out[i] = jnp.reshape(mine[start : start + size], shape).astype(results[i])
+            start += size
+    return out
+
+
+JOINT = {"gather_parts": _gather_parts, "reduce_parts": _reduce_parts}

@@ -59,6 +59,7 @@ class Adafactor(FusedOptimizer):
         super().__init__(params, defaults)
 
     _op = "_adafactor_step"
+    by_element = False
     _entries = ("row_var", "col_var", "variance")
 
     def _new_state(self, p, group: dict) -> dict:

@@ -38,7 +38,7 @@ class Part:
 
     def column(self, name: str) -> tuple:
         """One entry of the states, of all parameters that have it."""
-        return tuple([state[name] for state in self.states if name in state])
+        return tuple([own(state[name]) for state in self.states if name in state])
 
     def write(self, results, names) -> None:
         """Store a call's results: the new parameters, then the new value of each named (used) entry, in order."""
@@ -76,6 +76,7 @@ class FusedOptimizer(Optimizer):
     """
 
     counts = True  # whether the state has a step count
+    by_element = True  # whether an element's update depends on that element's gradients and state only
 
     _op: str
     _entries: tuple[str, ...] = ()
@@ -149,8 +150,13 @@ class FusedOptimizer(Optimizer):
             part = parts.get(key)
             if part is None:
                 part = parts[key] = Part(fresh=fresh)
-            part.params.append(p)
-            part.grads.append(self._dense(grad) if grad.is_sparse else grad)
+            if p._handler is not None and not self.by_element:
+                raise NotImplementedError(
+                    f"{type(self).__name__} needs whole parameters, but one of shape {list(p.shape)} is a DTensor, of "
+                    "which this process has a part; use AdamW, SGD or another optimizer that updates element by element"
+                )
+            part.params.append(own(p))
+            part.grads.append(self._dense(grad) if grad.is_sparse else own(grad))
             part.states.append(state)
         for part in parts.values():
             if self.counts and id(part.step) in left_behind:
@@ -208,8 +214,15 @@ class FusedOptimizer(Optimizer):
     }  # fmt: skip
 
 
+def own(t):
+    """What this process has of a tensor: of a DTensor that processes share, its part."""
+    return t if t._handler is None else t._stored
+
+
 def full_like(p, value=0):
     """A tensor in the shape, dtype and place of ``p`` that exists already, as recorded ones do not."""
+    if p._handler is not None:
+        return p._like(full_like(p._stored, value))
     made, layout = put(np.full(tuple(p.shape), value, p.dtype.np), p.device), p._value().sharding
     return dispatch.wrap(made if layout is None else shard(made, layout))
 

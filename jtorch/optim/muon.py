@@ -66,6 +66,7 @@ class Muon(FusedOptimizer):
     _older_defaults = {}
 
     _op = "_muon_step"
+    by_element = False
     _entries = ("momentum_buffer",)
 
     def _new_state(self, p, group: dict) -> dict:

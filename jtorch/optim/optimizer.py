@@ -320,6 +320,8 @@ def _loaded(param, value, name=None):
         if name == "step":
             return value
         value = value.to(device=param.device, dtype=param.dtype if param.is_floating_point() else value.dtype)
+        if param._handler is not None:  # of a DTensor that processes share, the state is one too
+            return param._share(value)
         layout = param._value().sharding
         if layout is not None and value.shape == param.shape:  # on several devices: state lies as its parameter does
             value = dispatch.wrap(shard(value._value(), layout))

@@ -10,7 +10,9 @@ import pytest
 import jtorch as torch
 import jtorch.distributed as dist
 from jtorch import nn
-from jtorch.distributed.algorithms.ddp_comm_hooks import default_hooks
+from jtorch.distributed.algorithms.ddp_comm_hooks import default_hooks, powerSGD_hook
+from jtorch.distributed.algorithms.model_averaging.averagers import PeriodicModelAverager
+from jtorch.distributed.optim import ZeroRedundancyOptimizer
 from jtorch.nn import functional as F
 from jtorch.nn.parallel import DistributedDataParallel as DDP
 
@@ -181,6 +183,54 @@ def hooks():
     assert not torch.equal(models[2].weight, models[0].weight)
 
 
+def power_sgd():
+    batches = [(mine(x), mine(y)) for x, y in data((3,), steps=4)]
+    models = []
+    for rank in (None, 8, 1):  # 8: all that there is, so nothing is lost
+        torch.manual_seed(5)
+        ddp = DDP(nn.Sequential(nn.Linear(3, 8), nn.Linear(8, 5)))
+        if rank:
+            state = powerSGD_hook.PowerSGDState(None, rank, start_powerSGD_iter=2, min_compression_rate=0.1)
+            ddp.register_comm_hook(state, powerSGD_hook.powerSGD_hook)
+        train(ddp, batches, torch.optim.SGD, lr=0.1)
+        equal_on_all_ranks(ddp)
+        models.append(ddp.module)
+    close(models[1], models[0], 1e-5)
+    close(models[2], models[0], 0.1)
+    assert not torch.equal(models[2][0].weight, models[0][0].weight) and state.compression_stats()[0] > 1
+    with pytest.raises(ValueError, match="start_powerSGD_iter"):
+        powerSGD_hook.PowerSGDState(None, start_powerSGD_iter=0)
+
+
+def optimizer_in_parts():
+    batches = [(mine(x), mine(y)) for x, y in data(steps=3)]
+    reference, model = DDP(cnn()), DDP(cnn())
+    train(reference, batches)
+    opt = ZeroRedundancyOptimizer(model.parameters(), torch.optim.Adam, lr=1e-2)
+    for x, y in batches:
+        opt.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        opt.step()
+    close(model, reference, 1e-6)
+    equal_on_all_ranks(model)
+    assert len(opt.optim.state) < len(list(model.parameters()))  # the rest is with the others
+    opt.consolidate_state_dict(0)
+    if RANK == 0:
+        assert sorted(opt.state_dict()["state"]) == list(range(len(list(model.parameters()))))
+    else:
+        with pytest.raises(RuntimeError, match="consolidate_state_dict"):
+            opt.state_dict()
+    averager = PeriodicModelAverager(period=2, warmup_steps=1)
+    for p in model.parameters():
+        p.data += RANK
+    averager.average_parameters(model.parameters())
+    moved = next(model.parameters()) - next(reference.parameters())
+    np.testing.assert_allclose(moved.detach().numpy(), np.full(moved.shape, RANK), atol=1e-5)  # not yet
+    averager.average_parameters(model.parameters())
+    moved = next(model.parameters()) - next(reference.parameters())
+    np.testing.assert_allclose(moved.detach().numpy(), np.full(moved.shape, (N - 1) / 2), atol=1e-5)
+
+
 def uneven_batches():
     """Rank r has 2 + r batches; the average counts those that are done as zeros, or leaves them out."""
     for initial in (True, False):
@@ -252,7 +302,8 @@ def differentiable_collectives():
 
 
 for check in (equals_one_process, gradients_are_there_after_backward, unused_parameters, different_models, buffers,
-              hooks, uneven_batches, sync_batch_norm, differentiable_collectives):  # fmt: skip
+              hooks, power_sgd, optimizer_in_parts, uneven_batches, sync_batch_norm,
+              differentiable_collectives):  # fmt: skip
     check()
     dist.barrier()
 print("ok")  # and no destroy_process_group: the ranks wait for each other at the end

@@ -20,6 +20,8 @@ from ...tensor import Tensor, dispatch
 from ...trace.jaxapi import x64
 from ...trace.value import Value, put
 from .. import layout
+from ..tensor.dtensor import is_ranked
+from ..tensor.moves import extents
 
 CPU = devices.resolve("cpu")
 
@@ -73,6 +75,9 @@ def blocks_of(t) -> dict[Size, Size]:
     """Offsets → extent of each block."""
     if isinstance(t, HostTensor):
         return {offsets: Size(block.shape) for offsets, block in t.blocks.items()}
+    if is_ranked(t):
+        sizes, offsets = extents(t.shape, t.device_mesh, t.placements)
+        return {Size(offsets): Size(sizes)} if 0 not in sizes or 0 in t.shape else {}
     sharding = layout.sharding_of(t._value())
     if sharding is None:
         return {Size([0] * t.dim()): Size(t.shape)}
@@ -83,7 +88,8 @@ def blocks_of(t) -> dict[Size, Size]:
 
 def is_cut(t) -> bool:
     """Whether the tensor is stored in blocks of which each is less than the whole."""
-    return len(blocks_of(t)) > 1
+    found = blocks_of(t)
+    return len(found) > 1 or any(tuple(extent) != tuple(t.size()) for extent in found.values())
 
 
 def block(t, offsets: Size) -> Tensor:
@@ -94,6 +100,9 @@ def block(t, offsets: Size) -> Tensor:
 def _parts(t) -> dict[Size, jax.Array | np.ndarray]:
     if isinstance(t, HostTensor):
         return t.blocks
+    if is_ranked(t):
+        array = t.to_local()._value().concrete("saving a checkpoint")
+        return {offsets: array for offsets in blocks_of(t)}
     array = t._value().concrete("saving a checkpoint")
     return {_start(s.index, array.ndim): s.data for s in array.addressable_shards if s.replica_id == 0}
 
@@ -102,7 +111,7 @@ def to_host(t):
     """A copy that no later step changes."""
     if isinstance(t, HostTensor):
         return t
-    if layout.sharding_of(t._value()) is not None:
+    if is_ranked(t) or layout.sharding_of(t._value()) is not None:
         copies = {offsets: np.array(part) for offsets, part in _parts(t).items()}
         return HostTensor(Size(t.shape), t.dtype, t.requires_grad, dict(sorted(copies.items())))
     return dispatch.wrap(put(np.array(t._value().concrete("saving a checkpoint")), CPU)).requires_grad_(t.requires_grad)
@@ -146,6 +155,12 @@ class Landing:
 
     def _fill(self) -> None:
         t = self._tensor
+        if is_ranked(t):
+            (array,) = self._host.values()
+            with no_grad():
+                t.to_local().detach()._assign(dispatch.wrap(put(array, t.device)))
+            self._host.clear()
+            return
         for where, extent in self._extents.items():  # a block of which nothing was stored
             self._memory(where, extent)
         sharding = layout.sharding_of(t._value())

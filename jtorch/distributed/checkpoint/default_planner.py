@@ -112,7 +112,7 @@ def create_default_local_save_plan(state_dict: dict[str, Any], is_coordinator: b
             items.append(WriteItem(MetadataIndex(fqn), WriteItemType.BYTE_IO))
             continue
         parts = blocks.blocks_of(obj)
-        kind = WriteItemType.SHARD if len(parts) > 1 else WriteItemType.TENSOR
+        kind = WriteItemType.SHARD if blocks.is_cut(obj) else WriteItemType.TENSOR
         properties = TensorProperties.create_from_tensor(obj)
         for offsets, extent in parts.items():
             data = TensorWriteData(ChunkStorageMetadata(offsets, extent), properties, Size(obj.size()))
@@ -232,6 +232,8 @@ class DefaultLoadPlanner(LoadPlanner):
     def lookup_tensor(self, index: MetadataIndex):
         """The block of a tensor that an index names, as a view."""
         t = self.state_dict[index.fqn]
+        if blocks.is_ranked(t):
+            return t.detach().to_local()
         return _narrow(t.detach(), index.offset, blocks.blocks_of(t)[index.offset])
 
     def transform_tensor(self, read_item: ReadItem, tensor):

@@ -22,6 +22,7 @@ from ..fsdp.api import ShardedStateDictConfig, StateDictType
 from ..fsdp.fully_sharded_data_parallel import FullyShardedDataParallel
 from ..group import get_rank, get_world_size, is_initialized
 from ..state_names import modules, name_of, of_optimizer, parameter_names, with_names
+from ..tensor.dtensor import is_ranked
 from ._nested_dict import flatten_state_dict, unflatten_state_dict
 
 
@@ -81,7 +82,9 @@ def _as_asked(tree, options: StateDictOptions):
         return type(tree)(_as_asked(value, options) for value in tree)
     if not isinstance(tree, Tensor):
         return tree
-    if hasattr(tree, "full_tensor") and (options.full_state_dict or options.cpu_offload):
+    if is_ranked(tree):
+        tree = tree.detach().full_tensor() if options.full_state_dict else tree
+    elif hasattr(tree, "full_tensor") and (options.full_state_dict or options.cpu_offload):
         tree = tree.full_tensor()
     return tree.cpu() if options.cpu_offload else tree
 
@@ -155,7 +158,8 @@ def get_model_state_dict(
         for p, shared in parameter_names(model).items():
             for name in shared if not p.requires_grad else ():
                 out.pop(name, None)
-    return _as_asked(out, options) if _on_this_rank(options) else {}
+    out = _as_asked(out, options)  # all ranks take part in making tensors whole
+    return out if _on_this_rank(options) else {}
 
 
 @jtorch.no_grad()
@@ -189,6 +193,10 @@ def set_model_state_dict(
         prefix, dot, last = name.rpartition(".")
         found[keys.get(prefix + dot, prefix + dot) + last] = value
     meta = any(p.is_meta for p in model.parameters())
+    if any(is_ranked(p) for p in model.parameters()):
+        from ..fsdp.ranked import shared_out
+
+        shared_out(model, found, "")
     with _in_parts(model):
         return model.load_state_dict(found, strict=options.strict, assign=meta)
 
@@ -260,9 +268,9 @@ def get_optimizer_state_dict(
             {**group, "params": [name for name in group["params"] if name.startswith(inside)]}
             for group in out["param_groups"]
         ]
+    out = _as_asked(out, options)
     if not _on_this_rank(options):
         return {}
-    out = _as_asked(out, options)
     return _flat(out) if options.flatten_optimizer_state_dict else out
 
 

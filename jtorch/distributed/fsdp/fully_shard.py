@@ -18,7 +18,7 @@ from ...tensor import Tensor
 from ...utils._pytree import tree_map
 from .. import layout
 from ..device_mesh import DeviceMesh, all_local
-from ..group import get_world_size, is_initialized
+from ..rank_mesh import RankMesh, several_processes
 from ..tensor.placements import Shard
 
 
@@ -75,54 +75,83 @@ class CPUOffloadPolicy(OffloadPolicy):
 class FSDPModule:
     """A module that :func:`fully_shard` was applied to.
 
-    XLA schedules communication, and gradients of all devices are one tensor, so there is nothing for the methods
-    below to decide. They are accepted and change nothing.
+    In one process XLA schedules communication, and gradients of all devices are one tensor, so there is nothing for the
+    methods below to decide: they are accepted and change nothing. In a job of several processes they do what they say.
     """
 
     def _apply(self, fn, recurse: bool = True):
         super()._apply(fn, recurse)
-        self._fsdp_group.cut_again(self, None)
+        if isinstance(self._fsdp_group, _Group):
+            self._fsdp_group.cut_again(self, None)
         return self
 
+    def _groups(self, recurse: bool) -> list:
+        """The groups of this module, and of those in it, over ranks."""
+        found = [m._fsdp_group for m in (self.modules() if recurse else (self,)) if isinstance(m, FSDPModule)]
+        return [g for g in found if not isinstance(g, _Group)]
+
     def set_requires_gradient_sync(self, requires_gradient_sync: bool, *, recurse: bool = True) -> None:
-        """Accepted: a gradient is that of the whole batch after each backward, and accumulates as on one device."""
+        """Whether backward sums gradients over the ranks; those kept meanwhile join the next sum. In one process a
+        gradient is that of the whole batch after each backward, and accumulates as on one device.
+        """
+        for group in self._groups(recurse):
+            group.sync = requires_gradient_sync
 
     def set_requires_all_reduce(self, requires_all_reduce: bool, *, recurse: bool = True) -> None:
-        """Accepted: a gradient is that of the whole batch after each backward, and accumulates as on one device."""
+        """With copies of parts: whether backward sums gradients over the copies. Without, they are kept whole."""
+        for group in self._groups(recurse):
+            if group.mesh.ndim > 1:
+                group.sync = requires_all_reduce
 
     def set_is_last_backward(self, is_last_backward: bool) -> None:
         """Accepted: no backward leaves anything pending."""
 
     def set_reshard_after_forward(self, reshard_after_forward: bool, recurse: bool = True) -> None:
-        """Accepted: XLA decides how long a gathered parameter lives."""
+        """Accepted; a gathered parameter lives until backward has ended. (In one process XLA decides how long.)"""
 
     def set_reshard_after_backward(self, reshard_after_backward: bool, *, recurse: bool = True) -> None:
-        """Accepted: XLA decides how long a gathered parameter lives."""
+        """Accepted: parameters lie in parts after backward, and are gathered again by the next forward."""
 
     def set_modules_to_forward_prefetch(self, modules: list) -> None:
-        """Accepted: XLA schedules."""
+        """Accepted: communication is started as soon as it can be."""
 
     def set_modules_to_backward_prefetch(self, modules: list) -> None:
-        """Accepted: XLA schedules."""
+        """Accepted: backward gathers nothing."""
 
     def set_unshard_in_backward(self, unshard_in_backward: bool) -> None:
-        """Accepted: XLA decides how long a gathered parameter lives."""
+        """Accepted: backward gathers nothing."""
+
+    def set_reduce_scatter_divide_factor(self, factor: float) -> None:
+        """:meth:`set_gradient_divide_factor`."""
+        self.set_gradient_divide_factor(factor)
 
     def set_gradient_divide_factor(self, factor: float) -> None:
-        """
+        """What the sum of the ranks' gradients is divided by (default: the number of ranks).
+
         Raises:
-            NotImplementedError: always; gradients are those of the loss over the whole batch, and nothing divides them.
+            NotImplementedError: in one process gradients are those of the loss over the whole batch, and nothing
+                divides them.
         """
-        raise NotImplementedError(
-            "set_gradient_divide_factor: gradients are those of the loss over the whole batch, which nothing divides; "
-            "multiply the loss instead"
-        )
+        groups = self._groups(True)
+        if not groups:
+            raise NotImplementedError(
+                "set_gradient_divide_factor: gradients are those of the loss over the whole batch, which nothing "
+                "divides; multiply the loss instead"
+            )
+        for group in groups:
+            group.factor = factor
 
     def reshard(self) -> None:
-        """Nothing to do: parameters lie in parts whenever the module does not run."""
+        """Let parameters lie in parts again, after :meth:`unshard`."""
+        for group in self._groups(False):
+            group.reshard()
 
     def unshard(self, async_op: bool = False) -> UnshardHandle | None:
-        """Nothing to do: parameters can be read whole as they are."""
+        """Gather the module's own parameters until :meth:`reshard`. In one process they can be read as they are."""
+        for group in self._groups(False):
+            group.unshard()
+            group.show(True)
+            group.held = True
         return UnshardHandle() if async_op else None
 
 
@@ -174,6 +203,10 @@ def fully_shard(
 ):  # fmt: skip
     """Keep a module's (or each module's of a list) parameters in parts, one on each device; returns the module.
 
+    In a job of several processes (``ranked.py``) each rank runs the module on its own batch, the parameters become
+    ``DTensor`` s cut along dimension 0 (or as ``shard_placement_fn`` says), unevenly if need be, gradients are the mean
+    over the ranks, and the optimizer is made afterwards. The rest of this text is about one process.
+
     A parameter is cut along dimension 0, or where the devices cannot share that evenly along its largest dimension
     that they can; one without such a dimension is replicated. Apply it to submodules first and to the whole model
     last: each call takes the parameters that no earlier one has taken. The outermost module also spreads its inputs'
@@ -205,16 +238,26 @@ def fully_shard(
                 dp_mesh_dims=dp_mesh_dims,
             )  # fmt: skip
         return module
-    if isinstance(offload_policy, CPUOffloadPolicy):
+    if isinstance(offload_policy, CPUOffloadPolicy) and not (several_processes() and _device_type(module) == "cpu"):
         raise NotImplementedError("fully_shard: CPU offloading is not supported; leave offload_policy out")
     if isinstance(module, FSDPModule):
         raise ValueError("fully_shard has been applied to this module already")
-    one_process_only("fully_shard")
-    mesh = mesh or all_local(next((p.device.type for p in module.parameters()), "cpu"))
+    mesh = mesh or all_local(_device_type(module))
     mesh = mesh if dp_mesh_dims is None else _submesh(mesh, dp_mesh_dims)
     if mesh.ndim > 2:
         raise ValueError(f"fully_shard expects a 1D or 2D DeviceMesh but got {mesh!r}")
-    attach(module, _Group(module, mesh, shard_placement_fn, ignored_params or set(), mp_policy))
+    if isinstance(mesh, RankMesh):
+        scalar = next((name for name, p in module.named_parameters() if p.dim() == 0), None)
+        if scalar is not None:
+            raise ValueError(
+                f"fully_shard doesn't support scalar parameters. Change {scalar} to a 1D tensor with numel equal to 1."
+            )
+        group = _of_ranks(module, mesh, shard_placement_fn, ignored_params or set(), mp_policy)
+        if reshard_after_forward is not None:
+            group.reshard_after_forward = bool(reshard_after_forward)
+    else:
+        group = _Group(module, mesh, shard_placement_fn, ignored_params or set(), mp_policy)
+    attach(module, group)
     cls = type(module)
     module.__class__ = type(f"FSDP{cls.__name__}", (FSDPModule, cls), {})
     return module
@@ -230,23 +273,42 @@ def _submesh(mesh: DeviceMesh, dims: DataParallelMeshDims) -> DeviceMesh:
     return mesh[tuple(name for (name,) in names)]
 
 
-def one_process_only(what: str) -> None:
-    """Raises:
-    RuntimeError: several processes have joined a job: their devices cannot share a parameter.
-    """
-    if is_initialized() and get_world_size() > 1:
-        raise RuntimeError(
-            f"{what} cuts parameters over the devices of one process, but {get_world_size()} processes have joined "
-            "this job, and would train apart. Start one process for all devices (without a launcher, and without "
-            "init_process_group), or use DistributedDataParallel with one process for each"
-        )
+def _device_type(module) -> str:
+    kinds = [p.device.type for p in module.parameters()]
+    kind = kinds[0] if kinds else "cpu"
+    return jtorch.get_default_device().type if kind == "meta" else kind
+
+
+def _of_ranks(module, mesh: RankMesh, placement_fn, ignored, precision, keep=lambda module: False, cut: bool = True):
+    """The group of a module's parameters in a job of several processes."""
+    from .ranked import RankGroup
+
+    def placement(p):
+        if p.dim() == 0:
+            return None
+        wanted = placement_fn(p) if placement_fn is not None else None
+        if wanted is None:
+            return Shard(0) if cut else None
+        if not isinstance(wanted, Shard) or wanted.dim % p.dim() and p.shape[wanted.dim] % mesh.shape[-1]:
+            raise NotImplementedError(
+                f"fully_shard: {wanted!r} of a parameter of shape {list(p.shape)}: only dimension 0 may be shared "
+                f"unevenly by {mesh.shape[-1]} ranks"
+            )
+        return wanted
+
+    found = [
+        (owner, name, p) for owner in _own_modules(module) for name, p in owner._parameters.items()
+        if p is not None and not any(p is q for q in ignored)
+    ]  # fmt: skip
+    return RankGroup(found, mesh, precision or MixedPrecisionPolicy(), placement, keep)
 
 
 def attach(module, group: _Group) -> None:
     """Let a group gather its parameters whenever ``module`` runs."""
     module.register_forward_pre_hook(group.enter, prepend=True, with_kwargs=True)
     module.register_forward_hook(group.leave, always_call=True)
-    module.register_load_state_dict_post_hook(group.cut_again)
+    if isinstance(group, _Group):
+        module.register_load_state_dict_post_hook(group.cut_again)
     module.__dict__["_fsdp_group"] = group
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -17,9 +18,12 @@ from ...tensor import Tensor
 from ...trace.value import move, put
 from .. import layout
 from ..algorithms._checkpoint.checkpoint_wrapper import CheckpointWrapper, _renamed
+from ..collectives import broadcast_all
 from ..device_mesh import DeviceMesh, all_local, local_devices
-from ..group import ProcessGroup
+from ..group import ProcessGroup, get_rank, get_world_size
+from ..rank_mesh import several_processes
 from ..state_names import modules, name_of, of_optimizer, parameter_names, with_names, with_numbers
+from ..tensor.dtensor import is_ranked
 from .api import (
     BackwardPrefetch,
     CPUOffload,
@@ -36,7 +40,7 @@ from .api import (
     StateDictSettings,
     StateDictType,
 )
-from .fully_shard import MixedPrecisionPolicy, _cast, _Group, attach, one_process_only
+from .fully_shard import MixedPrecisionPolicy, _cast, _device_type, _Group, _of_ranks, attach
 from .wrap import CustomPolicy, ModuleWrapPolicy, auto_wrap
 
 __all__ = [
@@ -103,11 +107,12 @@ class FullyShardedDataParallel(nn.Module):
         ignored_states: Iterable | None = None, device_mesh: DeviceMesh | None = None,
     ):  # fmt: skip
         super().__init__()
-        one_process_only("FullyShardedDataParallel")
         for group in process_group if isinstance(process_group, tuple) else (process_group,):
             if not isinstance(group, ProcessGroup | None):
                 raise TypeError(f"process_group must be a process group, a pair of them, or None, but got {group!r}")
-        if cpu_offload is not None and cpu_offload.offload_params:
+        ranks = several_processes()
+        on_host = ranks and _device_type(module) == "cpu"
+        if cpu_offload is not None and cpu_offload.offload_params and not on_host:
             raise NotImplementedError(
                 "FullyShardedDataParallel: CPUOffload(offload_params=True) is not supported; leave cpu_offload out"
             )
@@ -118,7 +123,7 @@ class FullyShardedDataParallel(nn.Module):
                 "dtype; leave it out"
             )
         strategy = sharding_strategy or ShardingStrategy.FULL_SHARD
-        if strategy in _HYBRID and (device_mesh is None or device_mesh.ndim != 2):
+        if strategy in _HYBRID and not ranks and (device_mesh is None or device_mesh.ndim != 2):
             raise ValueError(
                 f"{strategy} needs device_mesh, of two dimensions: init_device_mesh(device, (copies, parts)) says over "
                 "how many devices a copy is cut"
@@ -138,19 +143,26 @@ class FullyShardedDataParallel(nn.Module):
         self.cpu_offload = cpu_offload or CPUOffload()
         self.backward_prefetch, self.forward_prefetch = backward_prefetch, forward_prefetch
         self.limit_all_gathers, self._use_orig_params = limit_all_gathers, use_orig_params
-        self.rank, self.world_size = 0, 1
+        self.rank, self.world_size = (get_rank(), get_world_size()) if ranks else (0, 1)
         self._is_root, self._summoned = True, 0
         for inner in FullyShardedDataParallel.fsdp_modules(module):
             inner._is_root = False
         self._settings = StateDictSettings(
             StateDictType.FULL_STATE_DICT, FullStateDictConfig(), FullOptimStateDictConfig()
         )
-        mesh = device_mesh or _mesh(module, device_id, strategy)
+        mesh = device_mesh or (_mesh_of_ranks if ranks else _mesh)(module, device_id, strategy, process_group)
         _materialize(module, param_init_fn, mesh, ignored)
         self._buffer_dtypes = _convert_buffers(module, precision, ignored)
         kept = tuple(precision._module_classes_to_ignore)
         policy = MixedPrecisionPolicy(precision.param_dtype, precision.reduce_dtype, None, False)
-        group = _Group(self, mesh, None, set(ignored.parameters), policy, lambda m: isinstance(m, kept))
+        keep = lambda m: isinstance(m, kept)  # noqa: E731
+        if ranks:
+            if sync_module_states:
+                _take_from_first(self, mesh, ignored)
+            cut = strategy is not ShardingStrategy.NO_SHARD
+            group: Any = _of_ranks(self, mesh, None, set(ignored.parameters), policy, keep, cut)
+        else:
+            group = _Group(self, mesh, None, set(ignored.parameters), policy, keep)
         attach(self, group)
         self.register_forward_pre_hook(_cast_inputs, with_kwargs=True)
         self.register_state_dict_post_hook(_show)
@@ -192,11 +204,15 @@ class FullyShardedDataParallel(nn.Module):
 
     def _apply(self, fn, recurse: bool = True):
         super()._apply(fn, recurse)
-        self._fsdp_group.cut_again(self, None)
+        if isinstance(self._fsdp_group, _Group):
+            self._fsdp_group.cut_again(self, None)
         return self
 
     def apply(self, fn):
         """Call ``fn`` on every module, submodules first; what it does to parameters they keep, in their layout."""
+        if not isinstance(self._fsdp_group, _Group):
+            with FullyShardedDataParallel.summon_full_params(self):
+                return super().apply(fn)
         super().apply(fn)
         for inner in FullyShardedDataParallel.fsdp_modules(self):
             inner._fsdp_group.cut_again(inner, None)
@@ -212,15 +228,23 @@ class FullyShardedDataParallel(nn.Module):
 
     @contextlib.contextmanager
     def no_sync(self) -> Iterator[None]:
-        """For accumulating gradients. They are those of the whole batch after each backward, and add up, with this
-        block and without it.
+        """For accumulating gradients: in several processes, those of this block are summed over the ranks by the next
+        backward outside. In one process they are those of the whole batch after each backward, and add up in any case.
 
         Raises:
             RuntimeError: the wrapper is not the outermost.
         """
         if not self._is_root:
             raise RuntimeError("`no_sync()` on inner FSDP instances is not supported. Call it on the root instance.")
-        yield
+        groups = _groups_of_ranks(self)
+        before = [group.sync for group in groups]
+        for group in groups:
+            group.sync = False
+        try:
+            yield
+        finally:
+            for group, sync in zip(groups, before, strict=True):
+                group.sync = sync
 
     def clip_grad_norm_(self, max_norm: float, norm_type: float = 2.0):
         """Scale all gradients so that their norm, as one vector, is at most ``max_norm``; returns the norm before.
@@ -230,7 +254,8 @@ class FullyShardedDataParallel(nn.Module):
         """
         if not self._is_root:
             raise RuntimeError("`clip_grad_norm_()` should only be called on the root FSDP instance")
-        return nn.utils.clip_grad_norm_(self.parameters(), max_norm, norm_type)
+        total = nn.utils.clip_grad_norm_(self.parameters(), max_norm, norm_type)
+        return total if total._handler is None else total.full_tensor()
 
     def register_comm_hook(self, state, hook) -> None:
         """
@@ -248,14 +273,16 @@ class FullyShardedDataParallel(nn.Module):
         module, recurse: bool = True, writeback: bool = True, rank0_only: bool = False, offload_to_cpu: bool = False,
         with_grads: bool = False,
     ) -> Iterator[None]:  # fmt: skip
-        """For looking at parameters. They can be read and written whole at any time; within the block they, and
-        buffers, also go by the names of the plain model.
+        """For looking at parameters. In several processes modules have them whole within the block, as ordinary ones.
+        In one process they can be read and written whole at any time. Within the block they, and buffers, also go by
+        the names of the plain model.
 
         Args:
             recurse: for inner wrappers too.
             writeback: False undoes at the end what was done to parameters.
             offload_to_cpu: parameters are on the host meanwhile.
-            rank0_only, with_grads: there is one process, and gradients are whole too.
+            rank0_only: other ranks keep their parts (in several processes).
+            with_grads: gradients are whole too, as they are in one process.
 
         Raises:
             NotImplementedError: ``rank0_only`` together with ``writeback``.
@@ -264,6 +291,18 @@ class FullyShardedDataParallel(nn.Module):
             raise NotImplementedError("writeback=True and rank0_only=True is not supported: give writeback=False")
         wrappers = FullyShardedDataParallel.fsdp_modules(module)
         wrappers = wrappers if recurse else wrappers[:1]
+        if several_processes():
+            from .ranked import summoned
+
+            for w in wrappers:
+                w._summoned += 1
+            try:
+                with summoned([w._fsdp_group for w in wrappers], writeback, rank0_only, with_grads):
+                    yield
+            finally:
+                for w in wrappers:
+                    w._summoned -= 1
+            return
         params = list({id(p): p for w in wrappers for _, _, p, _, _ in w._fsdp_group.uses}.values())
         before = [(p, p._value(), layout.sharding_of(p._value())) for p in params]
         if not writeback:  # a step may not take the memory of what comes back
@@ -357,7 +396,9 @@ class FullyShardedDataParallel(nn.Module):
         settings = FullyShardedDataParallel.get_state_dict_type(model)
         full = settings is None or settings.state_dict_type is StateDictType.FULL_STATE_DICT
         host = settings is not None and settings.optim_state_dict_config.offload_to_cpu
-        return _named_state(model, optim, optim_state_dict, full, host)
+        found = _named_state(model, optim, optim_state_dict, full, host)
+        first_only = full and settings is not None and getattr(settings.optim_state_dict_config, "rank0_only", False)
+        return {} if first_only and several_processes() and get_rank() else found
 
     @staticmethod
     def optim_state_dict_to_load(
@@ -380,7 +421,8 @@ class FullyShardedDataParallel(nn.Module):
     def full_optim_state_dict(model, optim, optim_input=None, rank0_only: bool = True, group=None) -> dict[str, Any]:
         """:meth:`optim_state_dict`, whole and on the host."""
         _deprecated("full_optim_state_dict", "optim_state_dict")
-        return _named_state(model, optim, None, True, True)
+        found = _named_state(model, optim, None, True, True)
+        return {} if rank0_only and several_processes() and get_rank() else found
 
     @staticmethod
     def sharded_optim_state_dict(model, optim, group=None) -> dict[str, Any]:
@@ -457,7 +499,38 @@ class _Ignored:
         self.parameters += [p for m in given for p in m.parameters()]
 
 
-def _mesh(module, device_id, strategy: ShardingStrategy) -> DeviceMesh:
+def _groups_of_ranks(module) -> list:
+    """The groups of all wrappers in a module, in a job of several processes."""
+    found = [w._fsdp_group for w in FullyShardedDataParallel.fsdp_modules(module)]
+    return [group for group in found if not isinstance(group, _Group)]
+
+
+def _mesh_of_ranks(module, device_id, strategy: ShardingStrategy, process_group) -> DeviceMesh:
+    kind = _device_type(module) if device_id is None else "cuda" if isinstance(device_id, int) else jtorch.device(
+        device_id
+    ).type  # fmt: skip
+    if isinstance(process_group, tuple):
+        raise NotImplementedError(
+            "FullyShardedDataParallel(process_group=(...)): give device_mesh=init_device_mesh(device, (copies, parts))"
+        )
+    if strategy in _HYBRID:
+        n, each = get_world_size(process_group), int(os.environ.get("LOCAL_WORLD_SIZE", get_world_size(process_group)))
+        if process_group is not None or n % each:
+            raise ValueError(f"{strategy} needs device_mesh: init_device_mesh(device, (copies, parts))")
+        return DeviceMesh(kind, np.arange(n).reshape(n // each, each))
+    return all_local(kind) if process_group is None else DeviceMesh.from_group(process_group, kind)
+
+
+def _take_from_first(module, mesh: DeviceMesh, ignored: _Ignored) -> None:
+    """Parameters and buffers become those of the mesh's first rank."""
+    tensors = [t for t in (*module.parameters(), *module.buffers()) if not is_ranked(t) and t.numel()]
+    tensors = [t for t in tensors if not any(t is q for q in ignored.parameters)]
+    for group in mesh.get_all_groups():
+        if group.size() > 1 and tensors:
+            broadcast_all(tensors, 0, group, "FullyShardedDataParallel")
+
+
+def _mesh(module, device_id, strategy: ShardingStrategy, process_group=None) -> DeviceMesh:
     if device_id is None:
         kind = next((p.device.type for p in module.parameters()), jtorch.get_default_device().type)
         kind = jtorch.get_default_device().type if kind == "meta" else kind
@@ -516,6 +589,10 @@ def _cast_inputs(self: FullyShardedDataParallel, args, kwargs):
 
 
 def _with_prefix(self, state: dict, prefix: str, *_) -> None:
+    if _groups_of_ranks(self):
+        from .ranked import shared_out
+
+        shared_out(self._fsdp_wrapped_module, state, prefix)
     _renamed(state, prefix, prefix + FSDP_PREFIX)
 
 
@@ -533,9 +610,16 @@ def _show(self: FullyShardedDataParallel, state: dict, prefix: str, *_) -> None:
     for key in list(state):
         if key.startswith(prefix) and isinstance(state[key], Tensor):
             state[key] = _gathered(state[key], full, host)
+    if full and self._settings.state_dict_config.rank0_only and several_processes() and get_rank():
+        for key in [key for key in state if key.startswith(prefix)]:
+            del state[key]
 
 
 def _gathered(t: Tensor, full: bool, host: bool) -> Tensor:
+    if is_ranked(t):
+        with jtorch.no_grad():
+            t = t.detach().full_tensor() if full else t
+        return t.cpu() if host else t
     if (full or host) and layout.mesh_of(t._value()) is not None:
         with jtorch.no_grad():
             t = t.full_tensor()

@@ -19,12 +19,27 @@ from ...trace.jaxapi import x64
 from ...trace.value import Value
 from .. import layout
 from ..device_mesh import DeviceMesh, all_local, of_jax
+from ..rank_mesh import RankMesh
 from .placements import Partial, Replicate, Shard, normalized, placements_of, sharding_for
+
+
+def ranked():
+    """Distributed tensors of several processes, which most programs do not need."""
+    from . import ranked
+
+    return ranked
 
 
 class _LiesOnMesh(type):
     def __instancecheck__(cls, instance) -> bool:
+        if is_ranked(instance):
+            return True
         return isinstance(instance, Tensor) and layout.mesh_of(instance._value()) is not None
+
+
+def is_ranked(x) -> bool:
+    """Whether ``x`` is distributed over the ranks of a job."""
+    return isinstance(x, Tensor) and hasattr(type(x), "_placements")
 
 
 class DTensor(metaclass=_LiesOnMesh):
@@ -37,12 +52,17 @@ class DTensor(metaclass=_LiesOnMesh):
         raise RuntimeError("DTensor cannot be constructed directly: use distribute_tensor() or DTensor.from_local()")
 
     @staticmethod
-    def from_local(local_tensor, device_mesh: DeviceMesh | None = None, placements=None, *, run_check: bool = False):
+    def from_local(
+        local_tensor, device_mesh: DeviceMesh | None = None, placements=None, *, run_check: bool = False, shape=None,
+        stride=None,
+    ):  # fmt: skip
         """The tensor whose parts the devices hold.
 
         Args:
             local_tensor: the part, which is the same on every device; or a list of one part for each device of the
                 mesh, in its order.
+            run_check, shape, stride: (in several processes) whether ranks that are to have the same take it from the
+                first; the shape of the whole, where the parts differ in size.
             placements: how the parts make up the whole. Along a ``Shard(dim)`` they are concatenated, along a
                 ``Replicate()`` the first is taken, along a ``Partial()`` they are reduced, at once.
 
@@ -51,6 +71,8 @@ class DTensor(metaclass=_LiesOnMesh):
             RuntimeError: the parts' shapes differ.
         """
         mesh = device_mesh or all_local("cpu")
+        if isinstance(mesh, RankMesh):
+            return ranked().from_local(local_tensor, mesh, placements, run_check, shape, stride)
         several = isinstance(local_tensor, list | tuple)
         parts = list(local_tensor) if several else [local_tensor] * mesh.size()
         if len(parts) != mesh.size():
@@ -101,6 +123,8 @@ def distribute_tensor(tensor, device_mesh: DeviceMesh | None = None, placements=
         ValueError, TypeError, IndexError: the placements do not fit the mesh or the tensor.
     """
     device_mesh = device_mesh or all_local(tensor.device.type)
+    if isinstance(device_mesh, RankMesh):
+        return ranked().distribute(tensor, device_mesh, placements, src_data_rank)
     sharding = _wanted(tensor, device_mesh, placements, "distribute_tensor")
     out = layout.place(tensor, sharding, device_mesh.device)
     if tensor.is_leaf:
@@ -153,6 +177,8 @@ def redistribute(self, device_mesh: DeviceMesh | None = None, placements=None, *
         ValueError, TypeError, IndexError: the placements do not fit the mesh or the tensor.
     """
     mesh = device_mesh or _device_mesh(self)
+    if isinstance(mesh, RankMesh):
+        raise RuntimeError("redistribute: this is no DTensor; make one with distribute_tensor or DTensor.from_local")
     sharding = _wanted(self, mesh, placements, "redistribute")
     if self.requires_grad:
         return layout.lay_out(self, sharding, layout.sharding_of(self._value()))
@@ -206,6 +232,11 @@ def _factory(name: str):
     make = getattr(jtorch, name)
 
     def build(*args, device_mesh: DeviceMesh | None = None, placements=None, requires_grad=False, dtype=None, **kwargs):
+        device_mesh = device_mesh or all_local("cpu")
+        if isinstance(device_mesh, RankMesh):
+            kwargs["device"] = device_mesh.device
+            t = ranked().distribute(make(*args, dtype=dtype, **kwargs), device_mesh, placements, None)
+            return t.requires_grad_(requires_grad)
         t = distribute_tensor(make(*args, dtype=dtype, **kwargs), device_mesh, placements)
         return t.requires_grad_(requires_grad)
 

@@ -6,6 +6,7 @@ import jtorch
 
 from .. import layout
 from ..device_mesh import DeviceMesh, all_local
+from ..rank_mesh import RankMesh
 from .dtensor import _wanted
 
 
@@ -40,6 +41,11 @@ def distribute_module(module, device_mesh: DeviceMesh | None = None, partition_f
         for name, submodule in module.named_modules():
             partition_fn(name, submodule, mesh)
     for m in module.modules():
+        if isinstance(mesh, RankMesh):
+            from .parallel.ranked import share_parameters
+
+            share_parameters(m, mesh, dict.fromkeys((*m._parameters, *m._buffers)), "distribute_module")
+            continue
         own = {**m._parameters, **m._buffers}
         left = {name: None for name, t in own.items() if t is not None and layout.mesh_of(t._value()) is None}
         lay_out_parameters(m, mesh, left, "distribute_module")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ..device_mesh import DeviceMesh
 from ..layout import FREE
+from ..rank_mesh import RankMesh
 
 
 class Placement:
@@ -46,19 +47,24 @@ class Shard(Placement):
         return f"S({self.dim})"
 
 
-class _StridedShard(Placement):
-    """Cut first into groups along ``dim``, then each group into parts: not supported.
+@dataclass(frozen=True)
+class _StridedShard(Shard):
+    """Cut along ``dim`` within the parts that later mesh dimensions have cut: of ranks in several processes only.
 
-    The class exists for ``isinstance``, which no placement of jtorch satisfies.
+    ``fully_shard`` over one dimension of a mesh makes it of parameters that tensor parallelism has cut along the same
+    ``dim``.
 
-    Raises:
-        NotImplementedError: when called.
+    Args:
+        split_factor: into how many parts those have cut it.
     """
 
-    def __init__(self, dim: int, *, split_factor: int):
-        raise NotImplementedError(
-            f"_StridedShard({dim}, split_factor={split_factor}): XLA has no interleaved cuts; use Shard({dim})"
-        )
+    split_factor: int = 1
+
+    def __repr__(self) -> str:
+        return f"_StridedShard(dim={self.dim}, sf={self.split_factor})"
+
+    def __str__(self) -> str:
+        return f"_S({self.dim}, {self.split_factor})"
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,30 @@ class Partial(Placement):
         return f"P({self.reduce_op})"
 
 
+@dataclass(frozen=True)
+class _NormPartial(Partial):
+    """Norms of the ranks' parts, of which the norm of the whole is still to be made: of ranks only.
+
+    Args:
+        norm_type: the order of the norm.
+    """
+
+    reduce_op: str = "sum"
+    norm_type: float = 2.0
+
+    def __repr__(self) -> str:
+        return f"_NormPartial({self.norm_type:g})"
+
+    def total(self, x, reduce):
+        """The norm of the whole from that of this rank's part; ``reduce(tensor, op)`` goes over the ranks."""
+        from ..constants import RedOpType
+
+        p = float(self.norm_type)
+        if p in (float("inf"), float("-inf")):
+            return reduce(x, RedOpType.MAX if p > 0 else RedOpType.MIN)
+        return reduce(x, RedOpType.SUM) if p == 0 else reduce(x**p, RedOpType.SUM) ** (1 / p)
+
+
 def normalized(placements, mesh: DeviceMesh, ndim: int, what: str) -> tuple[Placement, ...]:
     """One placement per mesh dimension, with dimensions counted from the front; None replicates.
 
@@ -100,6 +130,8 @@ def normalized(placements, mesh: DeviceMesh, ndim: int, what: str) -> tuple[Plac
             f"{what}: `placements` must have the same length as `device_mesh.ndim`! Found placements length: "
             f"{len(placements)}, and device_mesh.ndim: {mesh.ndim}."
         )
+    if not isinstance(mesh, RankMesh) and any(isinstance(p, _StridedShard) for p in placements):
+        raise NotImplementedError(f"{what}: XLA has no interleaved cuts: of {placements}, use Shard(dim)")
     return tuple(_normalized(p, ndim, what) for p in placements)
 
 
@@ -110,7 +142,7 @@ def _normalized(p, ndim: int, what: str) -> Placement:
         return p
     if not -ndim <= p.dim < ndim:
         raise IndexError(f"{what}: {p!r} is out of range for a tensor of {ndim} dimensions")
-    return Shard(p.dim % ndim)
+    return replace(p, dim=p.dim % ndim)
 
 
 def sharding_for(

@@ -53,9 +53,9 @@ class _Undo:
 
     def __init__(self, module):
         self.tables = [(table, dict(table)) for m in module.modules() for table in (m._parameters, m._buffers)]
-        self.values = [
-            (t, t._value()) for _, entries in self.tables for t in entries.values() if t is not None and not is_lazy(t)
-        ]
+        tensors = [t for _, entries in self.tables for t in entries.values() if t is not None and not is_lazy(t)]
+        tensors = [t if t._handler is None else t._stored for t in tensors]
+        self.values = [(t, t._value()) for t in tensors]
 
     def restore(self) -> None:
         for table, entries in self.tables:

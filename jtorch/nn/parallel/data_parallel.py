@@ -6,7 +6,7 @@ import jax
 
 from ... import devices
 from ...distributed import layout
-from ...distributed.device_mesh import DeviceMesh, local_devices
+from ...distributed.device_mesh import local_devices, local_mesh
 from ...tensor import Tensor
 from ..modules.module import Module
 
@@ -37,7 +37,7 @@ class DataParallel(Module):
         self.output_device = ids[0] if output_device is None else _index(output_device)
         if self.output_device not in ids:
             raise RuntimeError(f"output_device {output_device} is not among device_ids {ids}")
-        self._mesh = DeviceMesh(device.type, ids)
+        self._mesh = local_mesh(device.type, ids)
 
     def forward(self, *inputs, **kwargs):
         if self._mesh.size() == 1:

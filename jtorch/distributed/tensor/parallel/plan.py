@@ -25,6 +25,10 @@ def parallelize_module(module, device_mesh: DeviceMesh | None = None, paralleliz
         raise ValueError(
             f"parallelize_module needs a mesh of one dimension, but got {mesh!r}; choose one, for example mesh['tp']"
         )
+    styles = [parallelize_plan] if isinstance(parallelize_plan, ParallelStyle) else (parallelize_plan or {})
+    for style in styles.values() if isinstance(styles, dict) else styles:
+        if isinstance(style, ParallelStyle):
+            style.src_data_rank = src_data_rank
     if isinstance(parallelize_plan, ParallelStyle):
         return parallelize_plan._apply(module, mesh)
     if not isinstance(parallelize_plan, dict):

@@ -1,7 +1,8 @@
 """How one module takes part in tensor parallelism.
 
 A style lays out the parameters and constrains inputs and outputs with forward hooks; the module's own code does not
-change, and the shapes it sees are global ones. XLA inserts the communication.
+change, and the shapes it sees are global ones. XLA inserts the communication. In a job of several processes the hooks
+communicate (``ranked.py``), and with ``use_local_output`` modules see this rank's parts.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from .... import nn
 from ....tensor import Tensor
 from ... import layout
 from ...device_mesh import DeviceMesh
+from ...rank_mesh import RankMesh
 from ..modules import lay_out_parameters
 from ..placements import Placement, Replicate, Shard, normalized, sharding_for
 
@@ -52,6 +54,12 @@ class _LinearStyle(ParallelStyle):
 
     def _apply(self, module, device_mesh: DeviceMesh):
         name = type(self).__name__
+        if isinstance(device_mesh, RankMesh):
+            from .ranked import linear_style
+
+            inner = self._input if isinstance(module, nn.Linear) else Replicate()
+            linear_style(self, module, device_mesh, self._parameters(module), inner)
+            return module
         wanted = {p: placement for p, placement in self._parameters(module).items() if getattr(module, p) is not None}
         lay_out_parameters(module, device_mesh, wanted, name)
         inner = self._input if isinstance(module, nn.Linear) else Replicate()
@@ -72,7 +80,7 @@ class ColwiseParallel(_LinearStyle):
     Args:
         input_layouts: how the input lies (default ``Replicate()``).
         output_layouts: how the output is to lie (default ``Shard(-1)``).
-        use_local_output: accepted; a result has its global shape either way.
+        use_local_output: (in several processes) give this rank's part, not a DTensor.
 
     Raises:
         NotImplementedError: another kind of module.
@@ -95,7 +103,7 @@ class RowwiseParallel(_LinearStyle):
     Args:
         input_layouts: how the input lies (default ``Shard(-1)``; for an ``Embedding`` give ``Replicate()``).
         output_layouts: how the output is to lie (default ``Replicate()``).
-        use_local_output: accepted; a result has its global shape either way.
+        use_local_output: (in several processes) give this rank's part, not a DTensor.
 
     Raises:
         NotImplementedError: another kind of module.
@@ -117,13 +125,18 @@ class SequenceParallel(ParallelStyle):
 
     Args:
         sequence_dim: the tensor dimension that is cut.
-        use_local_output: accepted; a result has its global shape either way.
+        use_local_output: (in several processes) give this rank's part, not a DTensor.
     """
 
     def __init__(self, *, sequence_dim: int = 1, use_local_output: bool = False):
         self.sequence_dim, self.use_local_output = sequence_dim, use_local_output
 
     def _apply(self, module, device_mesh: DeviceMesh):
+        if isinstance(device_mesh, RankMesh):
+            from .ranked import sequence_style
+
+            sequence_style(self, module, device_mesh, Shard(self.sequence_dim))
+            return module
         for m in module.modules():
             own = {name: Replicate() for name, p in m._parameters.items() if p is not None}
             lay_out_parameters(m, device_mesh, own, "SequenceParallel")
@@ -146,7 +159,7 @@ class PrepareModuleInput(ParallelStyle):
         input_layouts: how the positional inputs lie (a placement, or a tuple with None where nothing is to be done).
         desired_input_layouts: how the module is to get them.
         input_kwarg_layouts, desired_input_kwarg_layouts: the same for keyword inputs, by name.
-        use_local_output: accepted; tensors have their global shape either way.
+        use_local_output: (in several processes) give this rank's part, not a DTensor.
 
     Raises:
         ValueError: the lengths or names differ.
@@ -160,11 +173,18 @@ class PrepareModuleInput(ParallelStyle):
         self.given_kwargs, self.desired_kwargs = input_kwarg_layouts or {}, desired_input_kwarg_layouts or {}
         if len(self.given) != len(self.desired) or set(self.given_kwargs) != set(self.desired_kwargs):
             raise ValueError("input_layouts and desired_input_layouts should have same length (and names)!")
+        self.use_local_output = use_local_output
 
     def _apply(self, module, device_mesh: DeviceMesh):
+        local = self.use_local_output
+
         def prepare(x, given, desired):
             if given is None:
                 return x
+            if isinstance(device_mesh, RankMesh):
+                from .ranked import arriving
+
+                return arriving(x, device_mesh, given, desired, local)
             return _constrain(_constrain(x, device_mesh, given, "PrepareModuleInput"), device_mesh, desired,
                               "PrepareModuleInput")  # fmt: skip
 
@@ -187,7 +207,7 @@ class PrepareModuleOutput(ParallelStyle):
     Args:
         output_layouts: how they lie (a placement, or a tuple with None where nothing is to be done).
         desired_output_layouts: how they are to lie.
-        use_local_output: accepted; tensors have their global shape either way.
+        use_local_output: (in several processes) give this rank's part, not a DTensor.
 
     Raises:
         ValueError: the lengths differ.
@@ -197,6 +217,14 @@ class PrepareModuleOutput(ParallelStyle):
         self.given, self.desired = _listed(output_layouts), _listed(desired_output_layouts)
         if len(self.given) != len(self.desired):
             raise ValueError("output_layouts and desired_output_layouts should have same length!")
+        self.use_local_output = use_local_output
+
+    def _prepare(self, x, mesh: DeviceMesh, given, desired):
+        if isinstance(mesh, RankMesh):
+            from .ranked import arriving
+
+            return arriving(x, mesh, given, desired, self.use_local_output)
+        return _constrain(x, mesh, desired, "PrepareModuleOutput")
 
     def _apply(self, module, device_mesh: DeviceMesh):
         def leave(m, args, out):
@@ -206,10 +234,37 @@ class PrepareModuleOutput(ParallelStyle):
                 raise ValueError(f"module outputs and output_layouts should have same length: {len(outs)} and "
                                  f"{len(self.desired)}")  # fmt: skip
             outs = tuple(
-                x if g is None else _constrain(x, device_mesh, d, "PrepareModuleOutput")
+                x if g is None else self._prepare(x, device_mesh, g, d)
                 for x, g, d in zip(outs, self.given, self.desired, strict=True)
             )
             return outs[0] if single else outs
 
         module.register_forward_hook(leave)
         return module
+
+
+class PrepareModuleInputOutput(ParallelStyle):
+    """:class:`PrepareModuleInput` and :class:`PrepareModuleOutput` at once.
+
+    Args:
+        use_local_input, use_local_output: (in several processes) give this rank's parts, not DTensors.
+    """
+
+    def __init__(
+        self, *, input_layouts=None, desired_input_layouts=None, input_kwarg_layouts=None,
+        desired_input_kwarg_layouts=None, use_local_input: bool = False, output_layouts, desired_output_layouts,
+        use_local_output: bool = True,
+    ):  # fmt: skip
+        self.prepare_module_input = PrepareModuleInput(
+            input_layouts=input_layouts, desired_input_layouts=desired_input_layouts,
+            input_kwarg_layouts=input_kwarg_layouts, desired_input_kwarg_layouts=desired_input_kwarg_layouts,
+            use_local_output=use_local_input,
+        )  # fmt: skip
+        self.prepare_module_output = PrepareModuleOutput(
+            output_layouts=output_layouts, desired_output_layouts=desired_output_layouts,
+            use_local_output=use_local_output,
+        )  # fmt: skip
+
+    def _apply(self, module, device_mesh: DeviceMesh):
+        self.prepare_module_input._apply(module, device_mesh)
+        return self.prepare_module_output._apply(module, device_mesh)
