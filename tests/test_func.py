@@ -181,3 +181,27 @@ def test_a_custom_backward_is_used_within_vmap(library):
     torch.testing.assert_close(x.grad, expected)
     torch.testing.assert_close(scale.grad, torch.tensor(0.3 * 2 + 0.2 * 1 + 0.4 * 2))
     torch.testing.assert_close(func.vmap(func.grad(f))(x.detach()), expected)
+
+
+def test_detach_and_no_grad_stop_what_flows_in_from_outside():
+    x = jtorch.arange(6.0).view(2, 3)
+
+    def through(f):
+        p = jtorch.tensor([1.0, 2.0, 3.0], requires_grad=True)
+        jtorch.vmap(lambda v: f(p, v))(x).sum().backward()
+        return p.grad.tolist()
+
+    def without_grad(p, v):
+        with jtorch.no_grad():
+            t = p * v
+        return (t * p).sum()
+
+    assert through(lambda p, v: (p.detach() * v + p * p).sum()) == [4, 8, 12]
+    assert through(without_grad) == [3, 10, 21]
+    ones = jtorch.ones(3)
+    assert [t.item() for t in jtorch.func.jvp(lambda v: (v.detach() * v).sum(), (ones,), (ones,))] == [3, 3]
+    assert jtorch.func.jacrev(lambda v: v.detach() * v)(x[0]).diagonal().tolist() == [0, 1, 2]
+    inner = jtorch.vmap(jtorch.func.grad(lambda v: (v**3).sum()))  # whose own leaves are no such stops
+    x.requires_grad_()
+    (g,) = jtorch.autograd.grad(inner(x).sum(), x)
+    assert g.tolist() == (6 * x).tolist()

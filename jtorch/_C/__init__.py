@@ -72,7 +72,7 @@ def _are_functorch_transforms_active() -> bool:
     """Whether a function of :mod:`jtorch.func` (``vmap``, ``grad``) encloses the code that runs."""
     from ..func.levels import level
 
-    return level.depth > 0 or level.programs > 0
+    return level.depth > 0 or modes.state.transformed > 0
 
 
 def _is_torch_function_mode_enabled() -> bool:

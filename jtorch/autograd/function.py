@@ -63,7 +63,7 @@ class FunctionCtx:
         saved = self._saved.tensors() if isinstance(self._saved, _PackedTensors) else list(self._saved)
         node = self._node and self._node()
         for k, i in self._own.items():  # an output's history is the node that has saved it
-            saved[k] = saved[k].detach()
+            saved[k] = saved[k]._detach()
             saved[k]._edge = node and (node, i)
         return tuple(saved)
 
@@ -326,7 +326,7 @@ def _detach_own_outputs(ctx, node, before, after) -> None:
     numbers = {id(b): i for i, b in enumerate(before) if isinstance(b, Tensor)}
     found = {k: numbers[id(t)] for k, t in enumerate(ctx._saved) if t is not None and id(t) in numbers}
     if found:
-        ctx._saved = tuple(after[found[k]].detach() if k in found else t for k, t in enumerate(ctx._saved))
+        ctx._saved = tuple(after[found[k]]._detach() if k in found else t for k, t in enumerate(ctx._saved))
         ctx._own = {k: i for k, i in found.items() if after[i]._edge is not None and after[i]._edge[0] is node}
         ctx._node = weakref.ref(node)
 
@@ -344,9 +344,9 @@ def _output(t: Tensor, ctx, node, i, inputs):
             t._assign(new)
         return t
     if any(t is a for a in inputs) or t._root is not None:
-        t = t.detach()  # an input returned as it is, or a view of one, becomes an output of its own
+        t = t._detach()  # an input returned as it is, or a view of one, becomes an output of its own
     else:
-        t = t.detach() if t._edge is not None else t
+        t = t._detach() if t._edge is not None else t
     if t._lens is not None:
         t = wrap(t._value())
     t._edge = (node, i)

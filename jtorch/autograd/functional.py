@@ -26,8 +26,8 @@ def _tensors(x, what: str, who: str) -> tuple[tuple, bool]:
 def _arguments(inputs, name: str, create_graph: bool) -> tuple[tuple, bool]:
     inputs, many = _tensors(inputs, "inputs given to", name)
     if create_graph:
-        return tuple(x.view_as(x) if x.requires_grad else x.detach().requires_grad_() for x in inputs), many
-    return tuple(x.detach().requires_grad_() for x in inputs), many
+        return tuple(x.view_as(x) if x.requires_grad else x._detach().requires_grad_() for x in inputs), many
+    return tuple(x._detach().requires_grad_() for x in inputs), many
 
 
 def _results(func, xs, name: str, strict: bool, scalar: bool = False) -> tuple[tuple, bool]:

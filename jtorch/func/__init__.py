@@ -40,7 +40,7 @@ def _track(tree):
         if leaf.requires_grad:
             fresh.append(leaf.view_as(leaf))
         else:
-            fresh.append(leaf.detach().requires_grad_())
+            fresh.append(leaf._detach().requires_grad_())
             fresh[-1]._func_level = level.depth
     return pytree.tree_unflatten(fresh, form), fresh
 
@@ -64,7 +64,7 @@ def _settle(tree, level: int):
     """Results as they are handed out: without a graph that leads only to the tracked arguments."""
 
     def settle(t):
-        return t.detach() if isinstance(t, Tensor) and t.requires_grad and not _depends_elsewhere(t, level) else t
+        return t._detach() if isinstance(t, Tensor) and t.requires_grad and not _depends_elsewhere(t, level) else t
 
     return pytree.tree_map(settle, tree)
 

@@ -17,7 +17,6 @@ from ..tape import modes
 from ..tensor import Tensor
 from ..tensor.creation import filled
 from ..trace.aval import aval
-from .levels import level
 from .program import Program
 
 _READS = (
@@ -28,7 +27,7 @@ _READS = (
 
 def _one_operation(cls, args: tuple, kwargs: dict):
     """``(outputs,)`` of a custom Function as one operation, or None where its forward may be recorded as it is."""
-    if not level.programs or not modes.state.grad or kwargs:
+    if not modes.state.transformed or not modes.state.grad or kwargs:
         return None
     if cls.backward is function.Function.backward and cls.vjp is function.Function.vjp:
         return None
@@ -106,7 +105,7 @@ def _one_operation(cls, args: tuple, kwargs: dict):
     made = ahead.apply(("custom", back.key), run, [*tensors, *back.leaves])
     result = list(listed)
     for i, t, plain in zip(places, made, constant, strict=True):
-        result[i] = t.detach() if plain else t
+        result[i] = t._detach() if plain else t
     return (tuple(result) if isinstance(outputs, tuple) else result[0],)
 
 

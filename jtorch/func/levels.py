@@ -7,7 +7,6 @@ import threading
 
 class _Level(threading.local):
     depth = 0
-    programs = 0  # functions that are being recorded to be transformed
 
 
 level = _Level()

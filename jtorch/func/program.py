@@ -12,10 +12,11 @@ import weakref
 from collections import OrderedDict
 
 import jax.numpy as jnp
+from jax import lax
 
 from ..ops import backend
 from ..ops.registry import Op, Parameter
-from ..tape import engine
+from ..tape import engine, modes
 from ..tape.node import _sequence
 from ..tensor import Tensor
 from ..tensor.dispatch import dispatch, wrap
@@ -32,13 +33,18 @@ _ops: OrderedDict = OrderedDict()
 class _FunctionTrace(GraphTrace):
     """A trace whose leaves may be results that another trace has pending."""
 
-    __slots__ = ("before", "outside", "reads")
+    __slots__ = ("before", "differentiated", "outside", "reads", "stopped")
 
     def __init__(self, device, reads: str):
         super().__init__(device)
         self.before: list = []
         self.written = []
         self.reads = reads
+        self.differentiated, self.stopped = modes.state.grad, []
+
+    def append(self, call, operands):
+        self.stopped.append(self.differentiated and not modes.state.grad)  # what no_grad() cuts off stays cut off
+        return super().append(call, operands)
 
     def leaf(self, value) -> int:
         self.before.append((value, value.trace, value.slot))
@@ -81,7 +87,7 @@ class Program:
         edges: dict = {}
         start, depth = next(_sequence), level.depth
         engine.watchers.append(edges)
-        level.programs += 1
+        modes.state.transformed += 1
         try:
             with recording_into(trace):
                 given = [trace.placeholder(a) for a in avals]
@@ -99,19 +105,20 @@ class Program:
                 found = x = None  # so that a storage that is still there is somebody else's
                 self._refuse_writes(trace, tensors)
         finally:
-            level.programs -= 1
+            modes.state.transformed -= 1
             engine.watchers[:] = [w for w in engine.watchers if w is not edges]  # equal ones are others'
             trace.release()
         self.leaves = []
         for value in trace.leaves[self.count :]:
             edge = edges.get(id(value))
             self.leaves.append(wrap(value, edge if edge is not None and _from_outside(edge[0], start, depth) else None))
+        self.stopped = trace.stopped
         self.calls, self.checked = trace.calls, [c for c in trace.calls if c.check is not None]
         self.outputs, self._program = outputs, trace.program
         self._scalars, self._hypers = trace.scalars, trace.hypers
         self.key = (
             tuple(trace.program), tuple((type(s), repr(s)) for s in trace.scalars), tuple(trace.hypers),
-            tuple(outputs), tuple(v.aval for v in trace.leaves),
+            tuple(outputs), tuple(v.aval for v in trace.leaves), tuple(trace.stopped),
         )  # fmt: skip
 
     def _refuse_writes(self, trace, known) -> None:
@@ -135,7 +142,7 @@ class Program:
         program, position = self._program, 0
         scalars, hypers = iter(self._scalars), iter(self._hypers)
         with backend.using(self.platform):
-            for call in self.calls:
+            for call, stopped in zip(self.calls, self.stopped, strict=True):
                 flat = []
                 position += 1
                 for kind, aval in zip(call.in_kinds, call.in_avals, strict=True):
@@ -147,7 +154,7 @@ class Program:
                         flat.append(jnp.asarray(next(hypers if kind is Hyper else scalars), aval.dtype.np))
                 if checks is not None and call.check is not None:
                     checks.append(call.check(*flat))
-                out = call.fn(*flat)
+                out = lax.stop_gradient(call.fn(*flat)) if stopped else call.fn(*flat)
                 made.extend(out if isinstance(out, (tuple, list)) else (out,))
         return [made[s] if s >= 0 else arrays[-1 - s] for s in self.outputs]
 

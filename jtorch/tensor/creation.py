@@ -7,6 +7,7 @@ import inspect
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from .. import devices, dtypes
 from ..ops.registry import OPS, Array, op
@@ -17,6 +18,12 @@ from ..trace.value import put
 from . import dispatch as _dispatch
 from . import layout as layouts
 from .export import _sizes, composite, with_keywords
+
+
+@op(namespaces=(), grad_name="DetachBackward0")
+def _stopped(input: Array):
+    """The same elements, through which JAX's transformations pass no gradient."""
+    return lax.stop_gradient(input)
 
 
 @op(name="_identity", namespaces=(), grad_name="CloneBackward0")

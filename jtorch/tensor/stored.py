@@ -85,6 +85,9 @@ class StoredMixin:
         """The same tensor without history."""
         return self._like(self._stored.detach())
 
+    def _detach(self):
+        return self._like(self._stored._detach())
+
     def detach_(self):
         """Cut this tensor from the graph that made it."""
         self._stored = self._stored.detach()

@@ -343,7 +343,17 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
         self._aval, self._memo, self._memo_writes = other._aval, None, 0
 
     def detach(self) -> Tensor:
-        """The same storage without history: writes to either are seen by both."""
+        """The same storage without history: writes to either are seen by both.
+
+        In a function that JAX differentiates (``vmap``, ``jvp``, the Jacobians) it is a copy, behind which JAX stops.
+        """
+        t = self._detach()
+        if modes.state.transformed and t.dtype.category >= dtypes.FLOAT:
+            return _dispatch.wrap(apply_values(OPS["_stopped"], (t._value(),), ()))
+        return t
+
+    def _detach(self) -> Tensor:
+        """:meth:`detach` for this tape only: what JAX differentiates goes on through it."""
         t = object.__new__(Tensor)
         t._storage, t._lens, t._strides = self._storage, self._lens, self._strides
         if self._lens is not None:

@@ -159,7 +159,7 @@ class CheckpointFunction(autograd.Function):
             )
         saved = ctx.saved_tensors
         inputs = _barrier(saved, [g for g in grads if g is not None])
-        inputs = [x.detach().requires_grad_(s.requires_grad) for x, s in zip(inputs, saved, strict=True)]
+        inputs = [x._detach().requires_grad_(s.requires_grad) for x, s in zip(inputs, saved, strict=True)]
         leaves = list(ctx.leaves)
         for i, x in zip(ctx.where, inputs, strict=True):
             leaves[i] = x
@@ -336,7 +336,7 @@ def detach_variable(inputs: tuple) -> tuple:
     """Each tensor of a tuple detached, requiring grad as before."""
     if not isinstance(inputs, tuple):
         raise RuntimeError(f"Only tuple of tensors is supported. Got Unsupported input type: {type(inputs).__name__}")
-    return tuple(x.detach().requires_grad_(x.requires_grad) if isinstance(x, Tensor) else x for x in inputs)
+    return tuple(x._detach().requires_grad_(x.requires_grad) if isinstance(x, Tensor) else x for x in inputs)
 
 
 def check_backward_validity(inputs) -> None:

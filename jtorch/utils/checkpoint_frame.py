@@ -96,7 +96,7 @@ class Frame:
         made = []
         for t, requires_grad, strides in zip(self.plain, self.requires_grad, self.strides, strict=True):
             t = next(ordinary) if t is None else t
-            t = t.detach().requires_grad_(requires_grad)
+            t = t._detach().requires_grad_(requires_grad)
             if strides is not None:
                 t._strides = strides
             made.append(t)
@@ -115,16 +115,16 @@ class Frame:
                 if self.early_stop:
                     raise _Stop
                 if not self.completed:  # the function takes gradients itself
-                    return t.detach()
+                    return t._detach()
                 raise CheckpointError(
                     "torch.utils.checkpoint: trying to save more tensors during recomputation than during the original "
                     "forward pass."
                 )
             if self.places[number]() is not None:
-                found[number] = t.detach()
+                found[number] = t._detach()
             if self.early_stop and count == len(self.places):
                 raise _Stop
-            return t.detach()
+            return t._detach()
 
         def give_back(t):
             return t
