@@ -145,7 +145,7 @@ def test_names_for_annotations():
 
     assert torch.futures.Future[int].__origin__ is torch.futures.Future
     assert torch.ScriptModule is torch.jit.ScriptModule
-    assert not torch.distributed.rpc.is_available()
+    assert torch.distributed.rpc.is_available()
     assert not torch.distributed.autograd.is_available()
 
 
