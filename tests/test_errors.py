@@ -245,15 +245,6 @@ def test_a_failed_operation_leaves_the_rest_alone():
     assert (y + 1).tolist() == [4.0, 4.0]
 
 
-def test_unsupported_options_name_the_way_out():
-    for program, words in (
-        (lambda: jtorch.autograd.grad(jtorch.ones(1, requires_grad=True).sum(), [], is_grads_batched=True), "loop"),
-        (lambda: jtorch.autograd.forward_ad.dual_level(), "functional.jvp"),
-    ):
-        with pytest.raises(NotImplementedError, match=words):
-            program()
-
-
 def test_accessing_grad_of_a_result_warns():
     y = jtorch.ones(1, requires_grad=True) * 2
     with pytest.warns(UserWarning, match="retain_grad"):
