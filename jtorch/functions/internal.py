@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..ops.registry import OPS
 from ..tensor.creation import from_numpy
-from ..tensor.dispatch import call
-from ..tensor.export import composite
+from ..tensor.export import composite, function
 
 
 @composite("torch")
@@ -39,17 +39,17 @@ def _amp_foreach_non_finite_check_and_unscale_(scaled_grads, found_inf, inv_scal
 
 
 @composite("torch")
-def _convert_indices_from_coo_to_csr(input, size, *, out_int32=False):
+def _convert_indices_from_coo_to_csr(input, size, *, out_int32=False, out=None):
     """Where the entries of each row begin, of rows in ascending order: ``size + 1`` offsets."""
     rows = from_numpy(np.arange(size + 1)).to(input.device, input.dtype)
-    return call("searchsorted", input, rows, out_int32=out_int32)
+    return function(OPS["searchsorted"])(input, rows, out_int32=out_int32, out=out)
 
 
 @composite("torch")
-def _convert_indices_from_csr_to_coo(crow_indices, col_indices, *, out_int32=False, transpose=False):
+def _convert_indices_from_csr_to_coo(crow_indices, col_indices, *, out_int32=False, transpose=False, out=None):
     """Rows and columns of entries whose rows' offsets are ``crow_indices``; columns first with ``transpose``."""
     counts = crow_indices[1:] - crow_indices[:-1]
     rows = from_numpy(np.arange(counts.numel())).to(counts.device)
     pair = (rows.repeat_interleave(counts, output_size=col_indices.numel()), col_indices.long())
-    joined = call("stack", pair[::-1] if transpose else pair)
-    return joined.int() if out_int32 else joined
+    pair = tuple(x.int() for x in pair) if out_int32 else pair
+    return function(OPS["stack"])(pair[::-1] if transpose else pair, out=out)

@@ -388,12 +388,18 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
     def _make_wrapper_subclass(
         cls, size, *, strides=None, storage_offset=None, memory_format=None, dtype=None, layout=None, device=None,
         pin_memory=False, requires_grad=False, dispatch_sizes_strides_policy=None, dispatch_device=False,
-        dispatch_layout=False,
+        dispatch_layout=False, _extra_dispatch_keys=None, storage_size=None,
     ):  # fmt: skip
         """An instance of ``cls`` without content, for which ``cls.__torch_dispatch__`` answers every operation.
 
-        It stands above autograd: gradients are those of what the class computes with.
+        It stands above autograd: gradients are those of what the class computes with. There are no dispatch keys to
+        add to.
+
+        Raises:
+            NotImplementedError: ``storage_size``: there is no storage.
         """
+        if storage_size is not None:
+            raise NotImplementedError("_make_wrapper_subclass(storage_size=): it has no storage; leave it out")
         return overriding.wrapper(cls, size, dtype, device, strides, requires_grad)
 
     def _make_subclass(cls, data, require_grad=False):  # noqa: N805 (called as Tensor._make_subclass(cls, data))
