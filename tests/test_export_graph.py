@@ -143,3 +143,36 @@ def test_dataclasses_as_arguments():
 def test_wrong_dynamic_shapes():
     with pytest.raises(torch._dynamo.exc.UserError, match="'z'"):
         torch.export.export(Counting(), (torch.ones(3, 2),), dynamic_shapes={"z": {0: Dim("b")}})
+
+
+class Pairs(nn.Module):
+    def forward(self, x, y):
+        return x[: y.shape[0]] + y, x.flatten()
+
+
+def test_derived_sizes():
+    n = Dim("n", min=2)
+    x, y = torch.ones(9, 3), torch.ones(4, 3)
+    program = torch.export.export(Pairs(), (x, y), dynamic_shapes=({0: 2 * n + 1}, {0: n}))
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    file.seek(0)
+    x, y = torch.randn(13, 3), torch.randn(6, 3)
+    for module in (program.module(), torch.export.load(file).module()):
+        for a, b in zip(module(x, y), Pairs()(x, y), strict=True):
+            torch.testing.assert_close(a, b)
+        with pytest.raises(ValueError, match=r"2\*n \+ 1"):
+            module(torch.ones(12, 3), torch.ones(6, 3))
+    torch.testing.assert_close(program.graph_module(x, y)[0], Pairs()(x, y)[0])
+    assert "f32[2*n + 1, 3]" in str(program)
+    only = torch.export.export(Counting(), (torch.ones(6, 2),), dynamic_shapes=({0: n * 3},))
+    assert only.module()(torch.ones(9, 2)).tolist() == [[-8, -8]] * 9
+    with pytest.raises(torch._dynamo.exc.UserError, match="of no size"):
+        torch.export.export(Counting(), (torch.ones(5, 2),), dynamic_shapes=({0: n * 3},))
+
+
+def test_shapes_by_tensor():
+    x, shapes = torch.ones(3, 2), torch.export.ShapesCollection()
+    shapes[x] = {0: Dim("rows")}
+    program = torch.export.export(Counting(), (x,), dynamic_shapes=shapes)
+    assert program.module()(torch.ones(7, 2)).shape == (7, 2) and len(shapes) == 1

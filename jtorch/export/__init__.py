@@ -6,11 +6,11 @@ results by name), ``program`` (recording), ``graph`` (what was recorded, as an F
 
 from ..utils._pytree import register_dataclass
 from .archive import load, save
-from .dims import Dim, dims
+from .dims import Dim, ShapesCollection, dims
 from .program import ExportedModule, ExportedProgram, export
 from .signature import ExportGraphSignature
 
 __all__ = [
-    "Dim", "ExportGraphSignature", "ExportedModule", "ExportedProgram", "dims", "export", "load",
+    "Dim", "ExportGraphSignature", "ExportedModule", "ExportedProgram", "ShapesCollection", "dims", "export", "load",
     "register_dataclass", "save",
 ]  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class UserError(ValueError):
     """What a program asked to be exported does not fit the module (``torch._dynamo.exc.UserError``)."""
@@ -38,6 +40,94 @@ class Dim:
 
     def __repr__(self) -> str:
         return f"Dim('{self.__name__}', min={self.min or 0}, max={self.max or 'int_oo'})"
+
+    def __add__(self, n: int) -> Derived:
+        return Derived(self, 1, n)
+
+    def __sub__(self, n: int) -> Derived:
+        return Derived(self, 1, -n)
+
+    def __mul__(self, n: int) -> Derived:
+        return Derived(self, n, 0)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+class Derived(Dim):
+    """A size that is ``factor * root + offset``: ``2 * batch``, ``length - 1``.
+
+    Raises:
+        TypeError, ValueError: the numbers are no integers, or the size would not grow with the root.
+    """
+
+    def __init__(self, root: Dim, factor: int, offset: int):
+        if not (isinstance(factor, int) and isinstance(offset, int)):
+            raise TypeError(f"Dim: sizes are derived from {root.__name__} by integers, got {factor!r} and {offset!r}")
+        if factor < 1:
+            raise ValueError(f"Dim: a size must grow with {root.__name__}, got the factor {factor}")
+        self.root, self.factor, self.offset = root, factor, offset
+        times = root.__name__ if factor == 1 else f"{factor}*{root.__name__}"
+        self.__name__ = times if not offset else f"{times} {'-' if offset < 0 else '+'} {abs(offset)}"
+        self.min = self.max = None
+
+    def __eq__(self, other) -> bool:
+        return isinstance(other, Derived) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple:
+        return self.root, self.factor, self.offset
+
+    def __add__(self, n: int) -> Derived:
+        return Derived(self.root, self.factor, self.offset + n)
+
+    def __sub__(self, n: int) -> Derived:
+        return Derived(self.root, self.factor, self.offset - n)
+
+    def __mul__(self, n: int) -> Derived:
+        return Derived(self.root, self.factor * n, self.offset * n)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def root_of(self, size: int) -> int | None:
+        """The root's size where this one's is ``size``; None where it is of no whole number."""
+        n, rest = divmod(size - self.offset, self.factor)
+        return None if rest or n < 0 else n
+
+
+_TEXT = re.compile(r"(?:(\d+)\*)?([^\W\d]\w*)(?: ([+-]) (\d+))?")
+
+
+def parsed(text: str) -> Dim:
+    """The Dim of this name: as derived ones are called, too."""
+    factor, name, sign, offset = _TEXT.fullmatch(text).groups()
+    if factor is None and offset is None:
+        return Dim(name)
+    return Derived(Dim(name), int(factor or 1), int(f"{sign or ''}{offset or 0}"))
+
+
+class ShapesCollection:
+    """Dynamic shapes by tensor: ``shapes[x] = {0: Dim("batch")}`` for a tensor somewhere among the example inputs."""
+
+    def __init__(self):
+        self._of: dict[int, tuple] = {}
+
+    def __setitem__(self, t, shape) -> None:
+        known = self._of.get(id(t))
+        if known is not None and known[1] != shape:
+            raise ValueError(f"Shapes assigned to the same tensor do not match: {known[1]} and {shape}")
+        self._of[id(t)] = t, shape
+
+    def __getitem__(self, t):
+        return self._of[id(t)][1] if id(t) in self._of else None
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def dynamic_shapes(self, m, args, kwargs=None):
+        """This collection, which :func:`.program.export` takes as ``dynamic_shapes``."""
+        return self
 
 
 def dims(*names: str, min: int | None = None, max: int | None = None) -> tuple[Dim, ...]:
@@ -95,6 +185,11 @@ class Shapes:
             self.shapes.append(tuple(shape))
 
     def _note(self, d: Dim, size: int, name: str, i: int) -> None:
+        if isinstance(d, Derived):
+            root = d.root_of(size)
+            if root is None:
+                raise UserError(f"dimension {i} of {name} is {size}, which is {d.__name__} of no size")
+            d, size = d.root, root
         if d in self.dims:
             known = self.examples[self.dims.index(d)]
             if known != size:
@@ -122,7 +217,13 @@ class Shapes:
 
     def at(self, sizes: dict) -> list[tuple[int, ...]]:
         """The shapes with these sizes in the place of the Dims."""
-        return [tuple(sizes[d] if isinstance(d, Dim) else d for d in shape) for shape in self.shapes]
+
+        def size(d):
+            if isinstance(d, Derived):
+                return d.factor * sizes[d.root] + d.offset
+            return sizes[d] if isinstance(d, Dim) else d
+
+        return [tuple(map(size, shape)) for shape in self.shapes]
 
     def texts(self) -> list[str]:
         """The shapes as JAX reads them: ``"batch, 3, 32"``."""

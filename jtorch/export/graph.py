@@ -168,10 +168,11 @@ class Built:
             node.meta.update(self._open.meta(avals))
         return node
 
-    def _size(self, slot: int, dim: int):
-        """The size of an input, on which arithmetic makes further nodes."""
+    def _size(self, slot: int, dim: int, derived):
+        """The size of an input, or what it is derived from; arithmetic on it makes further nodes."""
         node = self._graph.call_function(jtorch.ops.aten.sym_size.int, (self._env[slot], dim))
-        return jtorch.fx.Proxy(node)
+        size = jtorch.fx.Proxy(node)
+        return size if derived is None else (size - derived.offset) // derived.factor
 
     def _call(self, nodes: list[Recorded], values: dict) -> None:
         """One operation, as it was recorded at each of the sizes."""

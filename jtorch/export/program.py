@@ -23,7 +23,7 @@ from ..trace.replay import Fitted, points
 from ..trace.value import put
 from ..utils import _pytree
 from . import structure
-from .dims import Dim, Shapes, UserError, ValueRanges
+from .dims import Derived, Dim, Shapes, ShapesCollection, UserError, ValueRanges, parsed
 from .graph import Built
 from .signature import ExportGraphSignature
 
@@ -223,7 +223,7 @@ def _check(inputs: list[dict], tensors: list) -> None:
         if str(t.dtype) != spec["dtype"]:
             raise TypeError(f"{spec['name']}: the program takes {spec['dtype']}, got {t.dtype}")
         fits = len(t.shape) == len(spec["shape"]) and all(
-            sizes.setdefault(d, n) == n if isinstance(d, str) else d == n
+            _fits(parsed(d), n, sizes) if isinstance(d, str) else d == n
             for d, n in zip(spec["shape"], t.shape, strict=True)
         )
         if not fits:
@@ -231,6 +231,13 @@ def _check(inputs: list[dict], tensors: list) -> None:
                 f"{spec['name']}: the program takes shape [{', '.join(map(str, spec['shape']))}], got {list(t.shape)}; "
                 "sizes are left open by dynamic_shapes when exporting"
             )
+
+
+def _fits(d: Dim, size: int, sizes: dict[str, int]) -> bool:
+    """Whether a size is as the sizes seen so far have it, which it joins."""
+    if isinstance(d, Derived):
+        d, size = d.root, d.root_of(size)
+    return size is not None and sizes.setdefault(d.__name__, size) == size
 
 
 # --- recording -----------------------------------------------------------------------------------------------------
@@ -287,7 +294,8 @@ def record(mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Mod
             jax.ShapeDtypeStruct(jax.export.symbolic_shape(text, scope=scope) if text else (), t.dtype.np)
             for text, t in zip(shapes.texts(), tensors, strict=True)
         ]
-    symbols = _symbols(shapes, specs)
+    with x64(True):
+        symbols = [jax.export.symbolic_shape(d.__name__, scope=scope)[0] for d in shapes.dims]
     offsets = _offsets(shapes)
     graphs = [
         recording.at(shapes.at(dict(zip(shapes.dims, map(sum, zip(point, offsets, strict=True)), strict=True))))
@@ -325,10 +333,13 @@ def record(mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Mod
 def _build(graphs, shapes: Shapes, symbols, offsets, names, named: dict, changed) -> Built:
     where = []  # of each open size, the first input and dimension that has it
     for d in shapes.dims:
-        where.append(next((i, shape.index(d)) for i, shape in enumerate(shapes.shapes) if d in shape))
+        places = [(i, j, x) for i, shape in enumerate(shapes.shapes) for j, x in enumerate(shape)]
+        plain = next(((i, j, None) for i, j, x in places if x is d), None)
+        derived = (place for place in places if isinstance(place[2], Derived) and place[2].root is d)
+        where.append(plain or next(derived))
     inputs = graphs[0].inputs
     return Built(
-        graphs, [(inputs[i].slot, j) for i, j in where], symbols, offsets, names,
+        graphs, [(inputs[i].slot, j, derived) for i, j, derived in where], symbols, offsets, names,
         [n for n, t in named.items() if isinstance(t, Parameter)],
         [n for n, t in named.items() if not isinstance(t, Parameter)], changed,
     )  # fmt: skip
@@ -459,7 +470,8 @@ def _collect(mod, args, kwargs, dynamic, tensors, names, given) -> None:
         if len(dynamic) != len(entries):
             raise UserError(f"dynamic_shapes has {len(dynamic)} entries for {len(entries)} arguments")
         dynamic = dict(zip(entries, dynamic, strict=True))
-    dynamic = dynamic or {}
+    by_tensor = dynamic if isinstance(dynamic, ShapesCollection) else None
+    dynamic = {} if by_tensor is not None else dynamic or {}
     for name in dynamic:
         if name not in entries:
             raise UserError(f"dynamic_shapes name the argument {name!r}; the arguments are {list(entries)}")
@@ -468,7 +480,7 @@ def _collect(mod, args, kwargs, dynamic, tensors, names, given) -> None:
         if isinstance(x, Tensor):
             tensors.append(x)
             names.append(label)
-            given.append(entry)
+            given.append(entry if by_tensor is None else by_tensor[x])
         elif isinstance(x, dict):
             for k, v in x.items():
                 visit(v, None if entry is None else entry.get(k), f"{label}_{k}")
@@ -482,15 +494,6 @@ def _collect(mod, args, kwargs, dynamic, tensors, names, given) -> None:
 
     for label, x in entries.items():
         visit(x, dynamic.get(label), label)
-
-
-def _symbols(shapes: Shapes, specs) -> list:
-    found = {}
-    for shape, spec in zip(shapes.shapes, specs, strict=True):
-        for d, s in zip(shape, spec.shape, strict=True):
-            if isinstance(d, Dim):
-                found[d] = s
-    return [found[d] for d in shapes.dims]
 
 
 def _offsets(shapes: Shapes) -> list[int]:
