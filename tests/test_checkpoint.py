@@ -138,7 +138,10 @@ def reentrant_with_inputs(torch):
     torch.autograd.grad(checkpoint(torch.sin, x, use_reentrant=True).sum(), x)
 
 
-@pytest.mark.parametrize("name", programs)
+SLOW = ("second_derivatives",)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in programs])
 def test_as_in_pytorch(name):
     check(programs[name])
 

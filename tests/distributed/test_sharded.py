@@ -7,6 +7,7 @@ import pytest
 from . import launch
 
 
+@pytest.mark.slow
 def test_operations():
     launch.succeed("rank_dtensor.py", 2)
 
