@@ -20,7 +20,10 @@ class Future(Generic[T]):
 
     def wait(self):
         """Block until there is one; returns the value or raises the exception."""
-        return self._future.result()
+        try:
+            return self._future.result()
+        finally:
+            del self  # else the exception's traceback holds this frame, and it the exception
 
     def value(self):
         """The value of a completed future.

@@ -15,7 +15,7 @@ import time
 from collections import defaultdict
 
 from .constants import DistBackendError
-from .tcp_store import connect, listen, receive_exactly, stop_listening
+from .tcp_store import connect, listen, receive_exactly, serve, stop_listening
 
 #: Seconds that a message may still be on its way after its sender's end was noticed.
 LATE = 1.0
@@ -43,7 +43,7 @@ class Mailbox:
         self._queues: dict[int, queue.SimpleQueue] = {}
         self._senders: list[threading.Thread] = []
         self._server = listen(host, 0)
-        threading.Thread(target=self._accept, name="mailbox", daemon=True).start()
+        serve(self._server, self._receive, "mailbox")
         job.tcp.set(f"jtorch/mailbox/{job.rank}", f"{host} {self._server.getsockname()[1]}")
 
     def close(self) -> None:
@@ -53,14 +53,6 @@ class Mailbox:
         for sender in self._senders:
             sender.join(CLOSING)
         stop_listening(self._server)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                sock, _ = self._server.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._receive, args=(sock,), name="mailbox in", daemon=True).start()
 
     def _receive(self, sock: socket.socket) -> None:
         with sock:

@@ -85,6 +85,21 @@ def listen(host: str, port: int, backlog: int = 512) -> socket.socket:
         ) from None
 
 
+def serve(server: socket.socket, handle, name: str) -> None:
+    """Call ``handle(connection)`` for each connection, on a thread of its own, until :func:`stop_listening`."""
+
+    def accept() -> None:
+        while True:
+            try:
+                sock, _ = server.accept()
+            except OSError:
+                return
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=handle, args=(sock,), name=f"{name} connection", daemon=True).start()
+
+    threading.Thread(target=accept, name=name, daemon=True).start()
+
+
 def stop_listening(sock: socket.socket) -> None:
     """Close a listening socket, and wake the thread that waits for connections on it."""
     with contextlib.suppress(OSError):
@@ -128,19 +143,10 @@ class Server:
         self.left: set[int] = set()
         self.socket = listen(host, port)
         self.port = self.socket.getsockname()[1]
-        threading.Thread(target=self._accept, name="store", daemon=True).start()
+        serve(self.socket, self._serve, "store")
 
     def close(self) -> None:
         stop_listening(self.socket)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                sock, _ = self.socket.accept()
-            except OSError:
-                return
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=self._serve, args=(sock,), name="store connection", daemon=True).start()
 
     def _serve(self, sock: socket.socket) -> None:
         with sock:

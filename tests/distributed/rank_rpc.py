@@ -64,6 +64,9 @@ def calls():
     refused(lambda: rpc.rpc_sync("worker1", fail, args=(7,)), ValueError, "no 7")
     refused(lambda: rpc.rpc_sync("worker1", fail, args=(7,)), ValueError, "WorkerInfo(id=1, name=worker1)")
     refused(lambda: rpc.rpc_sync("worker1", time.sleep, args=(2,), timeout=0.3), RuntimeError, "set timeout (300 ms)")
+    late = rpc.rpc_async("worker1", time.sleep, args=(2,), timeout=0.3)
+    late.then(lambda future: refused(future.wait, RuntimeError, "set timeout (300 ms)")).wait()
+    assert rpc.rpc_async("worker1", add, args=(1, 2), timeout=20).wait() == 3
     refused(lambda: rpc.rpc_sync("nobody", who), RuntimeError, "nobody")
     refused(lambda: rpc.init_rpc("worker0"), RuntimeError, "already initialized")
 
@@ -78,6 +81,8 @@ def references():
     assert here.is_owner() and rpc.rpc_sync("worker1", read, args=(here,)).tolist() == [0, 1, 2]
     refused(lambda: rpc.remote("worker1", fail, args=(8,)).to_here(), ValueError, "no 8")
     refused(box.local_value, RuntimeError, "owner")
+    for slow in [rpc.remote(owner, time.sleep, args=(2,)) for owner in ("worker0", "worker1")]:
+        refused(lambda: slow.to_here(timeout=0.2), RuntimeError, "set timeout (200 ms)")  # noqa: B023
 
 
 rank = int(os.environ["RANK"])

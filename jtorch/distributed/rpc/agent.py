@@ -7,7 +7,6 @@ import io
 import itertools
 import pickle
 import socket
-import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -17,7 +16,8 @@ from typing import NamedTuple
 from ...futures import Future
 from ...tensor import Tensor
 from ..store import Store
-from ..tcp_store import connect, listen, receive, send, stop_listening
+from ..tcp_store import connect, listen, receive, send, serve, stop_listening
+from .deadlines import Deadlines, settle
 
 
 class WorkerInfo(NamedTuple):
@@ -73,11 +73,11 @@ class _Peer:
                 kind, value = pickle.loads(message[1])
             except Exception as error:
                 kind, value = "error", RuntimeError(f"the answer of worker {self._name} cannot be read: {error!r}")
-            future.set_result(value) if kind == "value" else future.set_exception(value)
+            settle(future, value) if kind == "value" else settle(future, error=value)
         with self._lock:
             left, self._waiting = list(self._waiting.values()), {}
         for future in left:
-            future.set_exception(RuntimeError(f"worker {self._name} ended before it answered"))
+            settle(future, error=RuntimeError(f"worker {self._name} ended before it answered"))
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -99,8 +99,9 @@ class Agent:
         self._peers: dict[int, _Peer] = {}
         self._lock = threading.Lock()
         self._busy, self._idle = 0, threading.Condition()
+        self._deadlines = Deadlines()
         self._server = listen(host, 0)
-        threading.Thread(target=self._accept, name="rpc", daemon=True).start()
+        serve(self._server, self._requests, "rpc")
         store.set(f"worker/{rank}", f"{name}\n{host}\n{self._server.getsockname()[1]}")
         self._addresses: dict[int, tuple[str, int]] = {}
         self.workers: list[WorkerInfo] = []
@@ -124,13 +125,16 @@ class Agent:
 
     # --- calling
 
-    def call(self, to: WorkerInfo, fn: Callable, args: tuple, kwargs: dict) -> Future:
-        """Run ``fn(*args, **kwargs)`` in a worker."""
+    def call(self, to: WorkerInfo, fn: Callable, args: tuple, kwargs: dict, timeout: float | None = None) -> Future:
+        """Run ``fn(*args, **kwargs)`` in a worker; after ``timeout`` seconds the future fails with RuntimeError."""
         if to.id == self.me.id:
             future = Future()
-            self._serve(fn, args, kwargs, future)
-            return future
-        return self._peer(to).request(to_bytes((fn, args, kwargs)))
+            self.serve(fn, args, kwargs, future)
+        else:
+            future = self._peer(to).request(to_bytes((fn, args, kwargs)))
+        if timeout:
+            self._deadlines.add(future, timeout)
+        return future
 
     def _peer(self, to: WorkerInfo) -> _Peer:
         with self._lock:
@@ -139,14 +143,6 @@ class Agent:
             return self._peers[to.id]
 
     # --- serving
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                sock, _ = self._server.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._requests, args=(sock,), name="rpc requests", daemon=True).start()
 
     def _requests(self, sock: socket.socket) -> None:
         lock = threading.Lock()
@@ -170,9 +166,11 @@ class Agent:
                 except Exception as error:
                     future.set_exception(error)
                     continue
-                self._serve(fn, args, kwargs, future)
+                self.serve(fn, args, kwargs, future)
 
-    def _serve(self, fn, args, kwargs, future: Future) -> None:
+    def serve(self, fn, args, kwargs, future: Future) -> None:
+        """Complete ``future`` with ``fn(*args, **kwargs)``, run on a thread of the pool."""
+
         def run():
             try:
                 result = fn(*args, **kwargs)
@@ -184,9 +182,9 @@ class Agent:
                         )
                     result.add_done_callback(lambda done: _hand_on(done, future))
                 else:
-                    future.set_result(result)
+                    settle(future, result)
             except BaseException as error:  # noqa: BLE001 (the caller's to deal with)
-                future.set_exception(error)
+                settle(future, error=error)
             finally:
                 with self._idle:
                     self._busy -= 1
@@ -208,14 +206,14 @@ class Agent:
 
 def _hand_on(done: Future, future: Future) -> None:
     try:
-        future.set_result(done.wait())
+        settle(future, done.wait())
     except BaseException as error:  # noqa: BLE001
-        future.set_exception(error)
+        settle(future, error=error)
 
 
 def _error(where: WorkerInfo, error: BaseException) -> bytes:
     """An exception for the caller: of its own type, with the lines of the worker in its message."""
-    text = f"On {where!r}:\n{error!r}\n{''.join(traceback.format_exception(*_info(error)))}"
+    text = f"On {where!r}:\n{error!r}\n{''.join(traceback.format_exception(error))}"
     try:
         told = type(error)(text)
         message = to_bytes(("error", told))
@@ -223,10 +221,6 @@ def _error(where: WorkerInfo, error: BaseException) -> bytes:
         return message
     except Exception:  # it takes other arguments, or cannot be pickled
         return to_bytes(("error", RuntimeError(text)))
-
-
-def _info(error: BaseException) -> tuple:
-    return type(error), error, error.__traceback__ or sys.exc_info()[2]
 
 
 __all__ = ["Agent", "WorkerInfo"]

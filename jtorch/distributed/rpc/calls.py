@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -76,27 +75,9 @@ def get_worker_info(worker_name: str | None = None) -> WorkerInfo:
     return agent().me if worker_name is None else agent().find(worker_name)
 
 
-def _deadline(timeout: float) -> float | None:
-    seconds = agent().timeout if timeout == UNSET else timeout
-    return seconds or None
-
-
-def wait(future: Future, timeout: float):
-    """A future's value.
-
-    Raises:
-        RuntimeError: it took more than ``timeout`` seconds.
-    """
-    seconds = _deadline(timeout)
-    try:
-        return future._future.result(seconds)
-    except (concurrent.futures.TimeoutError, TimeoutError) as error:
-        if future.done():
-            raise
-        text = f"RPC ran for more than set timeout ({seconds * 1000:.0f} ms) and will now be marked with an error"
-        raise RuntimeError(text) from error
-    finally:
-        del future  # the exception in it would hold it, and every reference in the frames that led here
+def seconds_of(timeout: float) -> float | None:
+    """A ``timeout`` argument in seconds: by default what ``init_rpc`` was told; 0 is none."""
+    return (agent().timeout if timeout == UNSET else timeout) or None
 
 
 def rpc_sync(to, func: Callable, args=None, kwargs=None, timeout: float = UNSET):
@@ -105,19 +86,22 @@ def rpc_sync(to, func: Callable, args=None, kwargs=None, timeout: float = UNSET)
     Raises:
         Exception: what ``func`` raised there; RuntimeError after ``timeout`` seconds.
     """
-    return wait(rpc_async(to, func, args, kwargs, timeout), timeout)
+    return rpc_async(to, func, args, kwargs, timeout).wait()
 
 
 def rpc_async(to, func: Callable, args=None, kwargs=None, timeout: float = UNSET) -> Future:
-    """As :func:`rpc_sync`, without waiting: a :class:`jtorch.futures.Future`."""
-    return agent().call(agent().find(to), func, tuple(args or ()), dict(kwargs or {}))
+    """As :func:`rpc_sync`, without waiting: a :class:`jtorch.futures.Future`, which fails after ``timeout`` seconds."""
+    return agent().call(agent().find(to), func, tuple(args or ()), dict(kwargs or {}), seconds_of(timeout))
 
 
 def remote(to, func: Callable, args=None, kwargs=None, timeout: float = UNSET):
-    """Run ``func(*args, **kwargs)`` in worker ``to`` and leave the result there: an :class:`.rref.RRef`."""
+    """Run ``func(*args, **kwargs)`` in worker ``to`` and leave the result there: an :class:`.rref.RRef`.
+
+    If the worker has not taken the call within ``timeout`` seconds, the reference's ``to_here`` raises RuntimeError.
+    """
     from .rref import made_at
 
-    return made_at(agent().find(to), func, tuple(args or ()), dict(kwargs or {}))
+    return made_at(agent().find(to), func, tuple(args or ()), dict(kwargs or {}), timeout)
 
 
 def shutdown(graceful: bool = True, timeout: float = DEFAULT_TIMEOUT) -> None:

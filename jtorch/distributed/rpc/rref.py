@@ -7,7 +7,11 @@ off when the object it became is collected.
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
+import functools
 import itertools
+import queue
 import threading
 import weakref
 from collections.abc import Callable
@@ -15,6 +19,7 @@ from collections.abc import Callable
 from ...futures import Future
 from . import calls
 from .agent import WorkerInfo
+from .deadlines import expired
 
 _numbers = itertools.count()
 _lock = threading.Lock()
@@ -36,7 +41,9 @@ class RRef:
 
     def _become(self, key: tuple, owner: WorkerInfo) -> RRef:
         self._key, self._owner = key, owner
-        weakref.finalize(self, _forget, key, owner).atexit = False
+        self._taken: Future | None = None  # of the call that makes the value: when its owner has taken it
+        _drop_forgotten()
+        weakref.finalize(self, _forgotten.put, (key, owner)).atexit = False
         return self
 
     def owner(self) -> WorkerInfo:
@@ -64,7 +71,7 @@ class RRef:
             raise RuntimeError(
                 f"For {self!r}, can't call localValue() on user {calls.agent().me!r}. Call it on owner {self._owner!r}"
             )
-        return _values[self._key].wait()
+        return _future(self._key).wait()
 
     def to_here(self, timeout: float = calls.UNSET):
         """The value, copied from its owner if that is another worker.
@@ -72,21 +79,31 @@ class RRef:
         Raises:
             Exception: what the function raised that was to make it; RuntimeError after ``timeout`` seconds.
         """
-        if self.is_owner():
-            return calls.wait(_values[self._key], timeout)
-        return calls.rpc_sync(self._owner, _value_of, (self._key,), timeout=timeout)
+        if self._taken is not None and self._taken.done():
+            self._taken.wait()  # raises what kept the owner from taking the call
+        if not self.is_owner():
+            return calls.rpc_sync(self._owner, _value_of, (self._key,), timeout=timeout)
+        value, seconds = _future(self._key), calls.seconds_of(timeout)
+        try:
+            return value._future.result(seconds)
+        except concurrent.futures.TimeoutError:
+            if value.done():
+                raise  # it is what the function raised
+            raise RuntimeError(expired(seconds)) from None
+        finally:
+            del value  # else the exception in it holds this frame, and so this reference
 
     def rpc_sync(self, timeout: float = calls.UNSET):
         """``rref.rpc_sync().method(...)`` calls a method of the value in its owner."""
-        return _Methods(self, lambda *a: calls.rpc_sync(*a, timeout=timeout))
+        return _Methods(self, calls.rpc_sync, timeout)
 
     def rpc_async(self, timeout: float = calls.UNSET):
         """As :meth:`rpc_sync`, with a future for the result."""
-        return _Methods(self, lambda *a: calls.rpc_async(*a, timeout=timeout))
+        return _Methods(self, calls.rpc_async, timeout)
 
     def remote(self, timeout: float = calls.UNSET):
         """As :meth:`rpc_sync`, with an RRef for the result."""
-        return _Methods(self, lambda *a: calls.remote(*a, timeout=timeout))
+        return _Methods(self, calls.remote, timeout)
 
     def __reduce__(self):
         if calls._agent is None:
@@ -100,19 +117,23 @@ class RRef:
 
 
 class _Methods:
-    def __init__(self, rref: RRef, call: Callable):
-        self._rref, self._call = rref, call
+    def __init__(self, rref: RRef, call: Callable, timeout: float):
+        self._rref, self._call, self._timeout = rref, call, timeout
 
     def __getattr__(self, name: str):
-        return lambda *args, **kwargs: self._call(self._rref._owner, _method, (self._rref, name, args, kwargs))
+        def method(*args, **kwargs):
+            return self._call(self._rref._owner, _method, (self._rref, name, args, kwargs), timeout=self._timeout)
+
+        return method
 
 
-def made_at(owner: WorkerInfo, func: Callable, args: tuple, kwargs: dict) -> RRef:
+def made_at(owner: WorkerInfo, func: Callable, args: tuple, kwargs: dict, timeout: float = calls.UNSET) -> RRef:
     """A reference to what ``func(*args, **kwargs)`` returns in ``owner``."""
     rref = object.__new__(RRef)._become(_new_key(), owner)
     if rref.is_owner():
         _add(rref._key)
-    calls.agent().call(owner, _make, (rref._key, not rref.is_owner(), func, args, kwargs), {})
+    request = rref._key, not rref.is_owner(), func, args, kwargs
+    rref._taken = calls.agent().call(owner, _make, request, {}, calls.seconds_of(timeout))
     return rref
 
 
@@ -132,19 +153,14 @@ def _make(key: tuple, counted: bool, func: Callable, args: tuple, kwargs: dict) 
     if counted:
         _add(key)
     future = _future(key)
-    done = Future()
-    calls.agent()._serve(func, args, kwargs, done)
 
-    def finish(made: Future) -> None:
-        try:
-            future.set_result(made.wait())
-        except BaseException as error:  # noqa: BLE001 (whoever asks for the value gets it)
-            future.set_exception(error)
-        if key not in _counts:  # nobody asks any more
-            with _lock:
-                _values.pop(key, None)
+    def unless_forgotten(_) -> None:
+        with _lock:  # nobody asks any more?
+            value = None if key in _counts else _values.pop(key, None)
+        del value
 
-    done.add_done_callback(finish)
+    future.add_done_callback(unless_forgotten)
+    calls.agent().serve(func, args, kwargs, future)
 
 
 def _value_of(key: tuple):
@@ -167,9 +183,10 @@ def _drop(key: tuple) -> None:
 def _count(key: tuple, more: int) -> None:
     with _lock:  # calls overtake each other: a reference may be gone before its value is to be made
         count = _counts[key] = _counts.get(key, 0) + more
+        value = None if count else _values.pop(key, None)
         if not count:
             del _counts[key]
-            _values.pop(key, None)
+    del value  # not under the lock: there may be references in it
 
 
 # --- references that come and go
@@ -186,14 +203,22 @@ def _arrived(key: tuple, owner: tuple) -> RRef:
     return object.__new__(RRef)._become(key, WorkerInfo(*owner))
 
 
-def _forget(key: tuple, owner: WorkerInfo) -> None:
-    agent = calls._agent
-    if agent is None:
-        return
-    if owner.id == agent.me.id:
-        _drop(key)
-    else:
-        agent.call(owner, _drop, (key,), {})
+#: What a finalizer leaves to a thread: it may run anywhere, also while this thread holds one of our locks.
+_forgotten: queue.SimpleQueue[tuple[tuple, WorkerInfo]] = queue.SimpleQueue()
+
+
+@functools.cache
+def _drop_forgotten() -> None:
+    """Start that thread."""
+
+    def run():
+        while True:
+            key, owner = _forgotten.get()
+            with contextlib.suppress(RuntimeError):  # RPC, or that worker, has ended
+                agent = calls.agent()
+                _drop(key) if owner.id == agent.me.id else agent.call(owner, _drop, (key,), {})
+
+    threading.Thread(target=run, name="rpc references", daemon=True).start()
 
 
 __all__ = ["RRef"]
