@@ -8,6 +8,7 @@
 ``JTORCH_MAX_WHOLE``        a longer program that repeats itself is compiled in pieces (see ``max_whole``)
 ``JTORCH_MAX_EXECUTABLES``  compiled programs kept in memory (least recently used goes first)
 ``JTORCH_QUICK_COMPILE``    ``1``: programs compile several times sooner and run slower (see ``quick_compile``)
+``JTORCH_INTERPRET``        ``0``: compile programs however small they are (see ``interpret``)
 ``JTORCH_KEEP_MEMORY``      ``0``: leave the C library's allocator as it is (read in ``trace/allocator.py``)
 ==========================  ===========================================================================================
 """
@@ -31,6 +32,8 @@ keep_programs: bool = os.environ.get("JTORCH_KEEP_PROGRAMS", "1") not in ("", "0
 #: Compile for programs that run once or twice (tests over many shapes): what is recorded and computed is the same,
 #: XLA's CPU backend spends less on the code. Programs already compiled stay as they are.
 quick_compile: bool = os.environ.get("JTORCH_QUICK_COMPILE", "") not in ("", "0")
+#: Run small programs by NumPy until they have run so often that compiling them pays (see ``trace/host.py``).
+interpret: bool = os.environ.get("JTORCH_INTERPRET", "1") not in ("", "0")
 #: float32 matrix products on accelerators: "highest" (full float32), "high" or "medium"
 float32_matmul_precision: str = "highest"
 #: Called when a setting changes that recorded calls were traced under.

@@ -24,11 +24,13 @@ class Counters(dict):
 def counters() -> Counters:
     """How often traces were flushed (by cause), compiled, found in the cache, and seconds spent compiling.
 
+    ``interpreted`` are runs of small programs by NumPy, before it paid to compile them (``jtorch.config.interpret``).
     ``upgrades`` are programs that had been compiled quickly, and were compiled properly once they proved to be used.
     """
     c = executor.counters
     return Counters(
-        flushes=c.flushes, compiles=c.compiles, upgrades=c.upgrades, hits=c.hits, evictions=c.evictions,
+        flushes=c.flushes, compiles=c.compiles, upgrades=c.upgrades, interpreted=c.interpreted, hits=c.hits,
+        evictions=c.evictions,
         calls=c.calls_recorded, compile_seconds=round(c.compile_seconds, 3), causes=dict(c.causes),
     )  # fmt: skip
 
@@ -70,15 +72,15 @@ class TraceView:
 
     def hlo(self) -> str:
         """The program as XLA optimised it; one after the other where it was compiled in pieces."""
-        return self._entry.executable.text()
+        return self._entry.compiled().text()
 
     def cost(self) -> dict:
         """XLA's estimate of floating-point operations and bytes accessed."""
-        return self._entry.executable.cost()
+        return self._entry.compiled().cost()
 
     def memory(self):
         """XLA's memory analysis: argument, output, alias and temporary bytes."""
-        return self._entry.executable.memory()
+        return self._entry.compiled().memory()
 
     def donated(self) -> int:
         """How many inputs give their buffer to an output."""

@@ -21,3 +21,11 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture
+def compiled_at_once(monkeypatch):
+    """Small programs are compiled when they are met, for tests that count programs or look at them."""
+    from jtorch import config
+
+    monkeypatch.setattr(config, "interpret", False)

@@ -63,6 +63,7 @@ def test_ops_runs(capsys):
     assert first["operation"] == ["add", "fused chain"] and len(worst["operation"]) == 4
 
 
+@pytest.mark.usefixtures("compiled_at_once")
 def test_generation_with_a_cache_compiles_once_and_changes_nothing():
     """The benchmark itself raises where jtorch, compiled or not, PyTorch and the loop without a cache disagree."""
     table = generate.main(["--tiny", "--rounds", "1"])

@@ -101,6 +101,7 @@ def test_learning_rate_set_by_hand_and_loaded_state_are_noticed():
     assert results[0] == results[1]
 
 
+@pytest.mark.usefixtures("compiled_at_once")
 def test_gradient_accumulation():
     results = []
     for compiled in (False, True):
@@ -129,6 +130,7 @@ def test_gradient_accumulation():
 # --- modules -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("compiled_at_once")
 def test_module_forward_keeps_its_history():
     plain, other = pair()
     fast = torch.compile(other)

@@ -19,6 +19,9 @@ from jtorch.trace.jaxapi import x64
 from jtorch.trace.prover import Prover
 from jtorch.trace.rows import NotProven, Rows
 
+# what is tested is how programs are compiled
+pytestmark = pytest.mark.usefixtures("compiled_at_once")
+
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):

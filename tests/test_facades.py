@@ -509,6 +509,7 @@ def test_scatter_and_gather_of_nested_arguments():
         nn.parallel.parallel_apply([nn.Identity()], [x, x])
 
 
+@pytest.mark.usefixtures("compiled_at_once")
 def test_a_fresh_cache_knows_no_program():
     from jtorch._inductor.utils import fresh_inductor_cache
 

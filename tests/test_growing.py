@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import jtorch
 from jtorch import debug
 from jtorch.trace import executor
 from jtorch.trace.executable import Executable
+
+# what is tested is how programs are compiled
+pytestmark = pytest.mark.usefixtures("compiled_at_once")
 
 
 def test_cropped_generation_has_one_program():

@@ -8,6 +8,9 @@ from jtorch import config, nn
 from jtorch.nn import functional as F
 from jtorch.trace import executable, pieces
 
+# what is tested is how programs are compiled
+pytestmark = pytest.mark.usefixtures("compiled_at_once")
+
 DEPTH, WIDTH = 12, 16
 
 

@@ -17,6 +17,9 @@ from jtorch.tensor.dispatch import call, concrete_zeros, rebind
 from jtorch.trace import executor, recorder
 from jtorch.trace.recorder import step_boundary
 
+# what is tested is how programs are compiled
+pytestmark = pytest.mark.usefixtures("compiled_at_once")
+
 
 @pytest.fixture(autouse=True)
 def clean():

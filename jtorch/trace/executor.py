@@ -21,6 +21,7 @@ import numpy as np
 from .. import config, errors
 from . import checks, executable, explain, pieces
 from .executable import Executable
+from .host import Unsupported, interpreted
 from .jaxapi import prepare_compilation_cache, x64
 from .pieces import Pieces
 from .program import Program
@@ -40,7 +41,7 @@ _compiled_at: Counter = Counter()  # programs, by line
 class Counters:
     """What :func:`jtorch.debug.counters` reports."""
 
-    flushes = compiles = upgrades = hits = evictions = calls_recorded = 0
+    flushes = compiles = upgrades = interpreted = hits = evictions = calls_recorded = 0
     compile_seconds = 0.0
     causes: Counter = Counter()
 
@@ -52,7 +53,7 @@ class Entry:
     """The compiled program of one signature."""
 
     __slots__ = ("program", "device", "shardings", "wanted", "rewritten", "fixed", "varying", "constant", "executable",
-                 "line", "number", "quick", "runs", "lock")  # fmt: skip
+                 "line", "number", "quick", "runs", "host", "lock")  # fmt: skip
 
     def __init__(self, trace, outputs, donate, rewritten, shardings, line: str):
         self.program = Program.of(trace, outputs, rewritten)
@@ -65,6 +66,7 @@ class Entry:
         _compiled_at[line] += 1
         self.line, self.number = line, _compiled_at[line]
         self.quick, self.runs = self.number > _PROPERLY, 0
+        self.host = interpreted(self.program, self.device) if config.interpret and shardings is None else None
         self.lock = threading.Lock()
 
     @property
@@ -97,6 +99,13 @@ class Entry:
             counters.compiles += 1
         counters.compile_seconds += time.perf_counter() - start
 
+    def compiled(self) -> Executable | Pieces:
+        """What XLA made of the program, also if it has only been interpreted so far."""
+        with self.lock:
+            if self.executable is None:
+                self.compile()
+            return self.executable
+
     def _proved(self) -> bool:
         """Whether a quickly compiled program has run often enough to be worth compiling properly."""
         return self.runs >= (_SETTLED if _compiled_at[self.line] == self.number else _PROVED)
@@ -111,16 +120,26 @@ class Entry:
             self.runs += 1
             if scalars != self.fixed:
                 changed = [i for i in self.constant if scalars[i] != self.fixed[i]]
-                if changed:
+                if changed and self.executable is not None:
                     explain.scalars_vary(changed, self.fixed, scalars)
+                    stale = True
+                if changed:
                     self.varying = tuple(sorted({*self.varying, *changed}))
                     self.constant = [i for i in self.constant if i not in changed]
-                    stale = True
-            if stale or upgrade:
+            host = self.host
+            if host is not None:
+                self.host = host if self.runs < host.runs else None
+            elif stale or upgrade:
                 self.compile(upgrade and not stale)
-            call = self.executable
+            call = host or self.executable
         before = checks.failed_before(trace) if trace.checks else checks.NOTHING_FAILED
-        return call(trace.leaf_arrays, trace.hypers, scalars, before)
+        try:
+            results = call(trace.leaf_arrays, trace.hypers, scalars, before)
+            counters.interpreted += host is not None
+            return results
+        except Unsupported:
+            self.host = None
+            return self.run(trace)
 
 
 def run(trace, outputs: tuple[int, ...], donate: tuple[bool, ...], rewritten, shardings, cause: str) -> tuple:

@@ -125,7 +125,7 @@ class Program:
                         number = banks[bank][j]
                         arrays.append(number != 0 if self.scalar_kinds[where] is bool else number)
                     else:
-                        arrays.append(_NUMPY_KIND[self.scalar_kinds[where]](constants[where]))
+                        arrays.append(NUMPY_KIND[self.scalar_kinds[where]](constants[where]))
                 slots = [where if kind == "slot" else None for kind, where in operands]
                 env.update(zip(outs, layout.run(call, slots, arrays, outs), strict=True))
                 if i in checked:
@@ -172,7 +172,7 @@ class Program:
         return tuple(sorted(chosen))
 
 
-_NUMPY_KIND = {float: np.float64, int: np.int64, bool: np.bool_, complex: np.complex128}
+NUMPY_KIND = {float: np.float64, int: np.int64, bool: np.bool_, complex: np.complex128}
 
 
 def output_order(slots, rewritten: dict[int, int], wanted) -> list[int]:

@@ -7,7 +7,7 @@ import weakref
 import jax
 
 from .. import devices
-from . import capture, checks
+from . import capture, checks, jaxapi
 from .aval import Aval, aval_of
 from .jaxapi import x64
 
@@ -89,8 +89,7 @@ def put(array, device: devices.device) -> Value:
     """A value for a NumPy array, moved to ``device``. The caller must not write to ``array`` afterwards."""
     if device is devices.META:
         return Value(aval_of(array), device)
-    with x64(True):
-        made = Value(aval_of(array), device, jax.device_put(array, devices.jax_device(device)))
+    made = Value(aval_of(array), device, jaxapi.put(array, devices.jax_device(device)))
     log = capture.state.log
     if log is not None and log.refusal is None:
         log.made.append(made)

@@ -1,0 +1,307 @@
+"""Small programs run by NumPy instead of being compiled.
+
+Compiling a program of three calls takes XLA 30 ms, and NumPy runs it in 40 us. So a small program on the CPU is
+interpreted when it is met: what a call traces to (its jaxpr) is turned into a list of NumPy functions, once. When it
+is met again it is compiled, sooner the larger it is, and not at all where XLA would not run it any faster. Programs
+with an optimizer's update are going to be met again, and are compiled at once; so is what NumPy cannot do as XLA does
+it (:mod:`.primitives`). See docs/decisions/0015-small-programs.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from .. import devices
+from .call import Call
+from .jaxapi import is_literal, jaxpr_parts, put, scan_counts, traced
+from .primitives import COST, RULES, Unsupported
+from .program import NUMPY_KIND, Program
+
+#: Work is counted in elements of results; a function of NumPy's takes as long as so many of them.
+_FUNCTION = 1500
+#: what is interpreted once, a few times, and always, at most
+_ONCE, _SEVERAL, _ALWAYS = 500_000, 60_000, 15_000
+_TIMES = 10
+#: calls of primitives of a program, at most
+_LONGEST = 20_000
+#: how often a loop goes round, at most
+_ROUNDS = 256
+#: computed in float32 and rounded after each primitive
+_HALVES = ("float16", "bfloat16")
+#: primitives that look at the bits of such numbers
+_BITS = ("nextafter", "bitcast_convert_type", "reduce_precision")
+#: what primitives that only call a program call it
+_CALLED = {
+    "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "remat": "jaxpr",
+    "checkpoint": "jaxpr", "remat2": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr",
+    "custom_vjp_call_jaxpr": "fun_jaxpr",
+}  # fmt: skip
+
+
+class Code:
+    """A jaxpr as a list of functions over registers.
+
+    Attributes:
+        work: see ``_FUNCTION``.
+        length: how many functions.
+    """
+
+    def __init__(self, closed):
+        jaxpr, consts = jaxpr_parts(closed)
+        self.work = self.length = 0
+        self._registers: list = []  # of constants the values
+        self._steps: list[tuple] = []
+        names: dict = {}
+        self._inputs = [self._new(names, v) for v in jaxpr.invars]
+        for v, c in zip(jaxpr.constvars, consts, strict=True):
+            self._registers[self._new(names, v)] = np.asarray(c)
+        self._inline(jaxpr, names)
+        self._outputs = [self._read(names, v) for v in jaxpr.outvars]
+
+    def _new(self, names: dict, variable) -> int:
+        names[variable] = len(self._registers)
+        self._registers.append(None)
+        return names[variable]
+
+    def _read(self, names: dict, variable) -> int:
+        if not is_literal(variable):
+            return names[variable]
+        self._registers.append(np.asarray(variable.val, variable.aval.dtype))
+        return len(self._registers) - 1
+
+    def _inline(self, jaxpr, names: dict) -> None:
+        for equation in jaxpr.eqns:
+            name = equation.primitive.name
+            operands = [self._read(names, v) for v in equation.invars]
+            if name in _CALLED:
+                inner, consts = jaxpr_parts(equation.params[_CALLED[name]])
+                inside = dict(zip(inner.invars, operands, strict=True))
+                for v, c in zip(inner.constvars, consts, strict=True):
+                    self._registers[self._new(inside, v)] = np.asarray(c)
+                self._inline(inner, inside)
+                for v, made in zip(equation.outvars, inner.outvars, strict=True):
+                    names[v] = self._read(inside, made)
+                continue
+            function = self._function(name, equation)
+            outs = [self._new(names, v) for v in equation.outvars]
+            self._steps.append((function, operands, outs, equation.primitive.multiple_results))
+            self.work += _FUNCTION + sum(math.prod(v.aval.shape) for v in equation.outvars)
+            self.length += 1
+            if self.length > _LONGEST or self.work > _ONCE:
+                raise Unsupported
+
+    def _function(self, name: str, equation) -> Callable:
+        inputs, outputs = [v.aval for v in equation.invars], [v.aval for v in equation.outvars]
+        if name in ("cond", "while", "scan"):
+            function, work = _CONTROL[name](equation.params)
+            self.work += work
+            return function
+        if name not in RULES:
+            raise Unsupported
+        if name in COST:
+            self.work += COST[name] * math.prod(inputs[0].shape)
+        if name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            self.work += math.prod(outputs[0].shape) * math.prod(inputs[0].shape[d] for d in contracted) // 8
+        return _with_halves(name, equation.params, inputs, outputs)
+
+    def __call__(self, arrays) -> list:
+        registers = self._registers.copy()
+        for register, x in zip(self._inputs, arrays, strict=True):
+            registers[register] = x
+        for function, operands, outs, several in self._steps:
+            made = function(*[registers[i] for i in operands])
+            if several:
+                for i, x in zip(outs, made, strict=True):
+                    registers[i] = x
+            else:
+                registers[outs[0]] = made
+        return [registers[i] for i in self._outputs]
+
+
+def _with_halves(name: str, params: dict, inputs, outputs) -> Callable:
+    """A primitive's function; of half precision, that in float32 with its results rounded."""
+    if all(a.dtype.name not in _HALVES for a in (*inputs, *outputs)):
+        if any(a.dtype.kind not in "biufc" for a in (*inputs, *outputs)):
+            raise Unsupported
+        return RULES[name](params, inputs, outputs)
+    if name in _BITS:
+        raise Unsupported
+    wide = [_wide(a) for a in outputs]
+    function = RULES[name](params, [_wide(a) for a in inputs], wide)
+    halves = [i for i, a in enumerate(inputs) if a.dtype.name in _HALVES]
+    dtypes = [a.dtype for a in outputs]
+
+    def rounded(*arrays):
+        arrays = list(arrays)
+        for i in halves:
+            arrays[i] = arrays[i].astype(np.float32)
+        made = function(*arrays)
+        if isinstance(made, (list, tuple)):
+            return [np.asarray(x).astype(d) for x, d in zip(made, dtypes, strict=True)]
+        return np.asarray(made).astype(dtypes[0])
+
+    return rounded
+
+
+def _wide(aval):
+    return jax.ShapeDtypeStruct(aval.shape, np.float32) if aval.dtype.name in _HALVES else aval
+
+
+# --- control flow --------------------------------------------------------------------------------------------------
+
+
+def _cond(params: dict) -> tuple[Callable, int]:
+    branches = [Code(b) for b in params["branches"]]
+
+    def function(index, *arrays):
+        return branches[min(max(int(index), 0), len(branches) - 1)](arrays)
+
+    return function, max(b.work for b in branches)
+
+
+def _while(params: dict) -> tuple[Callable, int]:
+    condition, body = Code(params["cond_jaxpr"]), Code(params["body_jaxpr"])
+    n_condition, n = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
+
+    def function(*arrays):
+        state = list(arrays[n:])
+        for _ in range(_ROUNDS):
+            if not condition([*arrays[:n_condition], *state])[0]:
+                return state
+            state = body([*arrays[n_condition:n], *state])
+        raise Unsupported
+
+    return function, _ROUNDS // 8 * (condition.work + body.work)
+
+
+def _scan(params: dict) -> tuple[Callable, int]:
+    body, length, (n_consts, n_carry) = Code(params["jaxpr"]), params["length"], scan_counts(params)
+    rounds = range(length)[::-1] if params["reverse"] else range(length)
+    if not length:
+        raise Unsupported
+
+    def function(*arrays):
+        consts, carry, scanned = (
+            arrays[:n_consts],
+            list(arrays[n_consts : n_consts + n_carry]),
+            arrays[n_consts + n_carry :],
+        )
+        rows = []
+        for i in rounds:
+            made = body([*consts, *carry, *[x[i] for x in scanned]])
+            carry = made[:n_carry]
+            rows.append(made[n_carry:])
+        if params["reverse"]:
+            rows.reverse()
+        return [*carry, *[np.stack(column) for column in zip(*rows, strict=True)]]
+
+    return function, length * body.work
+
+
+_CONTROL = {"cond": _cond, "while": _while, "scan": _scan}
+
+
+# --- programs ------------------------------------------------------------------------------------------------------
+
+
+def code_of(call: Call) -> Code:
+    """What runs a call.
+
+    Raises:
+        Unsupported: it has to be compiled.
+    """
+    if call.code is None:
+        try:
+            call.code = Code(traced(call.jitted, [a.sds for a in call.in_avals]))
+        except Unsupported:
+            call.code = False
+    if call.code is False:
+        raise Unsupported
+    return call.code
+
+
+class Interpreted:
+    """A program run by NumPy; called as an :class:`~.executable.Executable` is.
+
+    Attributes:
+        runs: how often it is interpreted before it is compiled.
+
+    Raises:
+        Unsupported: it has to be compiled.
+    """
+
+    def __init__(self, program: Program, device):
+        self._program, self._device = program, devices.jax_device(device)
+        self.work = length = 0
+        self._steps = []
+        if any(_is_update(step.call) for step in program.steps):
+            raise Unsupported
+        checked = set(program.checks)
+        for i, (step, live) in enumerate(zip(program.steps, program.live(), strict=True)):
+            if not live:
+                continue
+            code = code_of(step.call)
+            check = None
+            if i in checked:
+                check = Code(traced(jax.jit(step.call.check), [a.sds for a in step.call.in_avals]))
+            self._steps.append((code, step.operands, step.outs, check))
+            self.work += code.work
+            length += code.length
+            if self.work > _ONCE or length > _LONGEST:
+                raise Unsupported
+        self.runs = math.inf if self.work <= _ALWAYS else _TIMES if self.work <= _SEVERAL else 1
+
+    def __call__(self, leaves, hypers: list, scalars: list, before) -> tuple:
+        """``(outputs, check)``.
+
+        Raises:
+            Unsupported: it has to be compiled, for these values.
+        """
+        program = self._program
+        env = {-1 - i: np.asarray(x) for i, x in enumerate(leaves)}
+        flags = [np.asarray(before)]
+        with np.errstate(all="ignore"):
+            for code, operands, outs, check in self._steps:
+                arrays = [
+                    env[where] if kind == "slot"
+                    else np.float64(hypers[where]) if kind == "hyper"
+                    else NUMPY_KIND[program.scalar_kinds[where]](scalars[where])
+                    for kind, where in operands
+                ]  # fmt: skip
+                env.update(zip(outs, code(arrays), strict=True))
+                if check is not None:
+                    flags.append(np.asarray(check(arrays)[0]))
+        if len(flags) == 1 and not program.guards:
+            return self._put([env[s] for s in program.outputs]), None
+        failed = np.asarray(any(flags))
+        if failed:
+            env.update((slot, env[leaf]) for slot, leaf in program.guards.items())
+        *outputs, word, failed = self._put([*(env[s] for s in program.outputs), np.stack(flags), failed])
+        return tuple(outputs), (word, failed)
+
+    def _put(self, arrays: list) -> tuple:
+        # an array of its own each: JAX takes over what NumPy allocated
+        arrays = [x if isinstance(x, np.ndarray) and x.flags.owndata else np.array(x) for x in arrays]
+        return tuple([put(x, self._device) for x in arrays])
+
+
+def _is_update(call: Call) -> bool:
+    """Whether it is an optimizer's: the program is a training step, and will be met again."""
+    return call.op is not None and ".optimizer" in call.op.fn.__module__
+
+
+def interpreted(program: Program, device) -> Interpreted | None:
+    """What runs a program of this device at first, or None if that has to be compiled."""
+    if device.type != "cpu" or len(program.steps) > _LONGEST:
+        return None
+    if sum(a.numel for a in program.leaf_avals) > _ONCE:
+        return None
+    try:
+        return Interpreted(program, device)
+    except Unsupported:
+        return None

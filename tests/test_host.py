@@ -1,0 +1,261 @@
+"""Small programs run by NumPy give what XLA gives, primitive by primitive, and are compiled in the end."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import jtorch as torch
+from jtorch import config, debug
+from jtorch.trace.host import Code, Unsupported
+from jtorch.trace.primitives import RULES
+
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 3.7, 1e9, -1e10, 3e38, np.inf, -np.inf, np.nan]
+FLOATS = np.array(SPECIAL, np.float32)
+SMALL = np.array([0.1, 0.9, -0.3, 0.7, 0.0, -0.9, 0.5, 0.2], np.float32)
+INTS = np.array([0, 1, -1, 7, -7, 2**31 - 1, -(2**31), 31, 32, 33], np.int32)
+BYTES = np.array([0, 1, 3, 7, 8, 9, 200, 255], np.uint8)
+BOOLS = np.array([True, False, True, True])
+COMPLEX = np.array([1 + 2j, -3j, 0.5, -1 - 1j], np.complex64)
+TABLE = np.arange(24, dtype=np.float32).reshape(4, 6)
+TIES = np.array([[3, 1, 3, 2, 1], [0, 0, 5, -1, 5]], np.float32)
+
+
+def against_xla(function, *arrays, rtol=2e-6, atol=1e-6):
+    with jax.enable_x64(True):
+        closed = jax.make_jaxpr(function)(*arrays)
+        wanted = jax.tree.leaves(jax.jit(function)(*arrays))
+    with np.errstate(all="ignore"):
+        got = Code(closed)([np.asarray(a) for a in arrays])
+    for g, w in zip(got, wanted, strict=True):
+        g, w = np.asarray(g), np.asarray(w)
+        assert g.dtype == w.dtype and g.shape == w.shape
+        if w.dtype.name == "bfloat16" or w.dtype == np.float16:
+            np.testing.assert_allclose(g.astype(np.float32), w.astype(np.float32), rtol=1e-2, atol=1e-6)
+        else:
+            np.testing.assert_allclose(g, w, rtol=rtol, atol=atol)
+
+
+UNARY = [
+    lax.exp, lax.exp2, lax.expm1, lax.log, lax.log1p, lax.sin, lax.cos, lax.tan, lax.tanh, lax.sinh, lax.cosh, lax.sqrt,
+    lax.rsqrt, lax.cbrt, lax.abs, lax.neg, lax.sign, lax.floor, lax.ceil, lax.is_finite, lax.logistic, lax.square,
+    lax.erf, lax.erfc, lax.lgamma, lax.asin, lax.acos, lax.atan, lax.asinh, lax.acosh, lax.atanh,
+    lambda x: lax.round(x, lax.RoundingMethod.TO_NEAREST_EVEN),
+    lambda x: lax.round(x, lax.RoundingMethod.AWAY_FROM_ZERO),
+    lambda x: lax.integer_pow(x, 3), lambda x: lax.integer_pow(x, -2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("function", UNARY, ids=lambda f: f.__name__)
+def test_functions_of_a_float(function):
+    wild = function not in (lax.sin, lax.cos, lax.tan, lax.lgamma)  # of huge numbers XLA's own are no better
+    against_xla(function, FLOATS if wild else FLOATS[:10], rtol=2e-5)
+    against_xla(function, FLOATS[:10].astype(np.float64), rtol=1e-7)
+    against_xla(function, FLOATS[2:10].astype(jnp.bfloat16))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lax.add, lax.sub, lax.mul, lax.div, lax.rem, lax.max, lax.min, lax.pow, lax.atan2, lax.nextafter,
+     lax.eq, lax.ne, lax.lt, lax.le, lax.gt, lax.ge],
+    ids=lambda f: f.__name__,
+)  # fmt: skip
+def test_functions_of_two_floats(function):
+    x, y = (a.ravel() for a in np.meshgrid(FLOATS, FLOATS))
+    if function in (lax.pow, lax.rem):
+        bounded = (np.abs(x) < 1e8) & (np.abs(y) < 1e8) & ((x != 0) | (y != 0))
+        x, y = x[bounded], y[bounded]
+    against_xla(function, x, y, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lax.add, lax.mul, lax.div, lax.rem, lax.max, lax.shift_left, lax.shift_right_logical, lax.shift_right_arithmetic,
+     lax.bitwise_and, lax.bitwise_or, lax.bitwise_xor, lax.lt],
+    ids=lambda f: f.__name__,
+)  # fmt: skip
+def test_functions_of_two_integers(function):
+    for values in (INTS, BYTES, INTS.astype(np.int64)):
+        x, y = (a.ravel() for a in np.meshgrid(values, values))
+        against_xla(function, x, y)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint8", "int32", "int64", "float16", "float64", "bfloat16"])
+def test_conversions(dtype):
+    with np.errstate(over="ignore"):
+        half = FLOATS.astype(np.float16)
+    for values in (FLOATS, FLOATS.astype(np.float64), INTS, BYTES, BOOLS, half):
+        against_xla(lambda x: lax.convert_element_type(x, jnp.dtype(dtype)), values)
+    against_xla(lambda x: lax.convert_element_type(x, np.complex64), FLOATS)
+
+
+SHAPES = {
+    "broadcast": lambda x: lax.broadcast_in_dim(x, (2, 4, 3, 6), (1, 3)),
+    "transpose": lambda x: lax.transpose(x, (1, 0)),
+    "rev": lambda x: lax.rev(x, (1,)),
+    "concatenate": lambda x: lax.concatenate([x, x[:, :2]], 1),
+    "pad": lambda x: lax.pad(x, np.float32(7), [(1, 2, 1), (0, 1, 2)]),
+    "pad cuts": lambda x: lax.pad(x, np.float32(7), [(-1, 2, 0), (2, -3, 1)]),
+    "pad cuts between": lambda x: lax.pad(x, np.float32(7), [(-1, -2, 2), (-5, 1, 1)]),
+    "slice": lambda x: lax.slice(x, (1, 0), (4, 5), (2, 3)),
+    "dynamic_slice": lambda x: lax.dynamic_slice(x, (np.int32(3), np.int32(-2)), (2, 3)),
+    "dynamic_update_slice": lambda x: lax.dynamic_update_slice(x, x[:2, :2] + 100, (np.int32(3), np.int32(1))),
+    "iota": lambda x: x + lax.broadcasted_iota(np.float32, (4, 6), 1),
+    "squeeze": lambda x: lax.squeeze(lax.expand_dims(x, (1,)), (1,)),
+    "split": lambda x: lax.split(x, (1, 3, 2), 1),
+    "sum": lambda x: (x.sum(0), x.max(1), x.min(), x.prod(1), (x > 3).all(1), (x > 3).any()),
+    "of nothing": lambda x: (x[:0].sum(0), jnp.max(x[:0], 0, initial=-jnp.inf), (x[:0] > 1).all(0)),
+    "arg": lambda x: (jnp.argmax(x % 5, 1), lax.argmin(x % 5, 0, np.int32)),
+    "cumulative": lambda x: (lax.cumsum(x, 1), lax.cumprod(x, 0), lax.cummax(x, 1, reverse=True), lax.cummin(-x, 0)),
+    "product": lambda x: (x @ x.T, jnp.einsum("ij,ik->kj", x, x), lax.dot_general(x, x, (([], []), ([0], [0])))),
+    "half product": lambda x: lax.dot_general(
+        x.astype(jnp.bfloat16), x.astype(jnp.bfloat16), (([1], [1]), ([], [])), preferred_element_type=np.float32
+    ),
+    "bits": lambda x: lax.bitcast_convert_type(lax.bitcast_convert_type(x, np.int32) + 1, np.float32),
+    "where": lambda x: (jnp.where(x > 3, x, -x), lax.clamp(np.float32(2), x, np.float32(9))),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shapes_and_reductions(name):
+    against_xla(SHAPES[name], TABLE)
+
+
+def test_complex():
+    against_xla(lambda x: (x * x, x / (x + 1), jnp.exp(x), x.real, x.imag, jnp.conj(x), jnp.abs(x)), COMPLEX)
+    against_xla(lambda x: lax.complex(x, x + 1), SMALL)
+
+
+def test_order():
+    against_xla(lambda x: lax.sort(x, dimension=1), TIES)
+    against_xla(lambda x: lax.sort((x, lax.broadcasted_iota(np.int32, (2, 5), 1)), dimension=1, num_keys=1), TIES)
+    against_xla(lambda x: lax.sort((x % 2, x), dimension=0, num_keys=2), TIES)
+    against_xla(lambda x: lax.top_k(x, 3), TIES)
+    against_xla(lambda x: lax.sort(x), np.array([1, np.nan, -np.inf, 0.0, np.nan, -3], np.float32))
+
+
+@pytest.mark.parametrize("mode", ["clip", "fill", "promise_in_bounds"])
+def test_indices(mode):
+    rows = np.array([[0, 3], [2, 1]])
+    if mode != "promise_in_bounds":
+        rows = np.array([[0, 3], [9, 1]])
+    columns = np.array([5, 0])
+    against_xla(lambda x, i: x.at[i].get(mode=mode, wrap_negative_indices=False), TABLE, rows)
+    against_xla(lambda x, i, j: x.at[i, j].get(mode=mode), TABLE, rows, columns)
+    against_xla(lambda x, i, j: x.at[i, 1:3].get(mode=mode), TABLE, rows, columns)
+    against_xla(lambda x, i: jnp.take_along_axis(x, i, 1, mode=mode), TABLE, np.array([[0], [5], [2], [2]]))
+    if mode == "promise_in_bounds":
+        mode = "drop"
+    for write in ("set", "add", "multiply", "min", "max"):
+        against_xla(lambda x, i, w=write: getattr(x.at[i], w)(np.float32(5), mode=mode), TABLE, rows)
+        against_xla(
+            lambda x, i, j, w=write: getattr(x.at[i, j], w)(np.float32([7, 8]), mode=mode), TABLE, rows, columns
+        )
+        against_xla(lambda x, i, w=write: getattr(x.at[:, i], w)(TABLE[:, :2], mode=mode), TABLE, np.array([1, 1]))
+    batched = np.array([[0], [1], [2], [1]])
+    against_xla(lambda x, i: jax.vmap(lambda a, b: a[b])(x, i), TABLE, batched)
+    against_xla(lambda x, i: jax.vmap(lambda a, b: a.at[b].add(1))(x, i), TABLE, batched)
+
+
+def test_control_flow():
+    against_xla(lambda x: lax.cond(x.sum() > 0, lambda a: a + 1, lambda a: a - 1, x), TABLE)
+    against_xla(lambda x: lax.while_loop(lambda s: s.sum() < 1000, lambda s: s * 2, x), TABLE)
+    for reverse in (False, True):
+        against_xla(
+            lambda x, r=reverse: lax.scan(lambda c, row: (c + row.sum(), c * row), np.float32(1), x, reverse=r), TABLE
+        )
+
+
+def test_derivatives_are_inlined():
+    against_xla(jax.grad(lambda x: jnp.sum(jax.nn.softplus(x) * jax.nn.relu(x))), SMALL)
+
+
+def test_what_numpy_does_otherwise_is_refused():
+    for function, array in (
+        (lambda x: x.sort(), COMPLEX),
+        (lambda x: lax.reduce_precision(x, 5, 10), SMALL),
+        (lambda x: lax.digamma(x), SMALL),
+        (lambda x: x.astype(jnp.float8_e4m3fn), SMALL),
+    ):
+        with pytest.raises(Unsupported):
+            against_xla(function, array)
+
+
+def test_every_rule_is_a_primitive_of_jax():
+    from jax.extend.core import primitives
+
+    known = {p.name for p in vars(primitives).values() if hasattr(p, "name")}
+    assert "add" in known and len(set(RULES) & known) > 80
+
+
+# --- programs ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def interpreting(monkeypatch):
+    monkeypatch.setattr(config, "interpret", True)
+
+
+def test_a_small_program_is_not_compiled(interpreting):
+    before = debug.counters()
+    for i in range(3, 9):
+        x = torch.arange(i * 2.0, requires_grad=True).reshape(i, 2)
+        assert (x * 2 + i).sum().item() == sum(2 * k + i for k in range(2 * i))
+    after = debug.counters()
+    assert after["compiles"] == before["compiles"] and after["interpreted"] - before["interpreted"] == 6
+
+
+def test_it_is_compiled_sooner_the_larger_it_is(interpreting):
+    def runs(program, times):
+        before = debug.counters()
+        results = [program().item() for _ in range(times)]
+        after = debug.counters()
+        assert all(abs(r - results[0]) < 1e-3 * abs(results[0]) for r in results)
+        return after["interpreted"] - before["interpreted"], after["compiles"] - before["compiles"]
+
+    assert runs(lambda: (torch.ones(3) * 7).sum(), 15) == (15, 0)
+    assert runs(lambda: torch.ones(3).exp().sin().cos().tan().exp().sin().cos().tan().abs().sum(), 15) == (10, 1)
+    assert runs(lambda: torch.softmax(torch.ones(200, 201), 1).sum(), 15) == (1, 1)
+    assert runs(lambda: torch.softmax(torch.ones(800, 801), 1).sum(), 15) == (0, 1)
+
+
+def test_a_training_step_is_compiled_at_once(interpreting):
+    p = torch.ones(5, requires_grad=True)
+    optimizer = torch.optim.SGD([p], lr=0.1)
+    p.sum().backward()
+    before = debug.counters()
+    optimizer.step()
+    torch.sync()
+    after = debug.counters()
+    assert after["compiles"] - before["compiles"] == 1 and after["interpreted"] == before["interpreted"]
+
+
+def test_indices_are_checked(interpreting):
+    x = torch.zeros(7)
+    with pytest.raises(IndexError, match="out of"):
+        x[torch.tensor([3, 11])].tolist()
+    x[torch.tensor([2])] = 4
+    assert x.tolist() == [0, 0, 4, 0, 0, 0, 0]
+    with pytest.raises(IndexError):
+        x.index_put_((torch.tensor([19]),), torch.tensor(1.0))
+        x.tolist()
+    assert x.tolist() == [0, 0, 4, 0, 0, 0, 0]
+
+
+def test_results_share_no_memory(interpreting):
+    x = torch.arange(5.0)
+    x.tolist()
+    y = x.reshape(5, 1).reshape(5)
+    z = y.clone()
+    x.add_(1)
+    assert z.tolist() == [0, 1, 2, 3, 4] and x.tolist() == [1, 2, 3, 4, 5]
+    z.mul_(0)
+    assert x.tolist() == [1, 2, 3, 4, 5]
+
+
+def test_its_compiled_form_can_be_looked_at(interpreting):
+    (torch.ones(11) * 3).sum().item()
+    assert "HloModule" in debug.last_trace().hlo()
