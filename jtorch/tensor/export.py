@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import warnings
 from collections.abc import Callable
 from types import CodeType
@@ -282,7 +283,23 @@ def functions(namespace: str) -> dict[str, Callable]:
     for (where, name), fn in _composites.items():
         if where == namespace:
             found[name] = fn
+    module = "jtorch" if namespace == "torch" else f"jtorch.{namespace}"
+    for name, fn in found.items():
+        if "." not in name:
+            _place(fn, module, name)
     return found
+
+
+_placed: set[Callable] = set()
+
+
+def _place(fn: Callable, module: str, name: str) -> None:
+    """Give ``fn`` the name it is found by, so that it can be pickled: where it says it lies, else ``module.name``."""
+    if fn in _placed or inspect.isclass(fn):
+        return
+    _placed.add(fn)
+    if vars(sys.modules.get(fn.__module__, inspect)).get(fn.__qualname__) is not fn:
+        fn.__module__, fn.__name__, fn.__qualname__ = module, name, name
 
 
 _inplace_forms: dict[Op, Callable] = {}
