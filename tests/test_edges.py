@@ -51,6 +51,31 @@ def integers_beyond_64_bits_as_floats(torch):
 
 
 @programs
+def sorted_numbers_of_another_dtype(torch):
+    b, n = torch.tensor([0.5, 1.5]), torch.tensor([1, 2])
+    return torch.bucketize(n, b), torch.bucketize(b, n), torch.searchsorted(n[None], b[None].double())
+
+
+@programs
+def outer_product_added_to_another_dtype(torch):
+    half, whole = torch.ones(2).half(), torch.ones(2, dtype=torch.int64)
+    return [torch.addr(torch.ones(2, 2), a, b) for a, b in ((half, half), (whole, half), (whole, whole))]
+
+
+@programs
+def sparse_matrices_beside_each_other(torch):
+    s = torch.eye(2).to_sparse()
+    return torch.hstack([s, s]).to_dense(), torch.vstack([s, s]).to_dense(), torch.any(s), (s * 0).any()
+
+
+def test_tensors_of_other_layouts_are_no_distributed_ones():
+    from jtorch.distributed.tensor import DTensor
+
+    assert not isinstance(jtorch.eye(2).to_sparse(), DTensor)
+    assert not isinstance(jtorch.nested.nested_tensor([jtorch.ones(2)]), DTensor)
+
+
+@programs
 def nothing_joined_with_nothing(torch):
     index = torch.empty(0, dtype=torch.int64)
     return torch.cat([torch.ones(0), torch.ones(0)], dim=1), torch.ones(3, 2).scatter(0, index, torch.ones(0))
@@ -312,7 +337,8 @@ def test_public_functions_are_pickled_by_name():
     for module in (jtorch, jtorch.nn.functional, jtorch.linalg, jtorch.special, jtorch.fft):
         for name in dir(module):
             f = getattr(module, name)
-            if isinstance(f, types.FunctionType) and name == f.__name__ and f.__module__.startswith("jtorch"):
+            here = isinstance(f, types.FunctionType) and f.__module__ == module.__name__
+            if here and name == f.__name__ and not name.startswith("_"):
                 assert pickle.loads(pickle.dumps(f)) is f
     for f in (jtorch.nn.functional.gelu, jtorch.softmax, jtorch.atleast_2d, jtorch.linalg.norm, jtorch.hann_window):
         assert pickle.loads(pickle.dumps(f)) is f

@@ -195,6 +195,7 @@ def memory_format_of_results(torch):
     results = F.conv2d(x, w), F.conv_transpose2d(x, w.transpose(0, 1)), F.max_pool2d(x, 2), F.pad(x, (1, 2)), x.flip(1)
     results = *results, F.batch_norm(x, torch.zeros(4), torch.ones(4)), F.interpolate(x, scale_factor=2), F.glu(x, 1)
     results = *results, F.adaptive_avg_pool2d(x, 2), F.pixel_shuffle(x, 2), F.group_norm(x, 2), torch.cat([x, x], 1)
+    results = *results, torch.cat([x, torch.ones(2, 2, 4, 6)], 1), F.conv2d(torch.ones(2, 4, 4, 6), x)
     return [r.is_contiguous(memory_format=torch.channels_last) for r in results], [r.stride() for r in results]
 
 

@@ -228,7 +228,7 @@ def _packed(op: Op, call, results, operands):
                 _keep_memory_order(results, operands)
                 break
     elif op.name in layout.KEEP_FORMAT:
-        layout.keep_format(results, _tensors(operands))
+        layout.keep_format(results, _tensors(operands), op.name == "cat")
     if call.single:
         return results[0]
     if op.returns is None:

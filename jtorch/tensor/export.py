@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 import warnings
 from collections.abc import Callable
 from types import CodeType
@@ -294,11 +293,9 @@ _placed: set[Callable] = set()
 
 
 def _place(fn: Callable, module: str, name: str) -> None:
-    """Give ``fn`` the name it is found by, so that it can be pickled: where it says it lies, else ``module.name``."""
-    if fn in _placed or inspect.isclass(fn):
-        return
-    _placed.add(fn)
-    if vars(sys.modules.get(fn.__module__, inspect)).get(fn.__qualname__) is not fn:
+    """Give ``fn`` the name that programs find it by, as which it is pickled."""
+    if fn not in _placed and not inspect.isclass(fn):
+        _placed.add(fn)
         fn.__module__, fn.__name__, fn.__qualname__ = module, name, name
 
 

@@ -112,16 +112,16 @@ KEEP_FORMAT = frozenset((
 ))  # fmt: skip
 
 
-def keep_format(results, operands) -> None:
-    """Give ``results`` the memory format that the images among ``operands`` lie in, where they are not contiguous."""
-    for x in operands:
-        if (x._lens is not None or x._strides is not None) and x.dim() in (4, 5):
-            fmt = suggested_format(x)
-            if fmt is not contiguous_format:
-                for r in results:
-                    if r.dim() == x.dim():
-                        r._strides = channels_last_strides(tuple(r.shape))
-                return
+def keep_format(results, operands, every: bool) -> None:
+    """Give ``results`` the memory format of images that one of the ``operands`` lies in (or all, with ``every``)."""
+    formats = [
+        (x._lens is not None or x._strides is not None) and suggested_format(x) is not contiguous_format
+        for x in operands if x.dim() in (4, 5)
+    ]  # fmt: skip
+    if formats and (all(formats) if every else any(formats)):
+        for r in results:
+            if r.dim() in (4, 5):
+                r._strides = channels_last_strides(tuple(r.shape))
 
 
 def suggested_format(t) -> memory_format:
