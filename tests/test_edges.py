@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import io
+import pickle
 import sys
+import types
 import warnings
 
 import pytest
@@ -27,6 +30,100 @@ def lists_of_tensors_as_indices(torch):
 def strides_of_expanded_tensors(torch):
     shapes = [((5,), (1, 5)), ((5, 1), (1, 5, 1)), ((5, 1), (1, 2, 5, 1)), ((2, 5), (0, 2, 5)), ((1, 5), (3, 5))]
     return [torch.zeros(a).expand(b).stride() for a, b in shapes]
+
+
+@programs
+def nan_equals_no_other_in_unique(torch):
+    nan = float("nan")
+    x = torch.tensor([[1.0, nan], [1.0, nan], [0.0, 1.0], [0.0, 1.0]])
+    scalar = torch.unique(torch.tensor(3.0), return_inverse=True, return_counts=True)
+    return torch.unique(torch.tensor([nan, 2.0, nan])), torch.unique(x, dim=0), scalar
+
+
+@programs
+def whole_numbers_evenly_spaced(torch):
+    return [torch.linspace(a, b, n, dtype=torch.int64) for a, b, n in ((-5, 93, 50), (1, 127, 50), (10, -7, 33))]
+
+
+@programs
+def integers_beyond_64_bits_as_floats(torch):
+    return [torch.tensor(n, dtype=d) for n in (2**63, 2**64, [2**70, 1]) for d in (torch.float32, torch.float64)]
+
+
+@programs
+def sorted_numbers_of_another_dtype(torch):
+    b, n = torch.tensor([0.5, 1.5]), torch.tensor([1, 2])
+    return torch.bucketize(n, b), torch.bucketize(b, n), torch.searchsorted(n[None], b[None].double())
+
+
+@programs
+def outer_product_added_to_another_dtype(torch):
+    half, whole = torch.ones(2).half(), torch.ones(2, dtype=torch.int64)
+    return [torch.addr(torch.ones(2, 2), a, b) for a, b in ((half, half), (whole, half), (whole, whole))]
+
+
+@programs
+def sparse_matrices_beside_each_other(torch):
+    s = torch.eye(2).to_sparse()
+    return torch.hstack([s, s]).to_dense(), torch.vstack([s, s]).to_dense(), torch.any(s), (s * 0).any()
+
+
+def test_tensors_of_other_layouts_are_no_distributed_ones():
+    from jtorch.distributed.tensor import DTensor
+
+    assert not isinstance(jtorch.eye(2).to_sparse(), DTensor)
+    assert not isinstance(jtorch.nested.nested_tensor([jtorch.ones(2)]), DTensor)
+
+
+@programs
+def nothing_joined_with_nothing(torch):
+    index = torch.empty(0, dtype=torch.int64)
+    return torch.cat([torch.ones(0), torch.ones(0)], dim=1), torch.ones(3, 2).scatter(0, index, torch.ones(0))
+
+
+@programs
+def gradients_where_points_coincide(torch):
+    F, found = torch.nn.functional, []
+    for p in (0, 1, 1.5, 2, float("inf")):
+        x = torch.ones(2, 3, requires_grad=True)
+        (F.pdist(x, p).sum() + torch.cdist(x, torch.ones(1, 3), p).sum()).backward()
+        found.append(x.grad.abs())
+    return found
+
+
+@programs
+def gradients_of_an_empty_batch(torch):
+    x, layer = torch.ones(0, 3, 2, requires_grad=True), torch.nn.BatchNorm1d(3)
+    layer(x).sum().backward()
+    empty = torch.nn.functional.grid_sample(torch.ones(2, 0, 3, 3), torch.zeros(2, 4, 5, 2), align_corners=False)
+    return layer.weight.grad, layer.bias.grad, x.grad, layer.running_mean, empty
+
+
+@programs
+def gradients_by_an_iterator_of_tensors(torch):
+    layer = torch.nn.Linear(2, 1)
+    found = torch.autograd.grad(layer(torch.ones(2)).sum(), layer.parameters())
+    return found, torch.autograd.grad([layer(torch.ones(2)).sum()], iter([layer.bias]))
+
+
+@programs
+def results_larger_than_the_view_they_are_written_to(torch):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        base, values, indices = torch.zeros(6), torch.zeros(6)[::2], torch.zeros(6, dtype=torch.int64)[::2]
+        torch.sort(torch.tensor([3.0, 2.0, 1.0, 5.0]), out=(values, indices))
+        return values, indices, torch.add(torch.ones(4), 1, out=base[::3])
+
+
+@programs
+def one_warning_at_the_line_of_the_call(torch):
+    found = []
+    for loss in (torch.nn.functional.mse_loss, torch.nn.functional.smooth_l1_loss, torch.nn.L1Loss()):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            loss(torch.ones(3, 1, requires_grad=True), torch.ones(3))
+        found.append([str(w.message) for w in caught])
+    return found
 
 
 @programs
@@ -202,3 +299,62 @@ def test_storages_copied_and_measured():
     assert copy.copy(storage.untyped()).tolist() == storage.untyped().tolist()
     assert sys.getsizeof(storage) - sys.getsizeof(jtorch.ones(0).storage()) == 400
     assert storage.complex_double().dtype is jtorch.complex128 and not storage.resizable()
+
+
+@pytest.mark.parametrize(
+    ("program", "error", "words"),
+    [
+        (lambda t: t.nn.functional.ctc_loss(t.zeros(5, 2, 3), t.ones(2, 4, dtype=t.int64), [5, 5], [4, 5]),
+         RuntimeError, ("target_lengths", "at most 4")),
+        (lambda t: t.nn.functional.ctc_loss(t.zeros(5, 2, 3), t.ones(2, 4, dtype=t.int64), [6, 5], [4, 4]),
+         RuntimeError, ("input_lengths", "at most 5", "got value 6")),
+        (lambda t: t.nn.functional.ctc_loss(t.zeros(5, 2, 3), t.ones(2, 4, dtype=t.int64), t.ones(2), t.ones(2)),
+         RuntimeError, ("must be integral",)),
+        (lambda t: t.nn.GroupNorm(4, 4)(t.ones(1, 4, 1)), ValueError, ("more than 1 value",)),
+        (lambda t: t.nn.ReflectionPad1d(1)(t.ones(3, 0, 4)), RuntimeError, ("2D or 3D",)),
+        (lambda t: t.nn.functional.interpolate(t.ones(1, 1, 2, 2), size=(2.5, 2.5)), TypeError, ("2.5",)),
+        (lambda t: t.nn.functional.fractional_max_pool2d(t.ones(1, 1, 4, 4), 2, output_ratio=(0.5, 0.5, 0.5)),
+         ValueError, ("output_ratio",)),
+        (lambda t: t.nn.Fold((4, 5), (2, 2), dilation=8)(t.ones(1, 12, 12)), RuntimeError, ("too small",)),
+        (lambda t: t.nn.functional.grid_sample(t.ones(1, 1, 2, 2), t.zeros(1, 1, 1, 3)), RuntimeError, ("size 2",)),
+        (lambda t: t.nn.Linear(1, 1).to(t.device("cpu"), True), TypeError, ("device, bool",)),
+        (lambda t: t.nn.Linear(1, 1).to(t.float64, "cpu"), TypeError, ("invalid combination",)),
+        (lambda t: t.nn.Linear(1, 1).to("cpu", copy=True), RuntimeError, ("copy",)),
+        (lambda t: t.frombuffer([1, 2], dtype=t.float32), ValueError, ("buffer protocol",)),
+        (lambda t: t.frombuffer(b"", dtype=t.float32), ValueError, ("must not be 0",)),
+        (lambda t: t.ones(2, 3, 4).H, RuntimeError, ("only supported on matrices",)),
+        (lambda t: t.ones(2).mH, RuntimeError, ("only supported on matrices",)),
+        (lambda t: float(t.tensor(1.5j)), RuntimeError, ("cannot be converted",)),
+        (lambda t: t.unique(t.tensor(1.0), dim=0), IndexError, ("no dimensions",)),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:Default grid_sample")
+def test_wrong_arguments_are_refused(program, error, words):
+    check_raises(program, error, *words)
+
+
+def test_public_functions_are_pickled_by_name():
+    for module in (jtorch, jtorch.nn.functional, jtorch.linalg, jtorch.special, jtorch.fft):
+        for name in dir(module):
+            f = getattr(module, name)
+            here = isinstance(f, types.FunctionType) and f.__module__ == module.__name__
+            if here and name == f.__name__ and not name.startswith("_"):
+                assert pickle.loads(pickle.dumps(f)) is f
+    for f in (jtorch.nn.functional.gelu, jtorch.softmax, jtorch.atleast_2d, jtorch.linalg.norm, jtorch.hann_window):
+        assert pickle.loads(pickle.dumps(f)) is f
+    layer = jtorch.nn.Module()
+    layer.activation = jtorch.nn.functional.gelu
+    assert copy.deepcopy(layer).activation is layer.activation
+
+
+def test_byte_strings_of_python_2():
+    data = (
+        b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}q\x01(U\x10protocol_versionq\x02M\xe9"
+        b"\x03U\ntype_sizesq\x03}q\x04(U\x03intq\x05K\x04U\x05shortq\x06K\x02U\x04longq\x07K\x04uU\rlittle_endianq"
+        b"\x08\x88u.\x80\x02]q\x01(U\x02\xc5\xbcq\x02ctorch._utils\n_rebuild_tensor_v2\nq\x03((U\x07storageq\x04ctorch\n"
+        b"FloatStorage\nq\x05U\x0212q\x06U\x03cpuq\x07\x8a\x01\x01NtQK\x00K\x01\x85K\x01\x85\x89NtRq\x08K\x02e."
+        b"\x80\x02]q\x01U\x0212q\x02a.\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x80?"
+    )
+    for encoding, text in (("bytes", "\u017c".encode()), ("utf-8", "\u017c")):
+        found = jtorch.load(io.BytesIO(data), encoding=encoding)
+        assert found[0] == text and found[1].tolist() == [1.0] and found[2] == 2

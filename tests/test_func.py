@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 
 import numpy as np
@@ -17,6 +18,15 @@ X, Y, W = (_random.randn(*s).astype("f") for s in ((5, 3), (5, 3), (3, 3)))
 
 def _energy(u):
     return (u.sin() * u**3).sum()
+
+
+def _less_a_constant(torch):
+    def f(u):
+        with torch.no_grad():
+            constant = torch.func.grad_and_value(lambda v: (v**3).sum())(u)
+        return (u**3).sum() - constant[1] - constant[0].sum()
+
+    return f
 
 
 PROGRAMS = {
@@ -47,6 +57,11 @@ PROGRAMS = {
     "hessian": (lambda t, a: t.func.hessian(_energy)(a[0]), X),
     "jacrev of jacrev": (lambda t, a: t.func.jacrev(t.func.jacrev(_energy))(a[0]), X),
     "gradient of a hessian": (lambda t, a: t.func.grad(lambda v: t.func.hessian(_energy)(v).sum())(a[0]), X),
+    "gradient by the vector of a vjp": (lambda t, a, b: t.func.grad(
+        functools.partial(lambda pull, v: (pull(v)[0] * v).sum(), t.func.vjp(t.sin, a)[1]))(b), X, Y),
+    "a gradient that is not recorded": (lambda t, a: t.func.grad(_less_a_constant(t))(a[0]), X),
+    "one argument, then two": (lambda t, a, b: [t.func.jacrev(lambda u, v: (2 * u + 3 * v, 4 * u + 5 * v), argnums=n)(
+        a[0], b[0]) for n in (0, (0,), (0, 1))], X, Y),
     "a batch of hessians": (lambda t, a: t.func.vmap(t.func.hessian(_energy))(a), X),
 }  # fmt: skip
 
@@ -205,3 +220,20 @@ def test_detach_and_no_grad_stop_what_flows_in_from_outside():
     x.requires_grad_()
     (g,) = jtorch.autograd.grad(inner(x).sum(), x)
     assert g.tolist() == (6 * x).tolist()
+
+
+def test_results_under_no_grad_carry_no_graph():
+    x = jtorch.tensor(2.0, requires_grad=True)
+    out, pull = jtorch.func.vjp(lambda u: u**3, x)
+    with jtorch.no_grad():
+        assert not grad(lambda u: u**3)(x).requires_grad
+        assert not pull(jtorch.ones([]))[0].requires_grad
+    assert out.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("argnums", "words"), [((), "non-empty"), ((0, 0), "unique"), (0.0, "must be int"), (3, "only 1 positional")]
+)
+def test_argument_numbers_are_checked(argnums, words):
+    with pytest.raises(RuntimeError, match=words):
+        jtorch.func.jacrev(jtorch.sin, argnums=argnums)(jtorch.ones(3))

@@ -151,6 +151,66 @@ def overlapping_views_see_each_other(torch):
 
 
 @programs
+def writing_part_of_a_view_that_repeats_elements(torch):
+    x = torch.zeros(8)
+    windows = x.unfold(0, 3, 2)
+    windows[1, 0] = 1
+    windows[2] = torch.tensor([5.0, 6.0, 7.0])
+    x.as_strided((4, 3), (1, 1))[1].mul_(10)
+    return x, windows
+
+
+@programs
+def gradient_of_writing_part_of_a_window(torch):
+    x = torch.ones(4, requires_grad=True)
+    y = x * 2
+    y.unfold(0, 2, 1)[1].mul_(3)
+    y.sum().backward()
+    return y, x.grad
+
+
+@programs
+def as_strided_of_a_leaf_that_is_a_view(torch):
+    x = torch.arange(9.0).reshape(3, 3).t().requires_grad_()
+    (x.as_strided((2, 2), (3, 2), 1) * torch.arange(4.0).reshape(2, 2)).sum().backward()
+    y = torch.arange(6.0, requires_grad=True) * 2
+    y.as_strided_((2, 2), (3, 1)).sum().backward()
+    return x.grad, y.is_leaf
+
+
+@programs
+def strides_of_results(torch):
+    a, t = torch.ones(1, 4).expand(3, 4), torch.ones(4, 3).t()
+    c = torch.ones(2, 3, 4).permute(2, 0, 1)
+    results = a + 1, a.clone(), torch.zeros_like(a), t + a, a + t, c * 2, c + torch.ones(4, 2, 3), c[:, :1] + 1
+    results = *results, torch.ones(4, 2, 3) + c, c[..., :1] * c, torch.where(c > 0, c, 0.0)
+    return [r.stride() for r in results]
+
+
+@programs
+def memory_format_of_results(torch):
+    F = torch.nn.functional
+    x = torch.ones(2, 4, 4, 6).contiguous(memory_format=torch.channels_last)
+    w = torch.ones(3, 4, 1, 1)
+    results = F.conv2d(x, w), F.conv_transpose2d(x, w.transpose(0, 1)), F.max_pool2d(x, 2), F.pad(x, (1, 2)), x.flip(1)
+    results = *results, F.batch_norm(x, torch.zeros(4), torch.ones(4)), F.interpolate(x, scale_factor=2), F.glu(x, 1)
+    results = *results, F.adaptive_avg_pool2d(x, 2), F.pixel_shuffle(x, 2), F.group_norm(x, 2), torch.cat([x, x], 1)
+    results = *results, torch.cat([x, torch.ones(2, 2, 4, 6)], 1), F.conv2d(torch.ones(2, 4, 4, 6), x)
+    return [r.is_contiguous(memory_format=torch.channels_last) for r in results], [r.stride() for r in results]
+
+
+@programs
+def views_of_other_element_sizes_are_refused(torch):
+    found = []
+    for x in (torch.ones(4, 4).t(), torch.ones(4, 3)[:, :2]):
+        try:
+            found.append(x.view(torch.int64))
+        except RuntimeError as error:
+            found.append(str(error))
+    return found
+
+
+@programs
 def writing_a_view_to_an_overlapping_view(torch):
     x = torch.arange(6.0)
     y = x.clone()

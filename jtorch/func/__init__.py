@@ -16,18 +16,18 @@ from ..tensor import Tensor
 from ..utils import _pytree as pytree
 from . import custom  # noqa: F401 (tells custom Functions that they may be called in one of these)
 from .forward import functionalize, hessian, jacfwd, jacrev, jvp, linearize
-from .levels import level
+from .levels import leads_out, level, numbers
 from .vmap import vmap
 
 
 @contextlib.contextmanager
 def _deeper():
-    level.depth += 1
+    before, level.open = level.open, (*level.open, next(numbers))
     try:
         with modes.enable_grad():
-            yield level.depth
+            yield
     finally:
-        level.depth -= 1
+        level.open = before
 
 
 def _track(tree):
@@ -41,12 +41,12 @@ def _track(tree):
             fresh.append(leaf.view_as(leaf))
         else:
             fresh.append(leaf._detach().requires_grad_())
-            fresh[-1]._func_level = level.depth
+            fresh[-1]._func_level = level.open[-1]
     return pytree.tree_unflatten(fresh, form), fresh
 
 
-def _depends_elsewhere(tensor, level: int) -> bool:
-    """Whether the tensor's graph ends anywhere but in leaves that this level, or one inside it, made."""
+def _depends_elsewhere(tensor) -> bool:
+    """Whether the tensor's graph ends anywhere but in leaves made by functions that have returned."""
     seen, todo = set(), [tensor.grad_fn]
     while todo:
         node = todo.pop()
@@ -54,17 +54,20 @@ def _depends_elsewhere(tensor, level: int) -> bool:
             continue
         seen.add(id(node))
         variable = getattr(node, "variable", None)
-        if variable is not None and getattr(variable, "_func_level", 0) < level:
+        if variable is not None and leads_out(variable):
             return True
         todo.extend(edge[0] for edge in node.next_functions)
     return False
 
 
-def _settle(tree, level: int):
-    """Results as they are handed out: without a graph that leads only to the tracked arguments."""
+def _settle(tree):
+    """Results as they are handed out: without a graph that leads only to the tracked arguments, and with none where
+    the caller records none."""
 
     def settle(t):
-        return t._detach() if isinstance(t, Tensor) and t.requires_grad and not _depends_elsewhere(t, level) else t
+        if not isinstance(t, Tensor) or not t.requires_grad or modes.state.grad and _depends_elsewhere(t):
+            return t
+        return t._detach()
 
     return pytree.tree_map(settle, tree)
 
@@ -83,21 +86,27 @@ def _selected(args, argnums):
     """The arguments to differentiate by, and a function that puts others in their place.
 
     Raises:
-        RuntimeError: there is no such argument.
+        RuntimeError: there is no such argument, none is asked for, or one twice.
     """
-    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-    for n in numbers:
+    given = argnums if isinstance(argnums, tuple) else (argnums,)
+    if not all(isinstance(n, int) for n in given):
+        raise RuntimeError(f"argnums must be int or Tuple[int, ...], got: {type(argnums)}")
+    if not given:
+        raise RuntimeError("argnums must be non-empty")
+    for n in given:
         if not -len(args) <= n < len(args):
             raise RuntimeError(f"Got argnum={n}, but only {len(args)} positional inputs")
-    numbers = [n % len(args) for n in numbers]
+    wanted = [n % len(args) for n in given]
+    if len(set(wanted)) != len(wanted):
+        raise RuntimeError(f"argnums elements must be unique, got {argnums}")
 
     def put(values):
         out = list(args)
-        for n, value in zip(numbers, (values,) if isinstance(argnums, int) else values, strict=True):
+        for n, value in zip(wanted, (values,) if isinstance(argnums, int) else values, strict=True):
             out[n] = value
         return out
 
-    return args[numbers[0]] if isinstance(argnums, int) else tuple(args[n] for n in numbers), put
+    return args[wanted[0]] if isinstance(argnums, int) else tuple(args[n] for n in wanted), put
 
 
 def grad_and_value(func, argnums=0, has_aux: bool = False):
@@ -106,7 +115,7 @@ def grad_and_value(func, argnums=0, has_aux: bool = False):
     @functools.wraps(func)
     def wrapper(*args, **kwargs):
         chosen, put = _selected(args, argnums)
-        with _deeper() as level:
+        with _deeper():
             tree, fresh = _track(chosen)
             result = func(*put(tree), **kwargs)
             out, aux = result if has_aux else (result, None)
@@ -114,7 +123,7 @@ def grad_and_value(func, argnums=0, has_aux: bool = False):
                 what = f"a tensor of shape {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
                 raise RuntimeError(f"Expected f(*args) to return a scalar tensor, got {what}")
             gradients = pytree.tree_unflatten(_gradients([out], fresh), pytree.tree_structure(tree))
-        gradients, out, aux = _settle((gradients, out, aux), level)
+        gradients, out, aux = _settle((gradients, out, aux))
         return gradients, (out, aux) if has_aux else out
 
     return wrapper
@@ -147,7 +156,7 @@ def vjp(func, *primals, has_aux: bool = False):
     Raises:
         RuntimeError: cotangents that are not nested like the result.
     """
-    with _deeper() as level:
+    with _deeper():
         tree, fresh = _track(primals)
         result = func(*tree)
     out, aux = result if has_aux else (result, None)
@@ -159,10 +168,10 @@ def vjp(func, *primals, has_aux: bool = False):
             raise RuntimeError(f"Expected cotangents to be nested like the output, {form}, got {given}")
         with modes.enable_grad():
             found = pytree.tree_unflatten(_gradients(outputs, fresh, vectors), pytree.tree_structure(tree))
-        return _settle(found, level)
+        return _settle(found)
 
-    shown = _settle(out, level)
-    return (shown, vjp_fn, _settle(aux, level)) if has_aux else (shown, vjp_fn)
+    shown = _settle(out)
+    return (shown, vjp_fn, _settle(aux)) if has_aux else (shown, vjp_fn)
 
 
 def functional_call(

@@ -24,7 +24,7 @@ from ..trace.aval import Hyper
 from ..trace.graph import GraphTrace
 from ..trace.recorder import recording_into
 from ..utils import _pytree as pytree
-from .levels import level
+from .levels import leads_out
 
 _KEPT = 256
 _ops: OrderedDict = OrderedDict()
@@ -85,7 +85,7 @@ class Program:
         self.name, self.count, self.platform = name, len(avals), device.platform
         trace = _FunctionTrace(device, reads)
         edges: dict = {}
-        start, depth = next(_sequence), level.depth
+        start = next(_sequence)
         engine.watchers.append(edges)
         modes.state.transformed += 1
         try:
@@ -111,7 +111,7 @@ class Program:
         self.leaves = []
         for value in trace.leaves[self.count :]:
             edge = edges.get(id(value))
-            self.leaves.append(wrap(value, edge if edge is not None and _from_outside(edge[0], start, depth) else None))
+            self.leaves.append(wrap(value, edge if edge is not None and _from_outside(edge[0], start) else None))
         self.stopped = trace.stopped
         self.calls, self.checked = trace.calls, [c for c in trace.calls if c.check is not None]
         self.outputs, self._program = outputs, trace.program
@@ -176,11 +176,9 @@ class Program:
         return dispatch(op, ((*operands, *self.leaves),), ())
 
 
-def _from_outside(node, start: int, depth: int) -> bool:
+def _from_outside(node, start: int) -> bool:
     variable = getattr(node, "variable", None)
-    if variable is not None:
-        return getattr(variable, "_func_level", 0) <= depth
-    return node.seq < start
+    return node.seq < start if variable is None else leads_out(variable)
 
 
 def _derived(program: Program, transformed, checked) -> Op:

@@ -22,7 +22,7 @@ def _cast(x: Tensor, d: dtypes.dtype) -> Tensor:
 
 def _keep_order(x: Tensor, out: Tensor) -> None:
     if x._lens is not None or x._strides is not None:
-        from ..tensor.dispatch import dense_strides
+        from ..tensor.layout import dense_strides
 
         if not x.is_contiguous():
             out._strides = dense_strides(tuple(x.shape), x.stride())

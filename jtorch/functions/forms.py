@@ -12,8 +12,9 @@ from ..ops.shapes import canonical_dim, infer_size
 from ..ops.view import check_narrow, check_select
 from ..tensor import Tensor, layout
 from ..tensor.creation import filled
-from ..tensor.dispatch import call, dense_strides, dispatch, wrap
+from ..tensor.dispatch import call, dispatch, wrap
 from ..tensor.export import _sizes, composite, function
+from ..tensor.layout import dense_strides
 from ..trace.value import put
 
 # --- transposes ----------------------------------------------------------------------------------------------------
@@ -26,23 +27,36 @@ def _transposed(self):
 
 def _matrix_transposed(self):
     """The last two dimensions exchanged."""
-    if self.dim() < 2:
+    return _matrices(self, "tensor.mT").transpose(-2, -1)
+
+
+def _matrices(x, name: str):
+    """``x``, which has to be one matrix or more."""
+    if x.dim() < 2:
+        raise RuntimeError(f"{name} is only supported on matrices or batches of matrices. Got {x.dim()}-D tensor.")
+    return x
+
+
+def _hermitian(self):
+    """The conjugate transpose of one matrix."""
+    if self.dim() not in (0, 2):
         raise RuntimeError(
-            f"tensor.mT is only supported on matrices or batches of matrices, got a {self.dim()}-D tensor"
+            f"tensor.H is only supported on matrices (2-D tensors). Got {self.dim()}-D tensor."
+            + (" For batches of matrices, consider using tensor.mH" if self.dim() > 2 else "")
         )
-    return self.transpose(-2, -1)
+    return self.t().conj()
 
 
 Tensor.T = property(_transposed)
 Tensor.mT = property(_matrix_transposed)
-Tensor.H = property(lambda self: self.transpose(0, 1).conj() if self.dim() else self)
-Tensor.mH = property(lambda self: self.transpose(-2, -1).conj())
+Tensor.H = property(_hermitian)
+Tensor.mH = property(lambda self: _matrices(self, "tensor.mH").transpose(-2, -1).conj())
 
 
 @composite("torch", method=True)
 def adjoint(input):
     """The conjugate transpose of matrices."""
-    return input.transpose(-2, -1).conj()
+    return _matrices(input, "tensor.adjoint()").transpose(-2, -1).conj()
 
 
 @composite("torch", method=True)
@@ -104,7 +118,7 @@ def view(self, *shape, size=None, dtype=None):
         shape = (size,)
     if dtype is not None or (len(shape) == 1 and isinstance(shape[0], dtypes.dtype)):
         target = dtype or shape[0]
-        return self if target is self.dtype else call("view.dtype", self, dtype=target)
+        return self if target is self.dtype else _view_as_dtype(self, target)
     new = _sizes(shape)
     if not _can_view(self, new):
         raise RuntimeError(
@@ -112,6 +126,20 @@ def view(self, *shape, size=None, dtype=None):
             "two contiguous subspaces). Use .reshape(...) instead."
         )
     return dispatch(OPS["view"], (self,), (new,))
+
+
+def _view_as_dtype(x, target):
+    """The bytes of ``x`` as ``target``; elements of another size need those they are made of to lie together."""
+    ratio = target.itemsize // x.dtype.itemsize
+    if x.dim() and target.itemsize != x.dtype.itemsize and not x.is_contiguous():
+        names = f"{x.dtype.legacy_name} as {target.legacy_name} (different element sizes), but got"
+        strides = x.stride()
+        if strides[-1] != 1:
+            raise RuntimeError(f"self.stride(-1) must be 1 to view {names} {strides[-1]}")
+        for d, s in enumerate(strides[:-1]):
+            if ratio > 1 and s % ratio and not x.shape[-1] % ratio:
+                raise RuntimeError(f"self.stride({d}) must be divisible by {ratio} to view {names} {s}")
+    return call("view.dtype", x, dtype=target)
 
 
 def _can_view(x, new) -> bool:
@@ -358,12 +386,17 @@ def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=No
     The number of results depends on the data, which is read.
     """
     data = input.detach()._host("unique()")
-    values, inverse, counts = np.unique(data, return_inverse=True, return_counts=True, axis=dim)
-    inverse = inverse.reshape(data.shape if dim is None else (data.shape[canonical_dim(dim, data.ndim)],))
+    if dim is not None:
+        dim = canonical_dim(dim, data.ndim)
+        if not data.ndim:
+            raise IndexError(f"Dimension specified as {dim} but tensor has no dimensions")
+    # NaN equals nothing, itself included
+    values, inverse, counts = np.unique(data, return_inverse=True, return_counts=True, axis=dim, equal_nan=False)
+    inverse = inverse.reshape(data.shape if dim is None else (data.shape[dim],))
     found = [wrap(put(np.ascontiguousarray(values), input.device))]
     for wanted, array in ((return_inverse, inverse), (return_counts, counts)):
         if wanted:
-            found.append(wrap(put(np.ascontiguousarray(array.astype(np.int64)), input.device)))
+            found.append(wrap(put(np.array(array, np.int64, order="C"), input.device)))
     return tuple(found) if len(found) > 1 else found[0]
 
 

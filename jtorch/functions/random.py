@@ -11,8 +11,9 @@ from ..streams import samplers
 from ..tape import modes
 from ..tensor import Tensor
 from ..tensor.creation import dtype_of, factory
-from ..tensor.dispatch import call, common_shape, dense_strides, wrap
+from ..tensor.dispatch import call, common_shape, wrap
 from ..tensor.export import _sizes, composite
+from ..tensor.layout import dense_strides
 from ..tensor.random import default_generator, draw, draw_like, generator_for, manual_seed
 from ..trace.value import put
 

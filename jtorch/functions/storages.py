@@ -129,6 +129,10 @@ class UntypedStorage(StorageView):
     def share_memory_(self) -> UntypedStorage:
         return self
 
+    def is_shared(self) -> bool:
+        """Whether other processes see what is written to it: none does."""
+        return False
+
     pin_memory = share_memory_
 
     def __repr__(self) -> str:

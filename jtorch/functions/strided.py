@@ -47,8 +47,9 @@ def as_strided(input, size, stride, storage_offset=None):
     offset = input.storage_offset() if storage_offset is None else int(storage_offset)
     base = _base(input)
     memory = _in_memory_order(base, input.dtype)
-    if base is not input and input._root is not base and modes.state.grad and input.requires_grad:
-        # a leaf that views another tensor's storage: the gradient is its own, what it does not show is constant
+    own = modes.state.grad and input.requires_grad and not base.requires_grad or "_tangent" in input.__dict__
+    if base is not input and own:
+        # a leaf that views another tensor's storage: the derivative is its own, what it does not show is constant
         return call(
             "_as_strided_beyond", input, memory, size=size, stride=stride, storage_offset=offset,
             at=(input.stride(), input.storage_offset()),
@@ -59,4 +60,4 @@ def as_strided(input, size, stride, storage_offset=None):
 @composite(method=True)
 def as_strided_(self, size, stride, storage_offset=None):
     """Change this tensor's own shape and strides over its storage."""
-    return self.set_(as_strided(self.detach(), size, stride, storage_offset))
+    return self._become_view(lambda t: as_strided(t, size, stride, storage_offset))

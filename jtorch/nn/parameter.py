@@ -8,7 +8,7 @@ import jtorch
 
 from .. import devices
 from ..tensor import Tensor, overriding
-from ..tensor.dispatch import dense_strides
+from ..tensor.layout import dense_strides
 from ..tensor.printing import format_parameter
 from ..tensor.storage import Storage
 from ..trace.jaxapi import x64

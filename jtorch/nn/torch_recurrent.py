@@ -42,6 +42,7 @@ def _layer(mode: str, name: str):
         return (out, *state) if mode == "LSTM" else (out, state)
 
     run.__name__ = run.__qualname__ = name
+    run.__module__ = "jtorch"
     state = "h, c" if mode == "LSTM" else "h"
     run.__doc__ = (
         f"``{name}(input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first)``: "
@@ -62,6 +63,7 @@ def _cell(op_name: str, name: str, *statics):
             return dispatch(op, (input, hx, w_ih, w_hh, b_ih, b_hh), statics)
 
     cell.__name__ = cell.__qualname__ = name
+    cell.__module__ = "jtorch"
     cell.__doc__ = "One step of the layer: the next state (of an LSTM, the next h and c)."
     return cell
 

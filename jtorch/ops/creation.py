@@ -53,8 +53,11 @@ def _even_steps(start, end, steps: int, target: np.dtype):
     if steps == 1:
         return start.reshape(1)
     place = lax.iota(np.float64, steps)
-    step = (end - start) / max(steps - 1, 1)
-    return jnp.where(place < steps // 2, start + step * place, end - step * (steps - 1 - place))
+    # Each operation rounded by itself: XLA would multiply by the reciprocal of a constant divisor and join products
+    # with sums, and 54.999... of what is 55 would become the integer 54.
+    step = (end - start) / lax.optimization_barrier(jnp.asarray(max(steps - 1, 1), start.dtype))
+    low, high = lax.optimization_barrier((step * place, step * (steps - 1 - place)))
+    return jnp.where(place < steps // 2, start + low, end - high)
 
 
 @op(name="linspace", namespaces=(), differentiable=False)

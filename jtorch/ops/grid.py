@@ -140,17 +140,17 @@ def grid_sample(
             f"grid_sampler(): expected input and grid to have same dtype, but input has {input.dtype} and grid has "
             f"{grid.dtype}"
         )
+    if grid.shape[-1] != input.ndim - 2:
+        raise RuntimeError(
+            f"grid_sampler(): expected grid to have size {input.ndim - 2} in last dimension, but got grid with sizes "
+            f"{list(grid.shape)}"
+        )
     if input.ndim not in (4, 5) or grid.ndim != input.ndim:
         raise RuntimeError(
             f"grid_sampler(): expected 4D or 5D input and grid with same number of dimensions, but got {shapes}"
         )
     if input.shape[0] != grid.shape[0]:
         raise RuntimeError(f"grid_sampler(): expected grid and input to have same batch size, but got {shapes}")
-    if grid.shape[-1] != input.ndim - 2:
-        raise RuntimeError(
-            f"grid_sampler(): expected grid to have size {input.ndim - 2} in last dimension, but got grid with sizes "
-            f"{list(grid.shape)}"
-        )
     if 0 in input.shape[2:]:
         raise RuntimeError(
             f"grid_sampler(): expected input to have non-empty spatial dimensions, but input has sizes "
@@ -158,6 +158,8 @@ def grid_sample(
         )
     if mode == "bicubic" and input.ndim != 4:
         raise RuntimeError("grid_sampler(): bicubic interpolation only supports 4D input")
+    if 0 in input.shape:
+        return jnp.zeros((*input.shape[:2], *grid.shape[1:-1]), input.dtype)
     return _sample(input, grid, mode, padding_mode, bool(align_corners))
 
 

@@ -96,7 +96,8 @@ def linear(input: Array, weight: Array, bias: Array | None = None):
         raise RuntimeError(f"input and bias must have the same dtype, but got {input.dtype} and {bias.dtype}")
     if input.ndim == 0 or weight.ndim not in (1, 2):
         raise RuntimeError(
-            f"linear(): input must have a dimension and weight 1 or 2, got {input.ndim} and {weight.ndim} dimensions"
+            f"linear(): both arguments need to be at least 1D, and weight at most 2D, but they are {input.ndim}D and "
+            f"{weight.ndim}D"
         )
     w2 = weight[None] if weight.ndim == 1 else weight
     if input.shape[-1] != w2.shape[1]:

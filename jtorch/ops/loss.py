@@ -7,7 +7,6 @@ translated by the callers of these ops.
 from __future__ import annotations
 
 import math
-import warnings
 
 import jax.numpy as jnp
 import numpy as np
@@ -69,16 +68,6 @@ def hinge(x):
     return jnp.where(x < 0, 0, x)
 
 
-def _same_size_or_warn(input, target) -> None:
-    if input.shape != target.shape:
-        warnings.warn(
-            f"Using a target size ({size(target)}) that is different to the input size ({size(input)}). This will "
-            "likely lead to incorrect results due to broadcasting. Please ensure they have the same size.",
-            stacklevel=2,
-        )
-    broadcast_shapes(input.shape, target.shape)
-
-
 def _weighted(loss, input, weight, reduction: str):
     """``loss`` times ``weight``; the mean divides by the sum of the weights."""
     if weight is None:
@@ -100,7 +89,7 @@ def mse_loss(input: Array, target: Array, reduction: str = "mean", weight: Array
         ValueError: ``reduction`` is unknown, or ``weight`` is not of the input's size.
         RuntimeError: the sizes do not broadcast.
     """
-    _same_size_or_warn(input, target)
+    broadcast_shapes(input.shape, target.shape)
     require_float("mse_cpu", input)
     return _weighted(jnp.square(input - target), input, weight, reduction)
 
@@ -108,7 +97,7 @@ def mse_loss(input: Array, target: Array, reduction: str = "mean", weight: Array
 @op(namespaces=F, promote="default", elementwise=False, grad_name="MeanBackward0")
 def l1_loss(input: Array, target: Array, reduction: str = "mean", weight: Array | None = None):
     """``|x - y|``; the gradient where they are equal is 0."""
-    _same_size_or_warn(input, target)
+    broadcast_shapes(input.shape, target.shape)
     if reduction == "mean":
         require_float("mean", input)
     return _weighted(jnp.abs(input - target), input, weight, reduction)
@@ -123,7 +112,7 @@ def smooth_l1_loss(input: Array, target: Array, reduction: str = "mean", beta: f
     """
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
-    _same_size_or_warn(input, target)
+    broadcast_shapes(input.shape, target.shape)
     if beta == 0:
         return reduced(jnp.abs(input - target), reduction)
     require_float("smooth_l1_cpu", input)
@@ -142,7 +131,7 @@ def huber_loss(input: Array, target: Array, reduction: str = "mean", delta: floa
     """
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
-    _same_size_or_warn(input, target)
+    broadcast_shapes(input.shape, target.shape)
     require_float("huber_cpu", input)
     if weight is not None and weight.shape != input.shape:
         raise ValueError("Weights and input must have the same size.")
@@ -212,10 +201,9 @@ def p_norm(x, p: float, axis: int = -1, keepdims: bool = False):
     """``(Σ |x|ᵖ)^(1/p)`` with gradient 0 at the origin."""
     if p == 0:
         return jnp.sum(x != 0, axis, keepdims=keepdims).astype(jnp.real(x).dtype)
-    if p == 1:
-        return jnp.sum(jnp.abs(x), axis, keepdims=keepdims)
-    if p == math.inf:
-        return jnp.max(jnp.abs(x), axis, keepdims=keepdims, initial=0)
+    if p in (1, math.inf):
+        size = jnp.where(x == 0, 0, jnp.abs(x))  # jax has the derivative of abs be 1 at 0
+        return jnp.sum(size, axis, keepdims=keepdims) if p == 1 else jnp.max(size, axis, keepdims=keepdims, initial=0)
     if p == 2:
         square = jnp.real(x) ** 2 + jnp.imag(x) ** 2 if is_complex(x) else x * x
         total = jnp.sum(square, axis, keepdims=keepdims)

@@ -280,7 +280,7 @@ def baddbmm(input: Array, batch1: Array, batch2: Array, *, beta: Scalar = 1, alp
     return _combine(input, _bmm(batch1, batch2), beta, alpha)
 
 
-@op(inplace=True)
+@op(promote="default", elementwise=False, inplace=True)
 def addr(input: Array, vec1: Array, vec2: Array, *, beta: Scalar = 1, alpha: Scalar = 1):
     """``beta * input + alpha * outer(vec1, vec2)``."""
     for x, name in ((vec1, "vec1"), (vec2, "vec2")):

@@ -120,7 +120,10 @@ def _batch_norm_train(
             f"Expected more than 1 value per channel when training, got input size torch.Size({list(input.shape)})"
         )
     if not input.size:  # an empty batch leaves the running statistics alone
-        y = input if input.ndim < 2 else channels_first(_standardize(channels_last(input), weight, bias, eps)[0])
+        y = input if input.ndim < 2 else channels_last(input)
+        y = y if weight is None else y * weight.astype(y.dtype)
+        y = y if bias is None else y + bias.astype(y.dtype)
+        y = y if input.ndim < 2 else channels_first(y)
         return (y, *(r for r in (running_mean, running_var) if r is not None))
     y, mean, variance = _standardize(channels_last(input), weight, bias, eps)
     y = channels_first(y)
@@ -378,9 +381,12 @@ def group_norm(
 
     Raises:
         RuntimeError: the channels do not divide into the groups, or a parameter has not one element a channel.
+        ValueError: there is one value a group only.
     """
     if input.ndim < 2:
         raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {input.ndim}")
+    if num_groups > 0 and input.size == num_groups:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {list(input.shape)}")
     if num_groups <= 0 or input.shape[1] % num_groups:
         raise RuntimeError(
             "Expected number of channels in input to be divisible by num_groups, but got input of shape "

@@ -110,6 +110,12 @@ def pad(input: Array, pad: tuple[int, ...], mode: str = "constant", value: float
         raise NotImplementedError(
             f"Padding size {len(pads)} is not supported for {input.ndim}D input tensor.{_COMBINATIONS}"
         )
+    n = len(pads) // 2
+    if mode != "circular" and 0 in input.shape[-n - 1 :]:
+        raise RuntimeError(
+            f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with possibly 0 batch size and other non-zero "
+            f"dimensions for input, but got: {list(input.shape)}"
+        )
     x = input
     for axis, (low, high) in reversed(pairs):
         if mode == "replicate" and -min(low, high) >= x.shape[axis] and x.shape[axis] + low + high > 0:

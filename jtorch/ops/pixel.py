@@ -82,7 +82,13 @@ def fold(
             f"input.size(1)={x.shape[1]} and kernel_size={kernel}."
         )
     windows = geometry.windows(size, kernel)
-    if x.shape[2] != math.prod(windows) or min(windows) <= 0:
+    if min(windows) <= 0:
+        raise RuntimeError(
+            f"Given output_size={size}, kernel_size={kernel}, dilation={geometry.dilation}, padding={padding}, "
+            f"stride={geometry.stride}, calculated shape of the array of sliding blocks as {windows}, which is too "
+            "small (non-positive)"
+        )
+    if x.shape[2] != math.prod(windows):
         raise RuntimeError(
             f"Given output_size={size}, kernel_size={kernel}, dilation={geometry.dilation}, padding={padding}, "
             f"stride={geometry.stride}, expected size of input's dimension 2 to match the calculated number of sliding "

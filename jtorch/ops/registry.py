@@ -100,6 +100,7 @@ class Op:
     channels_last: bool = False
     turned: Callable | None = None
     host: Callable | None = None
+    repeats: Callable | None = None
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -163,6 +164,7 @@ def op(
     channels_last: bool = False,
     turned: Callable | None = None,
     host: Callable | None = None,
+    repeats: Callable | None = None,
 ):
     """Register a JAX function as an operation.
 
@@ -200,6 +202,7 @@ def op(
             turned channels-last, or None. Default: those it has, where it is elementwise.
         host: ``host(arrays, *statics)``: the same of a list of NumPy arrays of the result's dtype, or None. A few
             integers that lie in host memory are then put together there, at once.
+        repeats: of view ops, ``repeats(*statics)``: whether the view may show an element at several places.
 
     Raises:
         ValueError: the name, or an exported alias of it, is registered already.
@@ -209,7 +212,7 @@ def op(
             f, name=name, promote=promote, promoted=promoted, numbers_alone=numbers_alone, namespaces=namespaces,
             aliases=aliases, method=method, inplace=inplace, out=out, returns=returns, put=put, check=check,
             grad_name=grad_name, differentiable=differentiable, elementwise=elementwise, each=each,
-            channels_last=channels_last, turned=turned, host=host,
+            channels_last=channels_last, turned=turned, host=host, repeats=repeats,
         )  # fmt: skip
     name = name or fn.__name__
     parameters = tuple(_parse(p) for p in inspect.signature(fn).parameters.values())
@@ -233,7 +236,7 @@ def op(
         numbers_alone=numbers_alone, namespaces=namespaces, aliases=aliases, method=method, inplace=inplace, out=out,
         returns=returns, put=put, check=check, grad_name=grad_name or camel(name.split(".")[0]) + "Backward0",
         differentiable=differentiable, elementwise=elementwise, each=each, channels_last=channels_last, turned=turned,
-        host=host, doc=inspect.getdoc(fn) or "", operand_names=operands,
+        host=host, repeats=repeats, doc=inspect.getdoc(fn) or "", operand_names=operands,
         static_names=tuple(p.name for p in parameters if p.kind in ("static", "size")),
     )  # fmt: skip
     if name in OPS:

@@ -178,11 +178,15 @@ def interpolate(
     scales: tuple[float | None, ...] = (None,) * dims
     if size is not None:
         out = tuple(size) if isinstance(size, tuple) else (size,) * dims
+        if any(isinstance(n, float) for n in out):
+            raise TypeError(f"expected size to be one of int or a tuple of ints, but got {size}")
     else:
         given = scale_factor if isinstance(scale_factor, tuple) else (scale_factor,) * dims
         out = tuple(math.floor(n * float(s)) for n, s in zip(x.shape[2:], given, strict=True))
         if not recompute_scale_factor:
             scales = tuple(float(s) for s in given)
+    if max(map(abs, out), default=0) >= 2**63:
+        raise RuntimeError("value cannot be converted to type int64_t without overflow")
     if min((*out, *x.shape[2:]), default=1) <= 0:
         axes = "DHW"[-dims:]
         said = (", ".join(f"{a}: {n}" for a, n in zip(axes, s, strict=True)) for s in (x.shape[2:], out))

@@ -161,11 +161,11 @@ def _scatter(name: str, input, dim: int, index, src, write):
     """``write(flat input, positions, flat source)``, in ``input``'s shape, after the checks all of them share."""
     dim = canonical_dim(dim, input.ndim)
     expect_index(name, index)
+    if index.size == 0:
+        return input
     for what, x in (("self", input), ("src", src)):
         if max(index.ndim, 1) != max(x.ndim, 1):
             raise RuntimeError(f"Index tensor must have the same number of dimensions as {what} tensor")
-    if index.size == 0:
-        return input
     whole, index, src = (x.reshape(x.shape or (1,)) for x in (input, index, src))
     for d, n in enumerate(index.shape):
         if n > src.shape[d] or (d != dim and n > whole.shape[d]):

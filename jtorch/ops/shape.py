@@ -26,7 +26,6 @@ def _concatenate(tensors, dim: int):
     # PyTorch lets tensors of shape (0,) join anything.
     kept = [(i, x) for i, x in enumerate(tensors) if x.shape != (0,)]
     if not kept:
-        canonical_dim(dim, 1)
         return tensors[0]
     first = kept[0][1]
     dim = canonical_dim(dim, first.ndim)

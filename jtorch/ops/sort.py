@@ -142,12 +142,7 @@ def _search(boundaries, values, right: bool):
 
 def _points(name: str, boundaries, values, right: bool, out_int32: bool):
     if boundaries.dtype != values.dtype:
-        if values.ndim:
-            raise RuntimeError(
-                f"torch.{name}(): boundary tensor should have same dtype as input tensor, but got {name}'s boundaries "
-                f"of type {type_name(boundaries.dtype)} and input of type {type_name(values.dtype)}"
-            )
-        common = jnp.promote_types(boundaries.dtype, values.dtype)  # a number: compared as it is
+        common = jnp.promote_types(boundaries.dtype, values.dtype)
         boundaries, values = boundaries.astype(common), values.astype(common)
     if boundaries.ndim == 1:
         found = _search(boundaries, values, right)

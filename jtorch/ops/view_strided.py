@@ -43,7 +43,24 @@ def _put_unfold(base, new, dimension, size, step):
     return base.at[where].set(new, mode="promise_in_bounds", wrap_negative_indices=False)
 
 
-@op(name="unfold_view", namespaces=(), put=_put_unfold, grad_name="UnfoldBackward0")
+@op(namespaces=(), name="_places", differentiable=False)
+def places(input: Array):
+    """The place of every element among them all, row by row."""
+    kind = np.int32 if input.size < 2**31 else np.int64
+    return lax.iota(kind, input.size).reshape(input.shape)
+
+
+@op(namespaces=(), name="_put_places", grad_name="CopySlices")
+def put_places(input: Array, at: Array, new: Array):
+    """``input`` with the elements at the places ``at`` replaced by ``new``."""
+    flat = input.reshape(-1).at[at.reshape(-1)]
+    return flat.set(new.reshape(-1), mode="promise_in_bounds", wrap_negative_indices=False).reshape(input.shape)
+
+
+@op(
+    name="unfold_view", namespaces=(), put=_put_unfold, grad_name="UnfoldBackward0",
+    repeats=lambda dimension, size, step: step < size,
+)  # fmt: skip
 def unfold_view(input: Array, dimension: int, size: int, step: int):
     """All windows of ``size`` elements, ``step`` apart, along ``dimension``; the window is a new last dimension.
 
@@ -94,7 +111,17 @@ def put_as_strided(base, new, size, stride, storage_offset=None):
     return flat.set(new.reshape(-1), mode="promise_in_bounds", wrap_negative_indices=False).reshape(base.shape)
 
 
-@op(put=put_as_strided)
+def _may_repeat(size, stride, storage_offset=None) -> bool:
+    """Whether two places of the view could be one: some stride does not reach past all that lies within it."""
+    reach = 0
+    for s, n in sorted((s, n) for n, s in zip(size, stride, strict=True) if n > 1):
+        if s <= reach:
+            return True
+        reach += s * (n - 1)
+    return False
+
+
+@op(put=put_as_strided, repeats=_may_repeat)
 def as_strided(input: Array, size: Size, stride: tuple[int, ...], storage_offset: int | None = None):
     """Element ``i, j, ...`` is the one at ``storage_offset + i * stride[0] + j * stride[1] + ...`` of the operand's
     storage, which is the operand's elements in row-major order.

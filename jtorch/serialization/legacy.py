@@ -60,7 +60,7 @@ def load(data, position: int, unpickle, locate, encoding: str) -> tuple[Any, int
     end = reader.position
 
     storages: dict[str, tensors.LoadedStorage] = {}
-    for key in map(str, keys):
+    for key in (k.decode() if isinstance(k, bytes) else str(k) for k in keys):
         if key not in kinds:
             raise pickle.UnpicklingError(f"the file holds a storage {key!r} that nothing refers to")
         kind, location, numel = kinds[key]

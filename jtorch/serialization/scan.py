@@ -46,6 +46,8 @@ class Scanner(RestrictedUnpickler):
 
 def parse_persistent_id(pid: tuple) -> tuple[StorageType, str, str, int]:
     """(storage type, key, location, number of elements) of a persistent id, checked."""
+    if isinstance(pid, tuple):  # Python 2 wrote byte strings, which encoding="bytes" leaves as they are
+        pid = tuple(x.decode() if isinstance(x, bytes) else x for x in pid)
     if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage":
         raise pickle.UnpicklingError(f"unknown kind of reference in the file: {str(pid)[:40]}")
     _, kind, key, location, numel, *_ = pid

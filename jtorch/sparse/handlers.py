@@ -405,3 +405,20 @@ def _cat(t, op, args):
 def _stack(t, op, args):
     d = canonical_dim(args["dim"], t.dim() + 1)
     return call("cat", tuple(x.unsqueeze(d) for x in args["tensors"]), dim=d)
+
+
+@handles("any")
+def _any(t, op, args):
+    if args["dim"] is not None:
+        raise NotImplementedError("any of a sparse tensor along a dimension is not supported; use to_dense()")
+    return call("any", t._stored)
+
+
+@handles("hstack")
+def _hstack(t, op, args):
+    return call("cat", args["tensors"], dim=min(t.dim() - 1, 1))
+
+
+@handles("vstack")
+def _vstack(t, op, args):
+    return call("cat", args["tensors"], dim=0)

@@ -370,7 +370,7 @@ def _roots(tensors, grads, create_graph: bool):
 
 
 def _listed(x) -> tuple:
-    return tuple(x) if isinstance(x, (tuple, list)) and not isinstance(x, GradientEdge) else (x,)
+    return (x,) if isinstance(x, (_dispatch.TENSOR, GradientEdge)) else tuple(x)
 
 
 def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, inputs=None, grad_variables=None):

@@ -109,6 +109,11 @@ class ConversionMixin:
         return int(self._one())
 
     def __float__(self) -> float:
+        if self.dtype.is_complex:
+            found = self._one()
+            if found.imag:
+                raise RuntimeError("value cannot be converted to type double without overflow")
+            return float(found.real)
         log = capture.state.log
         if log is not None and log.ends():
             return log.read(self, lambda: float(self._one()))

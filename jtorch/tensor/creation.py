@@ -173,6 +173,9 @@ def to_numpy(data, dtype: dtypes.dtype | None) -> np.ndarray:
             first = data
         try:
             array = np.array(data)
+            real = dtype is not None and dtype.is_floating_point
+            if array.dtype == object and real and isinstance(first, (int, float)):
+                array = np.array(data, np.float64)  # integers beyond 64 bits
         except (ValueError, OverflowError) as error:
             if isinstance(error, OverflowError):
                 raise RuntimeError("Overflow when unpacking long") from None
@@ -196,7 +199,8 @@ def to_numpy(data, dtype: dtypes.dtype | None) -> np.ndarray:
                 dtype = dtypes.get_default_dtype().to_complex()
             elif array.size == 0:
                 dtype = dtypes.get_default_dtype()
-        if array.dtype == np.uint64 and not isinstance(first, np.generic):
+        exact = dtype is None or not dtype.is_floating_point
+        if array.dtype == np.uint64 and exact and not isinstance(first, np.generic):
             raise RuntimeError("Overflow when unpacking long")
     if dtype is not None and array.dtype != dtype.np:
         with np.errstate(all="ignore"):
@@ -243,6 +247,8 @@ def as_tensor(data, dtype=None, device=None):
 @composite("torch")
 def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=False):
     """``obj`` as a tensor (NumPy data is always copied: XLA arrays are immutable)."""
+    if type(obj).__name__ == "PyCapsule":
+        obj = from_dlpack(obj)
     t = as_tensor(obj, dtype=dtype, device=device)
     if copy and t is obj:
         t = t.clone()
@@ -265,7 +271,17 @@ def from_numpy(ndarray):
 
 @composite("torch")
 def frombuffer(buffer, *, dtype, count=-1, offset=0, requires_grad=False):
-    """A 1-d tensor with a copy of an object's buffer."""
+    """A 1-d tensor with a copy of an object's buffer.
+
+    Raises:
+        ValueError: the object has no buffer, an empty one, or one shorter than what is asked for.
+    """
+    try:
+        size = memoryview(buffer).nbytes
+    except TypeError:
+        raise ValueError("object does not implement Python buffer protocol.") from None
+    if not size or not count:
+        raise ValueError(f"both buffer length ({size}) and count ({count}) must not be 0")
     array = np.frombuffer(buffer, dtype=dtype_of(dtype).np, count=count, offset=offset)
     return finish(_dispatch.TENSOR._from_numpy(array), requires_grad)
 
@@ -350,7 +366,7 @@ def _like(name, value, doc):
         if input._handler is not None:
             return finish(t, requires_grad, input.layout if layout is None else layout)
         if not input.is_contiguous() and memory_format in (None, layouts.preserve_format):
-            t._strides = _dispatch.dense_strides(tuple(input.shape), input.stride())
+            t._strides = layouts.dense_strides(tuple(input.shape), input.stride())
         return finish(t, requires_grad, layout)
 
     return make

@@ -227,6 +227,8 @@ def _packed(op: Op, call, results, operands):
             if isinstance(x, TENSOR) and (x._lens is not None or x._strides is not None):
                 _keep_memory_order(results, operands)
                 break
+    elif op.name in layout.KEEP_FORMAT:
+        layout.keep_format(results, _tensors(operands), op.name == "cat")
     if call.single:
         return results[0]
     if op.returns is None:
@@ -242,25 +244,16 @@ def _packed(op: Op, call, results, operands):
 
 
 def _keep_memory_order(results, operands) -> None:
-    """An elementwise result has the memory order of its operand, as ``preserve_format`` says."""
-    for x in operands:
-        if isinstance(x, TENSOR) and x.dim() > 1 and not x.is_contiguous():
-            strides = dense_strides(tuple(x.shape), x.stride())
-            for r in results:
-                if tuple(r.shape) == tuple(x.shape):
-                    r._strides = strides
-            return
-
-
-def dense_strides(shape, strides) -> tuple[int, ...]:
-    """Strides of a gap-free tensor whose axes lie in memory in the order of ``strides``."""
-    order = sorted(range(len(shape)), key=lambda i: (-abs(strides[i]), i))
-    out = [0] * len(shape)
-    step = 1
-    for i in reversed(order):
-        out[i] = step
-        step *= max(shape[i], 1)
-    return tuple(out)
+    """An elementwise result has the memory order of its operands, as ``preserve_format`` says."""
+    many = [x for x in operands if isinstance(x, TENSOR) and x.dim() > 1]
+    if all(x.is_contiguous() for x in many):
+        return
+    for r in results:
+        shape = tuple(r.shape)
+        strides = [layout.broadcast_strides(tuple(x.shape), x.stride(), shape) for x in many if x.dim() <= len(shape)]
+        order = layout.dense_strides(shape, *strides)
+        if order != layout.contiguous_strides(shape):
+            r._strides = order
 
 
 def _view(op: Op, operands, statics, value: Value | None, aval, edge):

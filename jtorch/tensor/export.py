@@ -282,7 +282,21 @@ def functions(namespace: str) -> dict[str, Callable]:
     for (where, name), fn in _composites.items():
         if where == namespace:
             found[name] = fn
+    module = "jtorch" if namespace == "torch" else f"jtorch.{namespace}"
+    for name, fn in found.items():
+        if "." not in name:
+            _place(fn, module, name)
     return found
+
+
+_placed: set[Callable] = set()
+
+
+def _place(fn: Callable, module: str, name: str) -> None:
+    """Give ``fn`` the name that programs find it by, as which it is pickled."""
+    if fn not in _placed and not inspect.isclass(fn):
+        _placed.add(fn)
+        fn.__module__, fn.__name__, fn.__qualname__ = module, name, name
 
 
 _inplace_forms: dict[Op, Callable] = {}

@@ -74,6 +74,56 @@ def format_strides(shape, fmt) -> tuple[int, ...]:
     return channels_last_strides(shape)
 
 
+def broadcast_strides(shape, strides_, to) -> tuple[int, ...]:
+    """The strides of a tensor expanded to the shape ``to``."""
+    new = len(to) - len(shape)
+    return (0,) * new + tuple(0 if n == 1 != m else s for n, s, m in zip(shape, strides_, to[new:], strict=True))
+
+
+def dense_strides(shape, *all_strides) -> tuple[int, ...]:
+    """Strides of a gap-free tensor whose axes lie in memory in the order they have in operands of these strides.
+
+    Of two axes the first operand that knows decides; one that is expanded along either (stride 0) does not.
+    """
+    order = list(range(len(shape)))[::-1]  # the innermost first
+    for at in range(1, len(order)):
+        for k in range(at - 1, -1, -1):
+            inner, outer = order[k], order[at]
+            known = ((s[inner], s[outer]) for s in all_strides if s[inner] and s[outer])
+            a, b = next(((a, b) for a, b in known if a != b or shape[inner] > shape[outer]), (0, 0))
+            if a < b:
+                break
+            if a:
+                order[k], order[at] = outer, inner
+                at = k
+    out, step = [0] * len(shape), 1
+    for i in order:
+        out[i] = step
+        step *= max(shape[i], 1)
+    return tuple(out)
+
+
+#: Operations on images whose results have the memory format of the images given.
+KEEP_FORMAT = frozenset((
+    "conv2d", "conv3d", "conv_transpose2d", "conv_transpose3d", "_batch_norm_train", "_batch_norm_eval", "group_norm",
+    "local_response_norm", "max_pool2d", "max_pool3d", "avg_pool2d", "avg_pool3d", "lp_pool2d", "lp_pool3d",
+    "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool2d", "adaptive_max_pool3d", "pixel_shuffle",
+    "pixel_unshuffle", "channel_shuffle", "pad", "interpolate", "glu", "cat", "flip", "roll",
+))  # fmt: skip
+
+
+def keep_format(results, operands, every: bool) -> None:
+    """Give ``results`` the memory format of images that one of the ``operands`` lies in (or all, with ``every``)."""
+    formats = [
+        (x._lens is not None or x._strides is not None) and suggested_format(x) is not contiguous_format
+        for x in operands if x.dim() in (4, 5)
+    ]  # fmt: skip
+    if formats and (all(formats) if every else any(formats)):
+        for r in results:
+            if r.dim() in (4, 5):
+                r._strides = channels_last_strides(tuple(r.shape))
+
+
 def suggested_format(t) -> memory_format:
     """The memory format that a tensor lies in."""
     fmt = {4: channels_last, 5: channels_last_3d}.get(t.dim(), contiguous_format)

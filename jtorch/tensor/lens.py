@@ -12,7 +12,7 @@ import dataclasses
 import inspect
 from dataclasses import dataclass
 
-from ..ops.registry import Op, Parameter
+from ..ops.registry import OPS, Op, Parameter
 
 _puts: dict[Op, Op] = {}
 
@@ -57,6 +57,9 @@ def get(apply, base, steps: tuple[Step, ...]):
 def put(apply, base, steps: tuple[Step, ...], new):
     """``base`` with the elements the view ``steps`` shows replaced by ``new``."""
     step, rest = steps[0], steps[1:]
+    if rest and step.op.repeats is not None and step.op.repeats(*step.statics):
+        # An element shown twice would be written twice, once as it was: only the places shown in the end are written.
+        return apply(OPS["_put_places"], (base, get(apply, apply(OPS["_places"], (base,), ()), steps), new), ())
     if rest:
         new = put(apply, apply(step.op, (base, *step.numbers), step.statics), rest, new)
     return apply(put_op(step.op), (base, new, *step.numbers), step.statics)

@@ -289,9 +289,6 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
                 if self._lens is not None:
                     if any(n > 1 and not s for n, s in zip(self.shape, self.stride(), strict=True)):
                         raise RuntimeError(SELF_OVERLAP)
-                    raise RuntimeError(
-                        f"out= is a view of shape {list(self.shape)} and cannot be resized to {list(result.shape)}"
-                    )
                 if self.numel():
                     import warnings
 
@@ -301,7 +298,10 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
                         "resize_(0) to silence this.",
                         stacklevel=4,
                     )
-                self._storage.write(result._value())
+                if self._lens is None:
+                    self._storage.write(result._value())
+                else:  # it grows out of what it was a view of
+                    self.data = result
             else:
                 self._assign(result)
 

@@ -34,7 +34,8 @@ class _LiesOnMesh(type):
     def __instancecheck__(cls, instance) -> bool:
         if is_ranked(instance):
             return True
-        return isinstance(instance, Tensor) and layout.mesh_of(instance._value()) is not None
+        dense = isinstance(instance, Tensor) and instance._handler is None
+        return dense and layout.mesh_of(instance._value()) is not None
 
 
 def is_ranked(x) -> bool:

@@ -94,3 +94,7 @@ from .resizing import upsample, upsample_bilinear, upsample_nearest  # noqa: E40
 from .sparse import embedding, embedding_bag, one_hot  # noqa: E402
 
 _threshold = threshold  # the name under which torch.fx prints it
+
+for _f in list(globals().values()):  # they are pickled by the name that programs find them by
+    if getattr(_f, "__module__", "").startswith(f"{__name__}.") and callable(_f):
+        _f.__module__ = __name__

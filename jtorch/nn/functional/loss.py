@@ -23,6 +23,18 @@ def legacy_reduction(size_average, reduce) -> str:
     return reduction
 
 
+#: Losses that take a target of another size.
+_BROADCAST = frozenset(("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"))
+
+
+def _warn_of_sizes(input, target) -> None:
+    warnings.warn(
+        f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). This will likely "
+        "lead to incorrect results due to broadcasting. Please ensure they have the same size.",
+        stacklevel=3,
+    )
+
+
 def _loss(op_name: str, signature: str):
     """A loss with the parameters ``signature`` (PyTorch's), which may hold ``size_average`` and ``reduce``."""
     op = OPS[op_name]
@@ -36,10 +48,14 @@ def _loss(op_name: str, signature: str):
     if legacy:
         lines.append("    if size_average is not None or reduce is not None:")
         lines.append("        reduction = legacy(size_average, reduce)")
+    if op_name in _BROADCAST:
+        lines.append("    if input.shape != target.shape:")
+        lines.append("        warn_of_sizes(input, target)")
     operands = "".join(f"{n}, " for n in op.operand_names)
     statics = "".join(f"{n}, " for n in op.static_names)
     lines.append(f"    return dispatch(OP, ({operands}), ({statics}))")
-    space = {"OP": op, "dispatch": dispatch, "legacy": legacy_reduction}
+    space = {"OP": op, "dispatch": dispatch, "legacy": legacy_reduction,
+             "warn_of_sizes": _warn_of_sizes}  # fmt: skip
     exec(compile("\n".join(lines), f"<jtorch {op_name}>", "exec"), space)
     f = space[op_name]
     f.__doc__ = op.doc
@@ -123,15 +139,25 @@ def ctc_loss(
         input_lengths, target_lengths: tensors or sequences of ints.
         blank: the class that stands for no label.
         zero_infinity: replace infinite losses (and their gradients) by 0.
+
+    Raises:
+        RuntimeError: lengths are not integers, or ones given as a sequence are negative or longer than what is there.
     """
-    device = log_probs.device
+    most = {"input_lengths": log_probs.shape[0], "target_lengths": targets.shape[1] if targets.dim() == 2 else None}
 
-    def lengths(x):
-        return x if isinstance(x, Tensor) else jtorch.tensor(x, dtype=jtorch.int64, device=device)
+    def lengths(name, x):
+        if isinstance(x, Tensor):
+            if x.is_floating_point() or x.is_complex():
+                raise RuntimeError(f"{name} must be integral")
+            return x
+        for n in x:
+            if n < 0 or most[name] is not None and n > most[name]:
+                bound = "least 0" if n < 0 else f"most {most[name]}"
+                raise RuntimeError(f"ctc_loss: expected {name} to have value at {bound}, but got value {n}")
+        return jtorch.tensor(x, dtype=jtorch.int64, device=log_probs.device)
 
-    return _ctc_loss(
-        log_probs, targets, lengths(input_lengths), lengths(target_lengths), blank, reduction, zero_infinity
-    )
+    found = lengths("input_lengths", input_lengths), lengths("target_lengths", target_lengths)
+    return _ctc_loss(log_probs, targets, *found, blank, reduction, zero_infinity)
 
 
 def triplet_margin_with_distance_loss(

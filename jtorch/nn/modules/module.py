@@ -7,9 +7,8 @@ from collections import OrderedDict
 
 import jtorch
 
-from ... import devices, dtypes
+from ... import dtypes
 from ...tensor import Tensor
-from ...tensor.creation import dtype_of
 from ..parameter import Buffer, Parameter, conversion, is_lazy
 from . import hooks as _hooks
 from .hooks import (
@@ -25,6 +24,7 @@ from .hooks import (
     registered,
 )
 from .state import _EXTRA_STATE_KEY_SUFFIX, StateDictMixin, _IncompatibleKeys  # noqa: F401 (PyTorch has it here too)
+from .to_arguments import parse_to
 
 _PLAIN_TABLES = ("_parameters", "_buffers", "_modules")
 _HOOK_TABLES = (
@@ -509,7 +509,7 @@ class Module(HooksMixin, StateDictMixin):
         Raises:
             TypeError: the dtype is an integer one.
         """
-        device, dtype, non_blocking, memory_format = _parse_to(*args, **kwargs)
+        device, dtype, non_blocking, memory_format = parse_to(*args, **kwargs)
         if dtype is not None and dtype.category < dtypes.FLOAT:
             raise TypeError(
                 f"nn.Module.to only accepts floating point or complex dtypes, but got desired dtype={dtype}"
@@ -580,22 +580,3 @@ class Module(HooksMixin, StateDictMixin):
         if not child_lines and len(extra_lines) < 2:
             return f"{self._get_name()}({extra})"
         return f"{self._get_name()}(\n  " + "\n  ".join(itertools.chain(extra_lines, child_lines)) + "\n)"
-
-
-def _parse_to(*args, device=None, dtype=None, non_blocking=False, memory_format=None, tensor=None):
-    """The arguments of ``Module.to`` as (device, dtype, non_blocking, memory_format)."""
-    seen_device = False
-    for a in (*args, tensor):
-        if isinstance(a, Tensor):
-            device, dtype = a.device, a.dtype
-        elif isinstance(a, dtypes.dtype) or isinstance(a, type):
-            dtype = dtype_of(a)
-        elif isinstance(a, bool):
-            non_blocking = a
-        elif isinstance(a, (str, int, devices.device)) and not seen_device:
-            device, seen_device = a, True
-        elif a is not None:
-            raise TypeError(f"to() received an invalid combination of arguments - got {type(a).__name__}")
-    if device is not None:
-        device = devices.resolve(device)
-    return device, None if dtype is None else dtype_of(dtype), non_blocking, memory_format
