@@ -45,7 +45,9 @@ def reduced(loss, reduction: str):
 def require_float(name: str, x) -> None:
     """Losses of integers are refused, as PyTorch's kernels do."""
     if not jnp.issubdtype(x.dtype, jnp.inexact):
-        raise RuntimeError(f"\"{name}\" not implemented for '{x.dtype}'; convert the operands to a floating type")
+        raise NotImplementedError(
+            f"\"{name}\" not implemented for '{type_name(x.dtype)}'; convert the operands to a floating type"
+        )
 
 
 def size(x) -> str:
@@ -109,8 +111,11 @@ def mse_loss(input: Array, target: Array, reduction: str = "mean", weight: Array
 def l1_loss(input: Array, target: Array, reduction: str = "mean", weight: Array | None = None):
     """``|x - y|``; the gradient where they are equal is 0."""
     _same_size_or_warn(input, target)
-    if reduction == "mean":
-        require_float("mean", input)
+    if reduction == "mean" and not jnp.issubdtype(input.dtype, jnp.inexact):
+        raise RuntimeError(
+            "mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. Got: "
+            f"{type_name(input.dtype)}"
+        )
     return _weighted(jnp.abs(input - target), input, weight, reduction)
 
 

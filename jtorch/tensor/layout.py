@@ -261,7 +261,9 @@ def _diagonal(shape, st, off, a, new):
 
 
 def _unfold(shape, st, off, a, new):
-    d = canonical_dim(a["dimension"], len(shape)) if shape else 0
+    if not shape:
+        return (1,), off
+    d = canonical_dim(a["dimension"], len(shape))
     return (*st[:d], st[d] * a["step"], *st[d + 1 :], st[d]), off
 
 
