@@ -6,6 +6,8 @@ XLA uses for it. Promotion between operands is decided here and nowhere else; JA
 
 from __future__ import annotations
 
+import math
+
 import ml_dtypes
 import numpy as np
 
@@ -238,6 +240,46 @@ def result_of(dimensioned: dtype | None, zero_dim: dtype | None, scalar: dtype |
             else:
                 result = promote_types(result, lower) if result.category == BOOL else lower
     return result
+
+
+#: dtype -> what PyTorch's messages about numbers that do not fit call it
+_C_NAMES = {
+    float64: "double", float32: "float", float16: "at::Half", bfloat16: "at::BFloat16", int64: "int64_t", int32: "int",
+    int16: "int16_t", int8: "int8_t", uint8: "uint8_t", uint16: "uint16_t", uint32: "uint32_t", uint64: "uint64_t",
+    complex64: "c10::complex<float>", complex128: "c10::complex<double>",
+}  # fmt: skip
+
+
+def fits(value, to: dtype) -> bool:
+    """Whether a Python number can stand in a tensor of a dtype.
+
+    Floats are rounded and fractions dropped; what is beyond the largest number, an imaginary part where there is none,
+    and NaN or an infinity among integers are not. A negative integer may stand for the unsigned one it wraps around to.
+    """
+    if to.category == BOOL or isinstance(value, bool):
+        return True
+    if isinstance(value, complex):
+        if to.category == COMPLEX:
+            return fits(value.real, to) and fits(value.imag, to)
+        if value.imag:
+            return False
+        value = value.real
+    if to.category >= FLOAT:
+        infinite = value != value or value in (math.inf, -math.inf)
+        return infinite or to not in _C_NAMES or abs(value) <= float(ml_dtypes.finfo(to.np).max)
+    if value != value:
+        return False
+    limits = np.iinfo(to.np)
+    low = -int(limits.max) if not limits.min and isinstance(value, int) else int(limits.min)
+    return low <= value <= int(limits.max)
+
+
+def check_fits(value, to: dtype) -> None:
+    """Raises:
+    RuntimeError: a Python number that does not fit a dtype (:func:`fits`).
+    """
+    if not fits(value, to):
+        raise RuntimeError(f"value cannot be converted to type {_C_NAMES.get(to, to.name)} without overflow")
 
 
 def can_cast(from_: dtype, to: dtype) -> bool:

@@ -339,3 +339,13 @@ def test_hooks_of_parameters_and_replaced_data_are_noticed():
         results.append(out)
     assert results[0] == pytest.approx(results[1], rel=1e-5)
     assert statistics.replays > 4
+
+
+def test_a_container_of_which_nothing_is_read():
+    from jtorch.compiler.quick import Quick
+
+    quick, container = Quick(), {"a": 1}
+    assert quick.entries(container, ())
+    assert quick.holds()
+    container["a"] = 2
+    assert quick.holds()

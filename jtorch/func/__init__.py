@@ -118,6 +118,10 @@ def grad_and_value(func, argnums=0, has_aux: bool = False):
         with _deeper():
             tree, fresh = _track(chosen)
             result = func(*put(tree), **kwargs)
+            if has_aux and not (isinstance(result, tuple) and len(result) == 2):
+                raise RuntimeError(
+                    "grad_and_value(f)(*args): output of function f should be a tuple: (output, aux) if has_aux is True"
+                )
             out, aux = result if has_aux else (result, None)
             if not isinstance(out, Tensor) or out.dim() != 0:
                 what = f"a tensor of shape {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__

@@ -7,6 +7,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from .. import dtypes
 from ..tensor import Tensor
 from ..trace.aval import aval
 from ..utils import _pytree as pytree
@@ -82,6 +83,7 @@ def jvp(func, primals: tuple, tangents: tuple, *, strict: bool = False, has_aux:
 
     Raises:
         RuntimeError: primals and tangents are no tuples of like structure, or shapes differ.
+        ValueError: a tangent of integers.
     """
     if not isinstance(primals, tuple) or not isinstance(tangents, tuple):
         raise RuntimeError(f"jvp: Expected primals and tangents to be tuples, got {type(primals)} and {type(tangents)}")
@@ -90,6 +92,8 @@ def jvp(func, primals: tuple, tangents: tuple, *, strict: bool = False, has_aux:
     if other != form:
         raise RuntimeError("jvp(f, primals, tangents): Expected primals and tangents to have the same python structure")
     for x, v in zip(leaves, vectors, strict=True):
+        if v.dtype.category < dtypes.FLOAT:
+            raise ValueError(f"Expected tangent to be floating point or complex, but got: {v.dtype}")
         if tuple(x.shape) != tuple(v.shape):
             raise RuntimeError(
                 f"jvp: primal of shape {tuple(x.shape)} and tangent of shape {tuple(v.shape)} must match"

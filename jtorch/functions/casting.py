@@ -112,7 +112,10 @@ def type(self, dtype=None, non_blocking=False):
         return f"{prefix}{self.dtype.legacy_name}Tensor"
     if isinstance(dtype, str):
         name = dtype.rsplit(".", 1)[-1].removesuffix("Tensor")
-        dtype = next(d for d in dtypes.ALL if d.legacy_name == name) if name else dtypes.get_default_dtype()
+        named = next((d for d in dtypes.ALL if d.legacy_name == name), None) if name else dtypes.get_default_dtype()
+        if named is None:
+            raise ValueError(f"invalid type: {dtype!r}")
+        dtype = named
     elif dtype is Tensor:
         dtype = dtypes.get_default_dtype()
     elif hasattr(dtype, "dtype") and not isinstance(dtype, dtypes.dtype):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 
@@ -25,38 +26,57 @@ def _transposed(self):
     return self.permute(tuple(range(self.dim() - 1, -1, -1)))
 
 
+def _of_matrices(input, name: str):
+    """The last two dimensions exchanged; a 0-d tensor as it is, which PyTorch deprecates.
+
+    Raises:
+        RuntimeError: one dimension.
+    """
+    if input.dim() == 1:
+        raise RuntimeError(f"{name} is only supported on matrices or batches of matrices. Got 1-D tensor.")
+    if not input.dim():
+        warnings.warn(f"{name} is deprecated on 0-D tensors, where it changes nothing", stacklevel=3)
+        return input
+    return input.transpose(-2, -1)
+
+
 def _matrix_transposed(self):
     """The last two dimensions exchanged."""
-    return _matrices(self, "tensor.mT").transpose(-2, -1)
+    return _of_matrices(self, "tensor.mT")
 
 
-def _matrices(x, name: str):
-    """``x``, which has to be one matrix or more."""
-    if x.dim() < 2:
-        raise RuntimeError(f"{name} is only supported on matrices or batches of matrices. Got {x.dim()}-D tensor.")
-    return x
-
-
-def _hermitian(self):
-    """The conjugate transpose of one matrix."""
+def _conjugate_transposed(self):
+    """The conjugate transpose of a matrix."""
     if self.dim() not in (0, 2):
         raise RuntimeError(
-            f"tensor.H is only supported on matrices (2-D tensors). Got {self.dim()}-D tensor."
-            + (" For batches of matrices, consider using tensor.mH" if self.dim() > 2 else "")
+            f"tensor.H is only supported on matrices (2-D tensors). Got {self.dim()}-D tensor. For batches of matrices "
+            "use tensor.mH"
         )
-    return self.t().conj()
+    return _of_matrices(self, "tensor.H").conj()
 
 
 Tensor.T = property(_transposed)
 Tensor.mT = property(_matrix_transposed)
-Tensor.H = property(_hermitian)
-Tensor.mH = property(lambda self: _matrices(self, "tensor.mH").transpose(-2, -1).conj())
+Tensor.H = property(_conjugate_transposed)
+Tensor.mH = property(lambda self: _of_matrices(self, "tensor.mH").conj())
+
+
+@composite("torch", method=True)
+def positive(input):
+    """``+x``: the tensor itself.
+
+    Raises:
+        RuntimeError: a bool tensor.
+    """
+    if input.dtype is dtypes.bool_:
+        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
+    return input
 
 
 @composite("torch", method=True)
 def adjoint(input):
     """The conjugate transpose of matrices."""
-    return _matrices(input, "tensor.adjoint()").transpose(-2, -1).conj()
+    return _of_matrices(input, "tensor.adjoint()").conj()
 
 
 @composite("torch", method=True)
@@ -298,6 +318,7 @@ def _shape_inplace(name: str):
     op_form = name[:-1]
 
     def inplace(self, *args, **kwargs):
+        self._check_inplace()
         # the storage holds its tensor's shape: that may change where nothing else looks at the storage
         if self._lens is not None or self._storage.shared() and not self._requires_grad:
             return self._become_view(lambda t: getattr(t, op_form)(*args, **kwargs))
@@ -332,9 +353,9 @@ def resize_(self, *sizes, size=(), memory_format=None):
     if self.requires_grad:
         raise RuntimeError("cannot resize variables that require grad")
     total = math.prod(new)
-    if self._lens is not None:  # a view then shows other elements of its storage
+    if self._lens is not None or self._storage.shared():  # it then shows other elements of the storage it shares
         if self.storage_offset() + total > math.prod(self._storage.value.aval.shape):
-            raise RuntimeError("a view cannot be resized beyond the storage it shares; clone() it first")
+            raise RuntimeError("a tensor cannot be resized beyond the storage that it shares; clone() it first")
         return self.as_strided_(new, strides)
     flat = self.permute(_memory_order(self.stride())).reshape(-1)
     if total > self.numel():
@@ -365,11 +386,15 @@ def resize_as_(self, the_template, memory_format=None):
 @composite("torch", method=True)
 def bincount(input, weights=None, minlength=0):
     """How often each integer occurs (or the sum of its weights); the length depends on the data, which is read."""
+    if input.dtype.category >= dtypes.FLOAT:
+        raise NotImplementedError(f"\"bincount_cpu\" not implemented for '{input.dtype.legacy_name}'")
     if input.dim() != 1:
         raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
     low = int(input.min()) if input.numel() else 0
     if low < 0:
         raise RuntimeError("bincount only supports 1-d non-negative integral inputs.")
+    if minlength < 0:
+        raise RuntimeError("minlength should be >= 0")
     size = max(int(input.max()) + 1 if input.numel() else 0, minlength)
     return call("bincount", input, weights, size=size)
 

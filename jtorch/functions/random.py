@@ -179,6 +179,8 @@ def _sampled(name: str, sample, *parameters):
 
 
 def _probabilities(p) -> np.ndarray:
+    if p.dtype.category < dtypes.FLOAT:
+        raise NotImplementedError(f"\"bernoulli_tensor_cpu_p_\" not implemented for '{p.dtype.legacy_name}'")
     data = p.detach()._host("bernoulli()")
     if data.size and not ((data >= 0) & (data <= 1)).all():
         raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")

@@ -7,6 +7,7 @@ import numpy as np
 from .. import devices, dtypes
 from ..ops.outputs import picked
 from ..ops.registry import OPS
+from ..ops.shapes import broadcast_shapes
 from ..tensor import Tensor
 from ..tensor.dispatch import wrap
 from ..tensor.export import composite, function
@@ -65,7 +66,7 @@ def masked_select(input, mask):
     """
     if mask.dtype is not dtypes.bool_:
         raise RuntimeError(f"masked_select: expected BoolTensor for mask, but got {mask.dtype}")
-    shape = np.broadcast_shapes(tuple(input.shape), tuple(mask.shape))
+    shape = broadcast_shapes(tuple(input.shape), tuple(mask.shape))
     return input.expand(shape)[mask.expand(shape)]
 
 

@@ -65,7 +65,7 @@ def range(start=0, end=None, step=1, *, dtype=None, device=None):
 def _spaced(name: str, logarithmic: bool):
     @composite("torch", name=name, doc=OPS[name].doc)
     @factory(out=True, fills=True)
-    def spaced(start, end, steps=100, *rest, base=10.0, dtype=None, device=None):
+    def spaced(start, end, steps, *rest, base=10.0, dtype=None, device=None):
         if not isinstance(_plain(steps), int) or isinstance(steps, bool):
             given = ", ".join(type(x).__name__ for x in (start, end, steps))
             raise TypeError(
@@ -111,6 +111,16 @@ _triangle("tril_indices")
 _triangle("triu_indices")
 
 
+def _float(name: str, dtype) -> dtypes.dtype:
+    """Raises:
+    RuntimeError: the dtype of a window is none of floats.
+    """
+    d = dtype_of(dtype)
+    if d.category != dtypes.FLOAT:
+        raise RuntimeError(f"{name} expects floating point dtypes, got: {d}")
+    return d
+
+
 def _cosine_window(name: str, coefficients: tuple[float, ...], doc: str):
     @composite("torch", name=name, doc=doc)
     @factory()
@@ -122,7 +132,7 @@ def _cosine_window(name: str, coefficients: tuple[float, ...], doc: str):
             weights = (a, b)
         return on_device(
             "general_cosine_window", device, window_length=int(window_length), coefficients=tuple(weights),
-            periodic=bool(periodic), dtype=dtype_of(dtype),
+            periodic=bool(periodic), dtype=_float(name, dtype),
         )  # fmt: skip
 
 
@@ -136,8 +146,9 @@ _cosine_window("blackman_window", (0.42, 0.5, 0.08), "The Blackman window.")
 def bartlett_window(window_length, periodic=True, *, dtype=None, device=None):
     """The Bartlett (triangular) window."""
     return on_device(
-        "bartlett_window", device, window_length=int(window_length), periodic=bool(periodic), dtype=dtype_of(dtype)
-    )
+        "bartlett_window", device, window_length=int(window_length), periodic=bool(periodic),
+        dtype=_float("bartlett_window", dtype),
+    )  # fmt: skip
 
 
 @composite("torch")
@@ -146,7 +157,7 @@ def kaiser_window(window_length, periodic=True, beta=12.0, *, dtype=None, device
     """The Kaiser window."""
     return on_device(
         "kaiser_window", device, window_length=int(window_length), periodic=bool(periodic), beta=float(beta),
-        dtype=dtype_of(dtype),
+        dtype=_float("kaiser_window", dtype),
     )  # fmt: skip
 
 
@@ -226,7 +237,7 @@ def _atleast(n: int):
     @composite("torch", name=f"atleast_{n}d", doc=f"Each tensor as a view of at least {n} dimensions.")
     def atleast(*tensors):
         many = len(tensors) > 1 or (tensors and isinstance(tensors[0], (list, tuple)))
-        results = tuple(call("_atleast", t, ndim=n) for t in _tensors(tensors))
+        results = tuple(t if t.dim() >= n else call("_atleast", t, ndim=n) for t in _tensors(tensors))
         return results if many else results[0]
 
 

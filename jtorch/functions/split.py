@@ -36,8 +36,10 @@ def split(tensor, split_size_or_sections, dim=0):
     """Views of ``split_size`` elements each along ``dim`` (the last may be smaller), or of the sizes given.
 
     Raises:
-        RuntimeError: a negative size, or sizes that do not add up.
+        RuntimeError: ``tensor`` has no dimensions, a negative size, or sizes that do not add up.
     """
+    if not tensor.dim():
+        raise RuntimeError("split expects at least a 1-dimensional tensor")
     dim = canonical_dim(dim, tensor.dim())
     n = tensor.shape[dim]
     if isinstance(split_size_or_sections, int):
@@ -72,8 +74,10 @@ def chunk(input, chunks, dim=0):
     """At most ``chunks`` views of equal size along ``dim`` (the last may be smaller).
 
     Raises:
-        RuntimeError: ``chunks`` is not positive.
+        RuntimeError: ``chunks`` is not positive, or ``input`` has no dimensions.
     """
+    if not input.dim():
+        raise RuntimeError("chunk expects at least a 1-dimensional tensor")
     if chunks <= 0:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
     dim = canonical_dim(dim, input.dim())

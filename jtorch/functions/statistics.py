@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import dtypes
+from .. import dtypes, return_types
 from ..ops.shapes import canonical_dims
 from ..tensor import Tensor
 from ..tensor.dispatch import call, wrap
@@ -150,7 +150,7 @@ def gradient(input, *, spacing=1, dim=None, edge_order=1):
         if input.shape[d] < edge_order + 1:
             raise RuntimeError("torch.gradient expected each dimension size to be at least edge_order+1")
     x = input if input.dtype.category >= dtypes.FLOAT else input.to(dtypes.get_default_dtype())
-    return [_gradient_along(x, s, d, edge_order) for s, d in zip(spacings, dims, strict=True)]
+    return tuple(_gradient_along(x, s, d, edge_order) for s, d in zip(spacings, dims, strict=True))
 
 
 @composite("torch", method=True, out=True)
@@ -168,7 +168,7 @@ def histogram(input, bins, *, range=None, weight=None, density=False):
     weights = None if weight is None else weight.detach()._host("histogram()").reshape(-1)
     counts, found = np.histogram(data, edges, given, weights=weights, density=density)
     kind = input.dtype.np
-    return (
+    return return_types.named("histogram", ("hist", "bin_edges"))(
         wrap(put(np.ascontiguousarray(counts.astype(kind)), input.device)),
         wrap(put(np.ascontiguousarray(found.astype(kind)), input.device)),
     )
@@ -198,3 +198,20 @@ def trapz(y, x=None, *, dx=None, dim=-1):
     if x is not None:
         return call("trapezoid", y, x, dim=dim)
     return call("trapezoid", y, dx=1.0 if dx is None else dx, dim=dim)
+
+
+def _quantile_of(name: str, doc: str) -> None:
+    @composite("torch", name=name, method=True, out=True, doc=doc, names={"axis": "dim", "keepdims": "keepdim"})
+    def quantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
+        if isinstance(q, (int, float)) and not 0 <= q <= 1:
+            raise RuntimeError(f"{name}() q must be in the range [0, 1] but got {q}")
+        if isinstance(q, Tensor) and q.dtype is not input.dtype and input.dtype in (dtypes.float32, dtypes.float64):
+            raise RuntimeError(f"{name}() q tensor must be same dtype as the input tensor")
+        return call(f"_{name}", input, q, dim=dim, keepdim=keepdim, interpolation=interpolation)
+
+
+_quantile_of(
+    "quantile",
+    "The ``q``-quantiles (``q`` in [0, 1]: a number, or a 1-d tensor that leads the result's dims) along ``dim``.",
+)
+_quantile_of("nanquantile", "The quantiles of what is not NaN.")

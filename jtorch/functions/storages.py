@@ -372,7 +372,14 @@ def _set(self, source=None, storage_offset=0, size=None, stride=None):
     """Share another tensor's storage, shape and strides from now on; or view a storage.
 
     A view of a storage starts at ``storage_offset``; without strides it is contiguous, without a size all of it.
+
+    Raises:
+        RuntimeError: the other tensor has another dtype, or this is a leaf that requires grad while the tape is on.
     """
+    if self.is_leaf and self.requires_grad:
+        self._check_inplace()
+    if isinstance(source, Tensor) and source.dtype is not self.dtype:
+        raise RuntimeError(f"Could not set tensor of type {source.dtype.name} to a tensor of type {self.dtype.name}")
     if source is None:
         source = filled((0,), 0, self.dtype, self.device)
     if isinstance(source, UntypedStorage):

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..dtypes import get_default_dtype
+from .elementwise import is_complex, refuse
 from .registry import Array, op
 from .shapes import canonical_dim
 from .softmax import widened
@@ -41,9 +42,18 @@ def saving_input(forward, slope):
     return f
 
 
-def _require_float(name: str, x) -> None:
-    if not jnp.issubdtype(x.dtype, jnp.inexact):
-        raise RuntimeError(f"\"{name}\" not implemented for '{x.dtype}'")
+def _require_float(name: str, x, kinds=jnp.inexact) -> None:
+    refuse(name, x, when=not jnp.issubdtype(x.dtype, kinds))
+
+
+def _clamping(x) -> None:
+    """Refuse what has no order, where the function is a clamp.
+
+    Raises:
+        NotImplementedError: complex numbers.
+    """
+    if is_complex(x):
+        raise NotImplementedError("clamp is not supported for complex types")
 
 
 # --- rectifiers ----------------------------------------------------------------------------------------------------
@@ -68,6 +78,7 @@ def relu(input: Array):
     """``max(x, 0)``; the gradient at 0 is 0."""
     if input.dtype == bool:
         raise RuntimeError("Boolean inputs not supported for relu")
+    _clamping(input)
     return _relu(input)
 
 
@@ -87,6 +98,7 @@ def hardtanh(input: Array, min_val: float = -1.0, max_val: float = 1.0):
     """
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
+    _clamping(input)
     if not jnp.issubdtype(input.dtype, jnp.floating):
         return jnp.clip(input, jnp.asarray(int(min_val), input.dtype), jnp.asarray(int(max_val), input.dtype))
     return _clamped(min_val, max_val)(input)
@@ -101,7 +113,7 @@ def relu6(input: Array):
 @_pointwise
 def leaky_relu(input: Array, negative_slope: float = 0.01):
     """``x`` where positive, ``negative_slope * x`` elsewhere."""
-    _require_float("leaky_relu_cpu", input)
+    _require_float("leaky_relu_cpu", input, jnp.floating)
     a = negative_slope
     return saving_input(lambda x: jnp.where(x > 0, x, x * a), lambda x, g: jnp.where(x > 0, g, g * a))(input)
 
@@ -179,7 +191,7 @@ def _elu(alpha: float, scale: float, input_scale: float):
 @_pointwise
 def elu(input: Array, alpha: float = 1.0):
     """``x`` where positive, ``alpha (exp(x) - 1)`` elsewhere."""
-    _require_float("elu_cpu", input)
+    _require_float("elu_cpu", input, jnp.floating)
     return _elu(alpha, 1.0, 1.0)(input)
 
 
@@ -187,7 +199,7 @@ def elu(input: Array, alpha: float = 1.0):
     grad_name="EluBackward0")  # fmt: skip
 def selu(input: Array):
     """``scale * elu(x, alpha)`` with the self-normalising ``alpha = 1.67326...`` and ``scale = 1.05070...``."""
-    _require_float("elu_cpu", input)
+    _require_float("elu_cpu", input, jnp.floating)
     return _elu(1.6732632423543772848170429916717, 1.0507009873554804934193349852946, 1.0)(input)
 
 
@@ -200,7 +212,7 @@ def celu(input: Array, alpha: float = 1.0):
     """
     if alpha == 0:
         raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
-    _require_float("elu_cpu", input)
+    _require_float("elu_cpu", input, jnp.floating)
     return _elu(alpha, 1.0, 1.0 / alpha)(input)
 
 
@@ -237,7 +249,7 @@ def gelu(input: Array, approximate: str = "none"):
     Raises:
         RuntimeError: ``approximate`` is neither ``"none"`` nor ``"tanh"``.
     """
-    _require_float("GeluKernelImpl", input)
+    _require_float("GeluKernelImpl", input, jnp.floating)
     if approximate not in ("none", "tanh"):
         raise RuntimeError("approximate argument must be either none or tanh.")
     return (_gelu_exact if approximate == "none" else _gelu_tanh)(input)
@@ -280,7 +292,7 @@ def mish(input: Array):
 @op(namespaces=("nn.functional",), elementwise=True, out=True)
 def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0):
     """``log(1 + exp(beta x)) / beta``, and ``x`` itself where ``beta x > threshold``."""
-    _require_float("softplus_cpu", input)
+    _require_float("softplus_cpu", input, jnp.floating)
 
     def forward(x):
         bx = x * beta

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from .elementwise import is_complex, is_integral, refuse, same_shape
+from .elementwise import is_complex, is_integral, refuse, same_shape, type_name
 from .registry import Array, Number, op
 
 
@@ -54,12 +54,20 @@ def ge(input: Array, other: Array | Number):
     return x >= y
 
 
-@op(promote="bool", out=False, differentiable=False)
+def _of_one_dtype(target, input, other) -> None:
+    """Raises:
+    RuntimeError: two dtypes.
+    """
+    if input.dtype is not other.dtype:
+        raise RuntimeError(f"{type_name(input)} did not match {type_name(other)}")
+
+
+@op(promote="bool", out=False, differentiable=False, types=_of_one_dtype)
 def isclose(input: Array, other: Array, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False):
     """``|input - other| <= atol + rtol * |other|``; infinities of one sign are close, NaNs only with ``equal_nan``."""
-    if rtol < 0 or atol < 0:
-        name, value = ("rtol", rtol) if rtol < 0 else ("atol", atol)
-        raise RuntimeError(f"{name} must be greater than or equal to zero, but got {value}")
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if not value >= 0:
+            raise RuntimeError(f"{name} must be greater than or equal to zero, but got {value}")
     x, y = same_shape(input, other)
     close = x == y
     if equal_nan:

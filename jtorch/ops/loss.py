@@ -41,10 +41,12 @@ def reduced(loss, reduction: str):
     raise ValueError(f"{reduction} is not a valid value for reduction")
 
 
-def require_float(name: str, x) -> None:
-    """Losses of integers are refused, as PyTorch's kernels do."""
-    if not jnp.issubdtype(x.dtype, jnp.inexact):
-        raise RuntimeError(f"\"{name}\" not implemented for '{x.dtype}'; convert the operands to a floating type")
+def require_float(name: str, x, kinds=jnp.inexact) -> None:
+    """Losses of integers are refused, as PyTorch's kernels do (some of complex numbers, too)."""
+    if not jnp.issubdtype(x.dtype, kinds):
+        raise NotImplementedError(
+            f"\"{name}\" not implemented for '{type_name(x.dtype)}'; convert the operands to a floating type"
+        )
 
 
 def size(x) -> str:
@@ -90,7 +92,7 @@ def mse_loss(input: Array, target: Array, reduction: str = "mean", weight: Array
         RuntimeError: the sizes do not broadcast.
     """
     broadcast_shapes(input.shape, target.shape)
-    require_float("mse_cpu", input)
+    require_float("mse_cpu", input, jnp.floating)
     return _weighted(jnp.square(input - target), input, weight, reduction)
 
 
@@ -115,7 +117,7 @@ def smooth_l1_loss(input: Array, target: Array, reduction: str = "mean", beta: f
     broadcast_shapes(input.shape, target.shape)
     if beta == 0:
         return reduced(jnp.abs(input - target), reduction)
-    require_float("smooth_l1_cpu", input)
+    require_float("smooth_l1_cpu", input, jnp.floating)
     d = jnp.abs(input - target)
     return reduced(jnp.where(d < beta, 0.5 * d * d / beta, d - 0.5 * beta), reduction)
 
@@ -132,7 +134,7 @@ def huber_loss(input: Array, target: Array, reduction: str = "mean", delta: floa
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     broadcast_shapes(input.shape, target.shape)
-    require_float("huber_cpu", input)
+    require_float("huber_cpu", input, jnp.floating)
     if weight is not None and weight.shape != input.shape:
         raise ValueError("Weights and input must have the same size.")
     d = jnp.abs(input - target)

@@ -314,7 +314,13 @@ def _subscripts(equation: str, operands):
                 f"({x.ndim}) for operand {i}" + ("" if dots else " and no ellipsis was given")
             )
         labelled = [*zip(head, x.shape, strict=False), *zip(tail, x.shape[x.ndim - len(tail) :], strict=True)]
+        own: dict[str, int] = {}
         for label, size in labelled:
+            if own.setdefault(label, size) != size:
+                raise RuntimeError(
+                    f"einsum(): subscript {label} is repeated for operand {i} but the sizes don't match, {size} != "
+                    f"{own[label]}"
+                )
             seen = sizes.get(label, 1)
             if size != seen and size != 1 and seen != 1:
                 raise RuntimeError(

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .elementwise import is_complex, is_integral
+from .elementwise import is_complex, is_integral, refuse
 from .outputs import apart
 from .reduction import one_dim, pick, take_at
 from .registry import Array, Number, op
@@ -60,6 +60,7 @@ def _median(name: str, input, dim: int, keepdim: bool, ignore_nan: bool):
 
 
 def _median_of_all(input, ignore_nan: bool):
+    refuse("median_cpu", input, when=is_complex(input))
     x = input.reshape(-1)
     if x.size == 0:
         return jnp.full((), jnp.nan if not is_integral(x) else np.iinfo(x.dtype).min, x.dtype)
@@ -158,7 +159,7 @@ def _quantile(name: str, input, q, dim, keepdim: bool, interpolation: str, ignor
     return out[0] if scalar else out
 
 
-@op(promote="keep", elementwise=False)
+@op(name="_quantile", namespaces=(), promote="keep", elementwise=False, grad_name="QuantileBackward0")
 def quantile(
     input: Array, q: Array | Number, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ):
@@ -170,7 +171,7 @@ def quantile(
     return _quantile("quantile", input, q, dim, keepdim, interpolation, False)
 
 
-@op(promote="keep", elementwise=False)
+@op(name="_nanquantile", namespaces=(), promote="keep", elementwise=False, grad_name="NanquantileBackward0")
 def nanquantile(
     input: Array, q: Array | Number, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ):

@@ -37,18 +37,6 @@ def neg(input: Array):
     return -input
 
 
-@op(promote="default", inplace=False, out=False)
-def positive(input: Array):
-    """``+x``: the tensor itself.
-
-    Raises:
-        RuntimeError: a bool tensor.
-    """
-    if is_bool(input):
-        raise RuntimeError("The `+` operator, on a bool tensor is not supported.")
-    return input
-
-
 @op(promote="default")
 def sign(input: Array):
     """-1, 0 or 1 by the sign of x; 0 for NaN. Complex tensors want :func:`sgn`."""

@@ -15,10 +15,72 @@ import numpy as np
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from .elementwise import in_float32, is_bool, is_complex, is_integral, magnitude, refuse, same_shape
+from .. import dtypes
+from .elementwise import c_type_name, in_float32, is_bool, is_complex, is_integral, magnitude, refuse, same_shape
 from .registry import Array, Number, Scalar, op
 
 # --- sums and products -----------------------------------------------------------------------------------------------
+
+
+def _is_bool(key) -> bool:
+    """Whether an operand, as a ``types`` rule is given it, is a bool tensor or number."""
+    return key is bool or getattr(key, "dtype", None) is dtypes.bool_
+
+
+def _added(target, input, other, alpha) -> None:
+    """Refuse an ``alpha`` that would be rounded to the result's dtype.
+
+    Raises:
+        RuntimeError: a float for integers, a complex number for real ones, a bool for numbers.
+    """
+    if not isinstance(alpha, type):
+        return
+    if alpha is bool and target is not dtypes.bool_:
+        raise RuntimeError("Boolean alpha only supported for Boolean results.")
+    if alpha is float and target.category < dtypes.FLOAT:
+        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
+    if alpha is complex and not target.is_complex:
+        raise RuntimeError("For non-complex input tensors, argument alpha must not be a complex number.")
+
+
+def _subtracted(target, input, other, alpha) -> None:
+    """Raises:
+    RuntimeError: an operand is bool.
+    """
+    bools = [_is_bool(k) for k in (input, other)]
+    if all(bools):
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with two bool tensors is not supported. "
+            "Use the `^` or `logical_xor()` operator instead."
+        )
+    if any(bools):
+        raise RuntimeError(
+            "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, "
+            "use the `~` or `logical_not()` operator instead."
+        )
+    _added(target, input, other, alpha)
+
+
+def _interpolated(target, input, end, weight) -> None:
+    """Raises:
+    RuntimeError: tensors of several dtypes (a 0-d ``weight`` may be of another).
+    """
+    for name, x in (("end", end), ("weight", weight)):
+        if isinstance(x, type) or name == "weight" and not x.shape:
+            continue
+        if x.dtype is not input.dtype:
+            raise RuntimeError(f"expected dtype {c_type_name(input)} for `{name}` but got dtype {c_type_name(x)}")
+
+
+def _divided(target, input, tensor1, tensor2, value) -> None:
+    """Raises:
+    RuntimeError: both divided tensors are of integers.
+    """
+    if tensor1.dtype.category < dtypes.FLOAT and tensor2.dtype.category < dtypes.FLOAT:
+        raise RuntimeError(
+            "Integer division with addcdiv is not supported. Convert the tensors to a floating dtype, or write "
+            "(input + value * torch.trunc(tensor1 / tensor2)).to(input.dtype)."
+        )
 
 
 def _scaled(x, alpha):
@@ -26,30 +88,25 @@ def _scaled(x, alpha):
 
 
 # ``alpha`` is PyTorch's ``alpha=1``; None keeps the commonest ops at two operands.
-@op(promote="default", numbers_alone=True)
+@op(promote="default", numbers_alone=True, types=_added)
 def add(input: Array | Number, other: Array | Number, *, alpha: Scalar | None = None):
     """``input + alpha * other`` (``alpha`` is 1 by default); on bools, or."""
     x, y = same_shape(input, _scaled(other, alpha))
     return x | y if is_bool(x) else x + y
 
 
-@op(promote="default", aliases=("subtract",), numbers_alone=True)
+@op(promote="default", aliases=("subtract",), numbers_alone=True, types=_subtracted)
 def sub(input: Array | Number, other: Array | Number, *, alpha: Scalar | None = None):
     """``input - alpha * other`` (``alpha`` is 1 by default).
 
     Raises:
-        RuntimeError: two bool tensors.
+        RuntimeError: a bool operand.
     """
-    if is_bool(input):
-        raise RuntimeError(
-            "Subtraction, the `-` operator, with two bool tensors is not supported. "
-            "Use the `^` or `logical_xor()` operator instead."
-        )
     x, y = same_shape(input, _scaled(other, alpha))
     return x - y
 
 
-@op(promote="default", inplace=False, out=False)
+@op(promote="default", inplace=False, out=False, types=_subtracted)
 def rsub(input: Array, other: Array | Number, *, alpha: Scalar | None = None):
     """``other - alpha * input``."""
     return sub(other, input, alpha=alpha)
@@ -70,28 +127,23 @@ def addcmul(input: Array, tensor1: Array, tensor2: Array, *, value: Scalar = 1):
     return x + value * (a * b)
 
 
-@op(promote="default")
+@op(promote="default", types=_divided)
 @in_float32
 def addcdiv(input: Array, tensor1: Array, tensor2: Array, *, value: Scalar = 1):
     """``input + value * tensor1 / tensor2``.
 
     Raises:
-        RuntimeError: integer tensors.
+        RuntimeError: ``tensor1`` and ``tensor2`` are of integers.
     """
-    if is_integral(input):
-        raise RuntimeError(
-            "Integer division with addcdiv is not supported. Convert the tensors to a floating dtype, or write "
-            "(input + value * torch.trunc(tensor1 / tensor2)).to(input.dtype)."
-        )
     x, a, b = same_shape(input, tensor1, tensor2)
     return x + value * (a / b)
 
 
-@op(promote="default")
+@op(promote="default", types=_interpolated)
 @in_float32
 def lerp(input: Array, end: Array, weight: Array | Number):
     """``input + weight * (end - input)``, computed from the nearer end, so that ``weight`` 1 gives ``end`` exactly."""
-    refuse("lerp_kernel", input, when=is_integral(input))
+    refuse("lerp_kernel_scalar", input, when=is_integral(input))
     x, y, w = same_shape(input, end, weight)
     return jnp.where(jnp.abs(w) < 0.5, x + w * (y - x), y - (y - x) * (1 - w))
 
@@ -280,7 +332,8 @@ def clamp(input: Array, min: Array | Number | None = None, max: Array | Number |
     """
     if min is None and max is None:
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
-    _ordered("clamp", input)
+    if is_complex(input):
+        raise NotImplementedError("clamp is not supported for complex types")
     out = input
     if min is not None:
         out, low = same_shape(out, min)
@@ -314,7 +367,15 @@ _nextafter = jax.custom_jvp(lambda x, y: lax.nextafter(x, y))
 _nextafter.defjvps(lambda dx, out, x, y: jnp.where(x == y, 0, dx), None)
 
 
-@op(promote="default", differentiable=False)
+def _of_one_dtype(target, input, values) -> None:
+    """Raises:
+    RuntimeError: two dtypes.
+    """
+    if input.dtype is not values.dtype:
+        raise RuntimeError("heaviside is not yet implemented for tensors with different dtypes.")
+
+
+@op(promote="default", differentiable=False, types=_of_one_dtype)
 def heaviside(input: Array, values: Array):
     """0 below 0, 1 above, ``values`` at 0."""
     x, v = same_shape(input, values)

@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from ..dtypes import dtype as Dtype
-from .elementwise import in_float32, is_bool, is_complex, is_integral, type_name
+from .elementwise import in_float32, is_bool, is_complex, is_integral, refuse, type_name
 from .outputs import not_integral, of_input_dtype, same_dtype
 from .registry import Array, op
 from .shapes import canonical_dim, canonical_dims, position_type
@@ -70,7 +70,13 @@ def _mean(x, dims, keepdim):
 def nansum(
     input: Array, dim: int | tuple[int, ...] | None = None, keepdim: bool = False, *, dtype: Dtype | None = None
 ):
-    """The sum over ``dim`` with NaNs taken as 0."""
+    """The sum over ``dim`` with NaNs taken as 0.
+
+    Raises:
+        RuntimeError: complex numbers.
+    """
+    if is_complex(input):
+        raise RuntimeError("nansum does not support complex inputs")
     return sum(jnp.where(input != input, 0, input).astype(input.dtype), dim, keepdim, dtype=dtype)
 
 
@@ -161,7 +167,9 @@ def aminmax(input: Array, *, dim: int | None = None, keepdim: bool = False):
     Raises:
         RuntimeError: there are none.
         IndexError: ``dim`` is empty.
+        NotImplementedError: complex numbers.
     """
+    refuse("aminmax_cpu", input, when=is_complex(input))
     dims = canonical_dims(dim, input.ndim)
     if dim is None and not input.size:
         raise RuntimeError(

@@ -101,6 +101,7 @@ class Op:
     turned: Callable | None = None
     host: Callable | None = None
     repeats: Callable | None = None
+    types: Callable | None = None
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -157,6 +158,7 @@ def op(
     returns: tuple[str, ...] | None = None,
     put: Callable | None = None,
     check: Callable | None = None,
+    types: Callable | None = None,
     grad_name: str | None = None,
     differentiable: bool | tuple[str, ...] = True,
     elementwise: bool | None = None,
@@ -191,6 +193,8 @@ def op(
             replaced. Makes the op's results alias their first operand.
         check: ``check(*the op's parameters)`` returns ``(bad, message)``: a 0-d bool array that is true when an
             index operand is out of range, and the text of the ``IndexError`` (may name parameters' values).
+        types: ``types(target, *operands)`` raises where operands do not go together, before they are promoted. Each is
+            an :class:`~jtorch.trace.aval.Aval`, the type of a Python number, or None; ``target`` is the common dtype.
         grad_name: name of the autograd node (default: ``CamelCaseBackward0``).
         differentiable: False when no output ever carries a gradient; or the names in ``returns`` that may.
         elementwise: the output keeps the memory order of its inputs (default: ``promote`` is set).
@@ -211,7 +215,7 @@ def op(
         return lambda f: op(
             f, name=name, promote=promote, promoted=promoted, numbers_alone=numbers_alone, namespaces=namespaces,
             aliases=aliases, method=method, inplace=inplace, out=out, returns=returns, put=put, check=check,
-            grad_name=grad_name, differentiable=differentiable, elementwise=elementwise, each=each,
+            types=types, grad_name=grad_name, differentiable=differentiable, elementwise=elementwise, each=each,
             channels_last=channels_last, turned=turned, host=host, repeats=repeats,
         )  # fmt: skip
     name = name or fn.__name__
@@ -234,7 +238,8 @@ def op(
     entry = Op(
         name=name, fn=fn, parameters=parameters, promote=promote, promoted=tuple(promoted),
         numbers_alone=numbers_alone, namespaces=namespaces, aliases=aliases, method=method, inplace=inplace, out=out,
-        returns=returns, put=put, check=check, grad_name=grad_name or camel(name.split(".")[0]) + "Backward0",
+        returns=returns, put=put, check=check, types=types,
+        grad_name=grad_name or camel(name.split(".")[0]) + "Backward0",
         differentiable=differentiable, elementwise=elementwise, each=each, channels_last=channels_last, turned=turned,
         host=host, repeats=repeats, doc=inspect.getdoc(fn) or "", operand_names=operands,
         static_names=tuple(p.name for p in parameters if p.kind in ("static", "size")),

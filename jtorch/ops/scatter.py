@@ -294,8 +294,19 @@ def index_copy(input: Array, dim: int, index: Array, source: Array):
 
     Raises:
         RuntimeError: shapes or types do not fit.
-        IndexError: an index is negative or too large.
+        IndexError: an index is negative or too large; ``source`` has other dimensions, or as many sub-tensors.
     """
+    if input.ndim and source.ndim and input.ndim != source.ndim:
+        raise IndexError(
+            "index_copy_(): When source and destination are not scalars, their dimensionality must match. Source "
+            f"dimensionality ({source.ndim}), destination dimensionality ({input.ndim})"
+        )
+    along = canonical_dim(dim, input.ndim)
+    if source.ndim and index.ndim < 2 and source.ndim == input.ndim and index.size != source.shape[along]:
+        raise IndexError(
+            f"index_copy_(): Number of indices ({index.size}) should be equal to source.size(dim) "
+            f"({source.shape[along]})"
+        )
     dim, index, source = _index_vector("index_copy", input, dim, index, source)
     return overwrite(input.reshape(input.shape or (1,)), (None,) * dim + (index,), source).reshape(input.shape)
 

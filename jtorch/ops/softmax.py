@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ..dtypes import dtype as DType
+from .elementwise import type_name
 from .registry import Array, op
 from .shapes import canonical_dim
 
@@ -43,7 +44,9 @@ def _prepared(name: str, input, dim: int, dtype: DType | None):
     if dtype is not None:
         input = input.astype(dtype.np)
     if not jnp.issubdtype(input.dtype, jnp.floating):
-        raise RuntimeError(f"\"{name}\" not implemented for '{input.dtype}'; pass dtype= to convert the input first")
+        raise NotImplementedError(
+            f"\"{name}_lastdim_kernel_impl\" not implemented for '{type_name(input)}'; pass dtype= to convert it first"
+        )
     return input, canonical_dim(dim, input.ndim)
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from .. import dtypes
 from .elementwise import is_half
 from .index import IN_RANGE, outside, take_along
 from .lowering_table import CPU
@@ -141,8 +142,13 @@ def _search(boundaries, values, right: bool):
 
 
 def _points(name: str, boundaries, values, right: bool, out_int32: bool):
+    for x in (boundaries, values):
+        if jnp.issubdtype(x.dtype, jnp.complexfloating):
+            raise NotImplementedError(f"\"{name}_out_cpu\" not implemented for '{type_name(x.dtype)}'")
     if boundaries.dtype != values.dtype:
-        common = jnp.promote_types(boundaries.dtype, values.dtype)
+        common = dtypes.promote_types(dtypes.of_numpy(boundaries.dtype), dtypes.of_numpy(values.dtype)).np
+        if not values.ndim:
+            common = jnp.promote_types(boundaries.dtype, values.dtype)  # a number: compared as it is
         boundaries, values = boundaries.astype(common), values.astype(common)
     if boundaries.ndim == 1:
         found = _search(boundaries, values, right)

@@ -115,6 +115,8 @@ def unflatten(input: Array, dim: int, sizes: tuple[int, ...]):
 def squeeze(input: Array, dim: int | tuple[int, ...] | None = None):
     """Without the dimensions of size 1, or without those of ``dim`` that have size 1."""
     dims = range(input.ndim) if dim is None else () if dim == () else canonical_dims(dim, input.ndim)
+    for d in () if dim is None or input.ndim else (dim,) if isinstance(dim, int) else dim:
+        canonical_dim(d, 0)
     return input.reshape(tuple(n for d, n in enumerate(input.shape) if n != 1 or d not in dims))
 
 

@@ -85,6 +85,8 @@ def _check_bounds(low: int, last: int, dtype: np.dtype) -> None:
 
 def _check_dtype(dtype: np.dtype, kernel: str, wide_unsigned: bool) -> None:
     wide = dtype.name in ("uint16", "uint32", "uint64")
+    if dtype.kind == "c":
+        raise RuntimeError("check_random_bounds handles only integral, floating-point and boolean types")
     if not (dtype in DIGITS or dtype == BOOL or (dtype.kind in "iu" and (wide_unsigned or not wide))):
         raise NotImplementedError(f'"{kernel}" not implemented for {scalar_name(dtype)!r}')
 

@@ -401,6 +401,8 @@ def _edges(inputs) -> list:
     """The edges along which the gradients of ``inputs`` flow."""
     edges = []
     for k, t in enumerate(inputs):
+        if not hasattr(t, "_history") and not isinstance(t, GradientEdge):
+            raise TypeError(f"'inputs' must be Tensors or GradientEdges, but element {k} is {type(t).__name__}")
         edge = t if isinstance(t, GradientEdge) else t._history()
         if edge is None:
             raise RuntimeError(f"One of the differentiated Tensors does not require grad (input {k})")

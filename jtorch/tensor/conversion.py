@@ -136,7 +136,7 @@ class ConversionMixin:
         return self if not self.shape else self.flip(0)
 
     def __contains__(self, element) -> bool:
-        if isinstance(element, (_dispatch.TENSOR, int, float, bool, complex)):
+        if isinstance(element, (_dispatch.TENSOR, int, float, bool, complex, np.generic)):
             return bool((element == self).any())
         raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
 

@@ -103,6 +103,9 @@ def filled(size, value, dtype: dtypes.dtype, device=None):
     if any(n < 0 for n in size):
         raise RuntimeError(f"Trying to create tensor with negative dimension {min(size)}: {list(size)}")
     target = devices.resolve(device)
+    if isinstance(value, np.generic):
+        value = value.item()
+    dtypes.check_fits(value, dtype)
     if idle(target) and isinstance(value, (int, float)):
         # Nothing is pending: a constant made now (a new module's parameter, say) exists before the first step is
         # recorded, so that the first step and the later ones are one program.
@@ -143,6 +146,28 @@ def _first(data):
     return data
 
 
+def _typed(data) -> bool:
+    """Whether something in nested sequences has a dtype of its own."""
+    for kind in set(map(type, data)):
+        if issubclass(kind, (np.generic, np.ndarray, _dispatch.TENSOR)):
+            return True
+    return any(isinstance(x, (list, tuple)) and _typed(x) for x in data)
+
+
+def _common(data) -> dtypes.dtype | None:
+    """The dtype that the leaves of nested sequences are promoted to; None where one of them has none."""
+    if isinstance(data, (list, tuple)):
+        found = [_common(x) for x in data]
+        if None in found:
+            return None
+        return functools.reduce(dtypes.promote_types, found) if found else dtypes.get_default_dtype()
+    if isinstance(data, _dispatch.TENSOR):
+        return data.dtype
+    if isinstance(data, (np.generic, np.ndarray)):
+        return dtypes.of_numpy(data.dtype) if data.dtype.kind in "biufc" else None
+    return dtypes.of_python(type(data)) if type(data) in (bool, int, float, complex) else None
+
+
 def _refuse_cycles(data, above: tuple = ()) -> None:
     if isinstance(data, (list, tuple)):
         if id(data) in above:
@@ -166,6 +191,9 @@ def to_numpy(data, dtype: dtypes.dtype | None) -> np.ndarray:
         except RecursionError:
             _refuse_cycles(data)
             raise
+        mixed = isinstance(data, (list, tuple)) and _typed(data)
+        if mixed and dtype is None:
+            dtype = _common(data)
         if tensors:
             data = _plain(data)
         elif hasattr(data, "__array__") and not isinstance(data, (list, tuple)):
@@ -178,7 +206,7 @@ def to_numpy(data, dtype: dtypes.dtype | None) -> np.ndarray:
                 array = np.array(data, np.float64)  # integers beyond 64 bits
         except (ValueError, OverflowError) as error:
             if isinstance(error, OverflowError):
-                raise RuntimeError("Overflow when unpacking long") from None
+                raise ValueError("Overflow when unpacking long long") from None
             lengths = [len(x) for x in data if isinstance(x, (list, tuple, np.ndarray))]
             raise ValueError(
                 f"expected sequence of length {lengths[0] if lengths else '?'} at dim 1 (got "
@@ -187,12 +215,14 @@ def to_numpy(data, dtype: dtypes.dtype | None) -> np.ndarray:
                 else str(error)
             ) from None
         if array.dtype == object or array.dtype.kind in "USM":
+            if array.dtype == object and type(first) is int:
+                raise ValueError("Overflow when unpacking long long")
             if array.dtype.kind in "US":
                 raise TypeError("new(): invalid data type 'str'")
             raise RuntimeError(f"Could not infer dtype of {type(first).__name__}")
         if array.dtype.kind == "m":
             raise TypeError("can't convert np.ndarray of type timedelta64")
-        if dtype is None and not isinstance(first, (np.ndarray, np.generic, _dispatch.TENSOR)):
+        if dtype is None and not isinstance(first, (np.ndarray, np.generic, _dispatch.TENSOR)) and not mixed:
             if array.dtype == np.float64:
                 dtype = dtypes.get_default_dtype()
             elif array.dtype == np.complex128:
@@ -201,7 +231,13 @@ def to_numpy(data, dtype: dtypes.dtype | None) -> np.ndarray:
                 dtype = dtypes.get_default_dtype()
         exact = dtype is None or not dtype.is_floating_point
         if array.dtype == np.uint64 and exact and not isinstance(first, np.generic):
-            raise RuntimeError("Overflow when unpacking long")
+            raise ValueError("Overflow when unpacking long long")
+        if dtype is not None and array.size:
+            if array.dtype.kind == "c" and dtype.category != dtypes.COMPLEX and dtype is not dtypes.bool_:
+                raise TypeError("must be real number, not complex")
+            if dtype.category == dtypes.INT and array.dtype.kind != "b":
+                dtypes.check_fits(array.min().item(), dtype)
+                dtypes.check_fits(array.max().item(), dtype)
     if dtype is not None and array.dtype != dtype.np:
         with np.errstate(all="ignore"):
             array = (array != 0) if dtype is dtypes.bool_ else array.astype(dtype.np)
@@ -425,9 +461,11 @@ def new(self, *args, size=None, device=None):
 
 def legacy(cls, args, dtype: dtypes.dtype, device=None):
     """``Tensor(2, 3)``, ``FloatTensor([1., 2.])``, ``LongTensor(other)``: the constructors of old."""
+    if len(args) == 1 and isinstance(args[0], float):
+        raise TypeError(f"new(): data must be a sequence (got {type(args[0]).__name__})")
     if len(args) == 1 and isinstance(args[0], _dispatch.TENSOR):
         t = args[0].detach()
-        if t.dtype is not dtype:
+        if cls is not _dispatch.TENSOR and t.dtype is not dtype:
             t = t.to(dtype)
     elif not args:
         t = filled((0,), 0, dtype, device)

@@ -43,7 +43,14 @@ def _sizes(arguments: tuple):
         if hasattr(only, "__index__") and not hasattr(only, "__len__"):
             return (int(only),)
         arguments = tuple(only)
-    return tuple(a if a.__class__ is int else int(a) for a in arguments)
+    return tuple(a if a.__class__ is int else _size(a) for a in arguments)
+
+
+def _size(n) -> int:
+    """One size; whatever can be an int, but for what would be cut off to be one."""
+    if isinstance(n, (float, str)):
+        raise TypeError(f"sizes must be ints, but got {type(n).__name__} {n!r}")
+    return int(n)
 
 
 def _required(name: str, op: Op):

@@ -50,6 +50,8 @@ class IndexingMixin:
                 value = _without_leading_ones(value, view.dim())
                 if value.device is not self.device:
                     value = value.to(self.device)
+            else:
+                value = _fitting(value, self.dtype)
             view._assign(_dispatch.dispatch(OPS["_copy"], (view, value), ()))
             return
         if not isinstance(value, _dispatch.TENSOR):
@@ -67,6 +69,9 @@ class IndexingMixin:
             value = value.to(self.device)
         view._assign(_dispatch.call("index_put", view, value, tuple(indices), spec=spec))
 
+    def __delitem__(self, index) -> None:
+        raise TypeError("Tensor does not support deleting items")
+
 
 def _array(value, dtype: dtypes.dtype) -> np.ndarray:
     from .creation import to_numpy
@@ -78,6 +83,17 @@ def _is_single(value) -> bool:
     return isinstance(value, (int, float, bool, complex, np.generic)) or (
         isinstance(value, _dispatch.TENSOR) and value.numel() == 1
     )
+
+
+def _fitting(value, dtype: dtypes.dtype):
+    """What is assigned in place of a tensor; a number must fit the dtype."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None:
+        raise TypeError(f"can't assign a NoneType to a torch.{dtype.legacy_name}Tensor")
+    if isinstance(value, (int, float, complex)):
+        dtypes.check_fits(value, dtype)
+    return value
 
 
 def _only_mask(index):
@@ -96,8 +112,8 @@ def _fill_masked(x, mask, value) -> None:
         mask = mask.unsqueeze(-1)
     if isinstance(value, _dispatch.TENSOR) and value.dim():
         value = value.reshape(())
-    if isinstance(value, np.generic):
-        value = value.item()
+    if not isinstance(value, _dispatch.TENSOR):
+        value = _fitting(value, x.dtype)
     x._assign(_dispatch.dispatch(OPS["masked_fill"], (x, mask, value), ()))
 
 

@@ -277,6 +277,8 @@ def _moved(n, a):
 
 
 def _expand(shape, st, off, a, new):
+    if not shape:
+        return (0,) * len(new), off
     extra = len(new) - len(shape)
     grown = [0 if n != m else s for n, m, s in zip(shape, new[extra:], st, strict=True)]
     for d in reversed(range(extra)):  # a new dimension of size 1 is laid out as one that unsqueeze puts there
@@ -306,12 +308,15 @@ def _select_tensor(shape, st, off, a, new):
 def _diagonal(shape, st, off, a, new):
     i, j = canonical_dim(a["dim1"], len(shape)), canonical_dim(a["dim2"], len(shape))
     k = a["offset"]
-    off += k * st[j] if k >= 0 else -k * st[i]
+    if new[-1]:
+        off += k * st[j] if k >= 0 else -k * st[i]
     return tuple(s for d, s in enumerate(st) if d not in (i, j)) + (st[i] + st[j],), off
 
 
 def _unfold(shape, st, off, a, new):
-    d = canonical_dim(a["dimension"], len(shape)) if shape else 0
+    if not shape:
+        return (1,), off
+    d = canonical_dim(a["dimension"], len(shape))
     return (*st[:d], st[d] * a["step"], *st[d + 1 :], st[d]), off
 
 

@@ -125,6 +125,8 @@ class MetadataMixin:
 
     @property
     def _version(self) -> int:
+        if self._inference:
+            raise RuntimeError("Inference tensors do not track version counter.")
         return self._storage.version
 
     def data_ptr(self) -> int:

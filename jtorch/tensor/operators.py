@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .. import dtypes
 from ..ops.registry import OPS
 from . import dispatch as _dispatch
 
@@ -15,7 +16,7 @@ _BINARY = {
     "lshift": ("bitwise_left_shift", True), "rshift": ("bitwise_right_shift", True), "matmul": ("matmul", False),
 }  # fmt: skip
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
-_UNARY = {"neg": "neg", "abs": "abs", "invert": "bitwise_not"}
+_UNARY = {"neg": "neg", "abs": "abs"}
 _OPERANDS = (int, float, bool, complex, np.ndarray, np.generic)
 
 
@@ -55,8 +56,15 @@ def attach_operators(cls: type) -> None:
             setattr(cls, f"__i{suffix}__", inplace)
     for name in _COMPARISONS:
         setattr(cls, f"__{name}__", binary(OPS[name], False)[0])
+
+    def inverted(self):
+        if self.dtype.category >= dtypes.FLOAT:
+            raise TypeError("~ (operator.invert) is only implemented on integer and Boolean-type tensors")
+        return dispatch(OPS["bitwise_not"], (self,), ())
+
+    cls.__invert__ = inverted
     for suffix, name in _UNARY.items():
         op = OPS[name]
         setattr(cls, f"__{suffix}__", lambda self, op=op: dispatch(op, (self,), ()))
-    cls.__pos__ = lambda self: self
+    cls.__pos__ = cls.positive
     cls.__hash__ = lambda self: id(self)

@@ -316,11 +316,6 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
         self._assign(_dispatch.dispatch(OPS["_copy"], (self, other), ()))
         return self
 
-    def set_(self, source: Tensor) -> Tensor:
-        """Share ``source``'s storage, shape and strides from now on."""
-        self.data = source
-        return self
-
     @property
     def data(self) -> Tensor:
         """The same storage outside autograd, where writes are not counted as changes of saved values.

@@ -120,8 +120,8 @@ def _bind(op: Op, statics: tuple, keys: tuple, platform: str) -> Call:
     named_statics = dict(zip(op.static_names, statics, strict=True))
     _reject_numbers(op, dict(zip(op.operand_names, keys, strict=True)))
     target = _promoted_dtype(op, dict(zip(op.operand_names, keys, strict=True)))
-    if op.name in ("add", "sub", "rsub"):
-        _check_alpha(keys[-1], target)
+    if op.types is not None:
+        op.types(target, *keys)
     kinds = {p.name: p.kind for p in op.parameters}
 
     def arguments(arrays):
@@ -173,22 +173,6 @@ def cast(array, target: dtypes.dtype):
     return array.astype(target.np)
 
 
-def _check_alpha(key, target) -> None:
-    """Refuse an ``alpha`` that would be rounded to the result's dtype.
-
-    Raises:
-        RuntimeError: a float for integers, a complex number for real ones, a bool for numbers.
-    """
-    if key is None or isinstance(key, Aval):
-        return
-    if key is bool and target is not dtypes.bool_:
-        raise RuntimeError("Boolean alpha only supported for Boolean results.")
-    if key is float and target.category < dtypes.FLOAT:
-        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
-    if key is complex and not target.is_complex:
-        raise RuntimeError("For non-complex input tensors, argument alpha must not be a complex number.")
-
-
 def _reject_numbers(op: Op, keys: dict) -> None:
     """Raises:
     TypeError: a number stands where the declaration asks for a tensor, or no operand is a tensor.
@@ -236,6 +220,9 @@ def _promoted_dtype(op: Op, keys: dict) -> dtypes.dtype | None:
 
 def _translated(op: Op, error: Exception, avals) -> Exception:
     """An op's own exceptions pass; JAX's complaints become a RuntimeError that names op, shapes and dtypes."""
+    if isinstance(error, TypeError) and "does not accept dtype" in str(error):
+        kinds = next((a.dtype.legacy_name for a in avals if a.dtype.name in str(error)), avals[0].dtype.legacy_name)
+        return NotImplementedError(f"\"{op.name}\" not implemented for '{kinds}'")
     frames = traceback.extract_tb(error.__traceback__)
     if frames and "jtorch" in frames[-1].filename.replace("\\", "/").split("/"):
         error.__notes__ = []  # JAX's word about its own traceback

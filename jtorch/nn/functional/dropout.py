@@ -32,6 +32,8 @@ def _check(p: float) -> None:
 def _apply(input, p, training, inplace, shape=None):
     if not training or p == 0 or input.numel() == 0:
         return input
+    if input.dtype.category < dtypes.FLOAT:
+        raise RuntimeError(f"result type Float can't be cast to the desired output type {input.dtype.legacy_name}")
     if p == 1:
         return input.mul_(0) if inplace else input * 0
     mask = host_mask(input, 1.0 - p, shape=shape)
@@ -60,6 +62,7 @@ def dropout(input, p=0.5, training=True, inplace=False):
 
     Raises:
         ValueError: ``p`` is outside [0, 1].
+        RuntimeError: a tensor of integers.
     """
     _check(p)
     return _apply(input, p, training, inplace)
