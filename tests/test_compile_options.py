@@ -67,6 +67,20 @@ def test_stances_reset_and_constants():
     torch.compiler.reset()
     f(torch.ones(2))
     assert not captured(f)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        assert f(torch.ones(2)).tolist() == [3, 3]  # called like this before, so PyTorch has it compiled by now
+        with pytest.raises(RuntimeError, match="fail_on_recompile"):
+            f(torch.ones(5))
+
+
+def test_a_stance_switches_what_is_compiling_says():
+    f = torch.compile(lambda x: x + 1 if torch.compiler.is_compiling() else x - 1)
+    found = [f(torch.zeros(1)).item() for _ in range(3)]
+    with torch.compiler.set_stance("force_eager"):
+        found.append(f(torch.zeros(1)).item())
+    with torch.compiler.set_stance("eager_on_recompile"):
+        found += [f(torch.zeros(1)).item(), f(torch.zeros(2))[0].item()]
+    assert found + [f(torch.zeros(1)).item()] == [1, 1, 1, -1, 1, -1, 1]
 
     @torch.compiler.assume_constant_result
     def constant():

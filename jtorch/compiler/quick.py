@@ -23,6 +23,8 @@ _parts = attrgetter("__code__", "__defaults__", "__kwdefaults__")
 
 def entries_of(names):
     """A function that gives the entries of a dict under these names, as a tuple."""
+    if not names:
+        return lambda d: ()
     return itemgetter(*names) if len(names) > 1 else itemgetter(*names, *names)
 
 
