@@ -90,6 +90,15 @@ def test_a_stance_switches_what_is_compiling_says():
     assert len({g(torch.zeros(1)).item() for _ in range(5)}) <= 3 and captured(g)
 
 
+def test_nested_and_sparse_arguments_are_recorded():
+    f = torch.compile(lambda x: x * 2)
+    assert [f(torch.ones(2)).tolist() for _ in range(3)][-1] == [2, 2] and captured(f)
+    nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged)
+    assert [f(nested).values().tolist() for _ in range(2)] == [[2] * 5] * 2
+    assert f(torch.eye(2).to_sparse()).to_dense().tolist() == [[2, 0], [0, 2]]
+    assert f(torch.ones(2)).tolist() == [2, 2]
+
+
 def test_explain_counts_programs_and_reasons():
     def f(x):
         if x.sum() > 0:

@@ -148,7 +148,11 @@ class CompiledFunction(Compiled):
                     self._entries.insert(0, (guards, captured))
                 return result
         log, watch = Log(self._fullgraph, hold=False, frames=self._frames(_AROUND_LEARNING)), Watch()
-        arguments = Arguments(args, kwargs)
+        try:
+            arguments = Arguments(args, kwargs)
+        except Unguardable as error:
+            self._failed(str(error))
+            return self._record(args, kwargs)
         with watching_trace.watching(log), watch:
             result = self._fn(*args, **kwargs)
         log.made.clear()

@@ -12,14 +12,51 @@ from ..tensor import Tensor
 from ..tensor.creation import dtype_of, factory
 from ..tensor.export import composite
 from ..tensor.layout import memory_format
+from ..trace.value import Value
 
 # --- control flow ----------------------------------------------------------------------------------------------------
 
 
 @composite("torch")
 def cond(pred, true_fn, false_fn, operands=()):
-    """``true_fn(*operands)`` if ``pred`` holds, else ``false_fn(*operands)``; a tensor ``pred`` is read."""
+    """``true_fn(*operands)`` if ``pred`` holds, else ``false_fn(*operands)``; a tensor ``pred`` is read.
+
+    Where it cannot be read, in a function that is recorded without running (``export``, ``vmap``), both are computed
+    and the result is selected: neither may then write to a tensor, and a NaN in the derivative of the one not taken
+    shows.
+
+    Raises:
+        RuntimeError: ``pred`` cannot be read and the two results differ in structure, shape or dtype.
+    """
+    if isinstance(pred, Tensor) and _is_recorded(pred._value()):
+        return _select(pred, true_fn(*operands), false_fn(*operands))
     return true_fn(*operands) if bool(pred) else false_fn(*operands)
+
+
+def _is_recorded(value: Value) -> bool:
+    """Whether a value stands for one of a recording that is not going to run here."""
+    return value.array is None and value.trace is not None and not value.trace.runs
+
+
+def _select(pred: Tensor, yes, no):
+    """The tree ``yes`` where ``pred`` holds, else ``no``."""
+    from ..utils import _pytree  # utils imports the finished package
+
+    (ours, spec), (theirs, other) = _pytree.tree_flatten(yes), _pytree.tree_flatten(no)
+    if spec != other:
+        raise RuntimeError(f"cond: expected both branches to return the same structure, but got {spec} and {other}")
+    found = []
+    for a, b in zip(ours, theirs, strict=True):
+        if not isinstance(a, Tensor) or not isinstance(b, Tensor):
+            if type(a) is not type(b) or a != b:
+                raise RuntimeError(f"cond: expected both branches to return tensors, but got {a!r} and {b!r}")
+            found.append(a)
+            continue
+        if a.shape != b.shape or a.dtype is not b.dtype:
+            raise RuntimeError("cond: expected both branches to return tensors with the same metadata, but got "
+                               f"{a.dtype}{list(a.shape)} and {b.dtype}{list(b.shape)}")  # fmt: skip
+        found.append(a.where(pred.reshape(()), b))
+    return _pytree.tree_unflatten(found, spec)
 
 
 @composite("torch")

@@ -58,5 +58,12 @@ def attach_operators(cls: type) -> None:
     for suffix, name in _UNARY.items():
         op = OPS[name]
         setattr(cls, f"__{suffix}__", lambda self, op=op: dispatch(op, (self,), ()))
+
+    def invert(self, complement=cls.__invert__):
+        if self.is_floating_point() or self.is_complex():
+            raise TypeError("~ (operator.invert) is only implemented on integer and Boolean-type tensors")
+        return complement(self)
+
+    cls.__invert__ = invert
     cls.__pos__ = lambda self: self
     cls.__hash__ = lambda self: id(self)
