@@ -205,3 +205,14 @@ def test_detach_and_no_grad_stop_what_flows_in_from_outside():
     x.requires_grad_()
     (g,) = jtorch.autograd.grad(inner(x).sum(), x)
     assert g.tolist() == (6 * x).tolist()
+
+
+def test_one_program_differentiated_in_other_arguments():
+    x, y = jtorch.tensor([1.0, 2.0]), jtorch.tensor([3.0, 4.0])
+    for transform in (jtorch.func.jacrev, jtorch.func.jacfwd):
+        both = transform(lambda a, b: a**2 * b, argnums=(0, 1))(x, y)
+        one = transform(lambda a: a**2 * y)(x)
+        assert both[0].tolist() == one.tolist() == [[6, 0], [0, 16]] and both[1].tolist() == [[1, 0], [0, 4]]
+    _, both = jtorch.func.jvp(lambda a, b: a**2 * b, (x, y), (x, y))
+    _, one = jtorch.func.jvp(lambda a: a**2 * y, (x,), (x,))
+    assert both.tolist() == [9, 48] and one.tolist() == [6, 32]

@@ -113,7 +113,7 @@ def jvp(func, primals: tuple, tangents: tuple, *, strict: bool = False, has_aux:
         ]
         return (*out, *change, *aux)
 
-    found = program.apply(("jvp",), transformed, [*leaves, *vectors])
+    found = program.apply(("jvp", n, count), transformed, [*leaves, *vectors])
     out = pytree.tree_unflatten(list(found[:count]), structure)
     change = pytree.tree_unflatten(list(found[count : 2 * count]), structure)
     return (out, change, pytree.tree_unflatten(list(found[2 * count :]), rest)) if has_aux else (out, change)
@@ -141,7 +141,7 @@ def _jacobian(name: str, differentiate):
                 found, aux = differentiate(of, argnums=tuple(range(n)), has_aux=True)(*arrays[:n])
                 return (*(j for row in found for j in row), *aux)
 
-            found = program.apply((name,), transformed, leaves)
+            found = program.apply((name, n, count), transformed, leaves)
             rows = [
                 pytree.tree_unflatten(list(found[i * n : (i + 1) * n]), form) for i in range(count)
             ]  # fmt: skip

@@ -39,24 +39,21 @@ def _is_recorded(value: Value) -> bool:
 
 
 def _select(pred: Tensor, yes, no):
-    """The tree ``yes`` where ``pred`` holds, else ``no``."""
-    from ..utils import _pytree  # utils imports the finished package
-
-    (ours, spec), (theirs, other) = _pytree.tree_flatten(yes), _pytree.tree_flatten(no)
-    if spec != other:
-        raise RuntimeError(f"cond: expected both branches to return the same structure, but got {spec} and {other}")
-    found = []
-    for a, b in zip(ours, theirs, strict=True):
-        if not isinstance(a, Tensor) or not isinstance(b, Tensor):
-            if type(a) is not type(b) or a != b:
-                raise RuntimeError(f"cond: expected both branches to return tensors, but got {a!r} and {b!r}")
-            found.append(a)
-            continue
-        if a.shape != b.shape or a.dtype is not b.dtype:
+    """``yes`` where ``pred`` holds, else ``no``: tensors, or nested tuples, lists and dicts of them."""
+    if isinstance(yes, Tensor) and isinstance(no, Tensor):
+        if yes.shape != no.shape or yes.dtype is not no.dtype:
             raise RuntimeError("cond: expected both branches to return tensors with the same metadata, but got "
-                               f"{a.dtype}{list(a.shape)} and {b.dtype}{list(b.shape)}")  # fmt: skip
-        found.append(a.where(pred.reshape(()), b))
-    return _pytree.tree_unflatten(found, spec)
+                               f"{yes.dtype}{list(yes.shape)} and {no.dtype}{list(no.shape)}")  # fmt: skip
+        return yes.where(pred.reshape(()), no)
+    if type(yes) is type(no):
+        if isinstance(yes, (tuple, list)) and len(yes) == len(no):
+            parts = [_select(pred, a, b) for a, b in zip(yes, no, strict=True)]
+            return type(yes)(*parts) if hasattr(yes, "_fields") else type(yes)(parts)
+        if isinstance(yes, dict) and yes.keys() == no.keys():
+            return {key: _select(pred, a, no[key]) for key, a in yes.items()}
+        if not isinstance(yes, (tuple, list, dict)) and yes == no:
+            return yes
+    raise RuntimeError(f"cond: expected both branches to return tensors in the same structure, but got {yes} and {no}")
 
 
 @composite("torch")
