@@ -253,7 +253,8 @@ def saved_tensors_by_name(torch):
     s = x.softmax(0)
     return (
         y.grad_fn._saved_self, y.grad_fn._saved_other.detach(), z.grad_fn._saved_result.detach(),
-        s.grad_fn._saved_result.detach(), y.grad_fn._saved_self is x,
+        s.grad_fn._saved_result.detach(), y.grad_fn._saved_self is x, (x**2).grad_fn._saved_exponent,
+        (x**2).grad_fn._saved_self is x, "_saved_self" in dir((x**2).grad_fn),
     )  # fmt: skip
 
 

@@ -67,6 +67,20 @@ def test_stances_reset_and_constants():
     torch.compiler.reset()
     f(torch.ones(2))
     assert not captured(f)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        assert f(torch.ones(2)).tolist() == [3, 3]  # called like this before, so PyTorch has it compiled by now
+        with pytest.raises(RuntimeError, match="fail_on_recompile"):
+            f(torch.ones(5))
+
+
+def test_a_stance_switches_what_is_compiling_says():
+    f = torch.compile(lambda x: x + 1 if torch.compiler.is_compiling() else x - 1)
+    found = [f(torch.zeros(1)).item() for _ in range(3)]
+    with torch.compiler.set_stance("force_eager"):
+        found.append(f(torch.zeros(1)).item())
+    with torch.compiler.set_stance("eager_on_recompile"):
+        found += [f(torch.zeros(1)).item(), f(torch.zeros(2))[0].item()]
+    assert found + [f(torch.zeros(1)).item()] == [1, 1, 1, -1, 1, -1, 1]
 
     @torch.compiler.assume_constant_result
     def constant():
@@ -74,6 +88,15 @@ def test_stances_reset_and_constants():
 
     g = torch.compile(lambda x: x + constant())
     assert len({g(torch.zeros(1)).item() for _ in range(5)}) <= 3 and captured(g)
+
+
+def test_nested_and_sparse_arguments_are_recorded():
+    f = torch.compile(lambda x: x * 2)
+    assert [f(torch.ones(2)).tolist() for _ in range(3)][-1] == [2, 2] and captured(f)
+    nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged)
+    assert [f(nested).values().tolist() for _ in range(2)] == [[2] * 5] * 2
+    assert f(torch.eye(2).to_sparse()).to_dense().tolist() == [[2, 0], [0, 2]]
+    assert f(torch.ones(2)).tolist() == [2, 2]
 
 
 def test_explain_counts_programs_and_reasons():

@@ -253,3 +253,10 @@ def test_accessing_grad_of_a_result_warns():
         warnings.simplefilter("error")
         y.retain_grad()
         assert y.grad is None
+
+
+def test_only_integers_have_a_complement():
+    for dtype in (jtorch.float32, jtorch.complex64):
+        with pytest.raises(TypeError, match="only implemented on integer and Boolean"):
+            ~jtorch.ones(2, dtype=dtype)
+    assert (~jtorch.tensor([1])).item() == -2 and not (~jtorch.tensor(True)).item()

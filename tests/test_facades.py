@@ -278,6 +278,7 @@ def test_profiler_schedule(tmp_path):
 def test_benchmark():
     benchmark = part(jtorch, "utils.benchmark")
     timer = benchmark.Timer("x + 1", globals={"x": jtorch.ones(3)}, label="add", description="small")
+    benchmark.Timer("\n    y = x\n    y\n    ", "\n        x = 1\n    ").timeit(2)  # indented, as in a call
     once, many = timer.timeit(20), timer.blocked_autorange(min_run_time=0.02)
     assert once.number_per_run == 20 and len(once.times) == 1 and 0 < once.mean == once.median < 1
     assert sum(many.raw_times) >= 0.02 and "add" in repr(many) and "small" in repr(many)

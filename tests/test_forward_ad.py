@@ -44,6 +44,15 @@ def parameters(torch):
 
 
 @programs
+def a_tangent_of_another_dtype(torch):
+    forward_ad = part(torch, "autograd.forward_ad")
+    x, t = vectors(torch, 3)
+    with forward_ad.dual_level():
+        y = forward_ad.make_dual(x.double(), t).sin()
+        return forward_ad.unpack_dual(y).tangent
+
+
+@programs
 def writes_and_views(torch):
     forward_ad = part(torch, "autograd.forward_ad")
     x, t = vectors(torch, 2, 3)

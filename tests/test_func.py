@@ -237,3 +237,14 @@ def test_results_under_no_grad_carry_no_graph():
 def test_argument_numbers_are_checked(argnums, words):
     with pytest.raises(RuntimeError, match=words):
         jtorch.func.jacrev(jtorch.sin, argnums=argnums)(jtorch.ones(3))
+
+
+def test_one_program_differentiated_in_other_arguments():
+    x, y = jtorch.tensor([1.0, 2.0]), jtorch.tensor([3.0, 4.0])
+    for transform in (jtorch.func.jacrev, jtorch.func.jacfwd):
+        both = transform(lambda a, b: a**2 * b, argnums=(0, 1))(x, y)
+        one = transform(lambda a: a**2 * y)(x)
+        assert both[0].tolist() == one.tolist() == [[6, 0], [0, 16]] and both[1].tolist() == [[1, 0], [0, 4]]
+    _, both = jtorch.func.jvp(lambda a, b: a**2 * b, (x, y), (x, y))
+    _, one = jtorch.func.jvp(lambda a: a**2 * y, (x,), (x,))
+    assert both.tolist() == [9, 48] and one.tolist() == [6, 32]

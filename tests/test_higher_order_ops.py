@@ -44,6 +44,23 @@ def test_map_and_while_loop():
     assert i.item() == 3 and x.tolist() == [8]
 
 
+def test_cond_where_its_predicate_cannot_be_read():
+    def f(x):
+        return torch.cond(x.sum() > 0, lambda x: (x.sin(), x.sum()), lambda x: (x.cos(), x.prod()), [x])
+
+    class Chooser(torch.nn.Module):
+        def forward(self, x):
+            return f(x)
+
+    x = torch.tensor([[1.0, 2.0], [-1.0, -2.0]])
+    recorded = torch.export.export(Chooser(), (x[0],)).module()
+    for row, both in zip(x, zip(*torch.func.vmap(f)(x), strict=True), strict=True):
+        for found in (recorded(row), both):
+            torch.testing.assert_close(tuple(found), f(row))
+    with pytest.raises(RuntimeError, match="same metadata"):
+        torch.func.vmap(lambda x: torch.cond(x.sum() > 0, torch.sum, torch.sin, [x]))(x)
+
+
 def test_refusals():
     with pytest.raises(RuntimeError, match="same metadata"):
         scan(lambda c, v: (torch.stack([c, c]), v), torch.zeros(()), torch.ones(2))

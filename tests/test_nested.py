@@ -221,3 +221,13 @@ def test_refusals_name_the_way_out():
         n + example(jtorch)
     with pytest.raises(TypeError, match="unbind"):
         n.numpy()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_dropout_at_rate_zero_draws_as_in_pytorch(training):
+    def after(torch):
+        torch.manual_seed(0)
+        t = torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(1, 3)], layout=torch.jagged)
+        return torch.nn.functional.dropout(t, 0.0, training).values().tolist(), torch.rand(2).tolist()
+
+    assert after(jtorch) == after(pytest.importorskip("torch"))

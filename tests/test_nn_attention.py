@@ -164,6 +164,22 @@ def test_flex_attention_refuses():
         flex.create_mask(lambda a, b: a, 1, 1, 2, 2)
 
 
+def test_a_result_lies_in_memory_as_its_query():
+    def program(torch):
+        attend = torch.nn.functional.scaled_dot_product_attention
+        torch.manual_seed(0)
+        q = torch.randn(2, 5, 36).chunk(3, -1)[0].view(2, 5, 3, 4).transpose(1, 2)
+        k, v = torch.randn(2, 3, 5, 4), torch.randn(2, 3, 5, 6)
+        bias = torch.zeros(5, 5, requires_grad=True)
+        out = [attend(q, k, k, is_causal=True), attend(k, q, q), attend(q, k, v), attend(q, k[:1], k[:1])]
+        out += [attend(q, k, k, attn_mask=bias), attend(q, k, k, attn_mask=bias.detach())]
+        out.append(attend(q.requires_grad_(), k, k).transpose(1, 2).view(2, 5, 12))  # without contiguous()
+        (grad,) = torch.autograd.grad((out[-1] ** 2).sum(), q)
+        return [(o.detach(), o.stride()) for o in out], grad
+
+    check(program)
+
+
 def test_sdpa_kernel():
     q, k, v = inputs()
     expected = jtorch.nn.functional.scaled_dot_product_attention(q, k, v, enable_gqa=True)

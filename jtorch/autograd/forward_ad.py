@@ -239,10 +239,10 @@ class dual_level(modes._Mode):
 
 
 def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> Tensor:
-    """A view of ``tensor`` that carries ``tangent``.
+    """A view of ``tensor`` that carries ``tangent``, which is converted to the dtype of ``tensor``.
 
     Raises:
-        RuntimeError: no level is open, or shapes or dtypes differ.
+        RuntimeError: no level is open, the shapes differ, or the tangent of a real tensor is complex.
         ValueError: one of them is no floating-point or complex tensor.
     """
     if _state.level is None:
@@ -259,9 +259,11 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
             f"{list(tangent.shape)}."
         )
     if tensor.dtype is not tangent.dtype:
-        raise RuntimeError(
-            f"Expected the tangent to have the dtype of the primal, {tensor.dtype}, but got {tangent.dtype}"
-        )
+        if tangent.is_complex() and not tensor.is_complex():
+            raise RuntimeError(
+                f"Expected the tangent of a real tensor, of {tensor.dtype}, to be real, but got {tangent.dtype}"
+            )
+        tangent = tangent.to(tensor.dtype)
     if tangent_of(tensor) is not None:
         raise RuntimeError("Trying to create a dual Tensor from a Tensor that carries a tangent already")
     with _Busy():

@@ -182,7 +182,11 @@ def _still_saved(node):
 
 
 def _named(node) -> dict[str, tuple]:
-    """What a node has saved, by PyTorch's names: ``("in" or "out", number, places among what is saved)``."""
+    """What a node has saved, by PyTorch's names: ``("in" or "out", number, place among what is saved)``.
+
+    Operands of a derivative that was computed with the call, as that of ``x ** 2``, are kept for its own derivative
+    only; their place is None.
+    """
     lin = node.linearization
     call = lin.call
     if call.op is None:
@@ -203,6 +207,8 @@ def _named(node) -> dict[str, tuple]:
     for name, i in inputs.items():
         if i in lin.sources:
             found[name] = "in", i, lin.sources.index(i)
+        elif lin.has_new:
+            found[name] = "in", i, None
     for name, i in outputs.items():
         if n + i in lin.sources:
             found[name] = "out", i, lin.sources.index(n + i)
@@ -223,8 +229,12 @@ def _attribute(node, name: str):
         raise AttributeError(f"'{node.name()}' object has no attribute '{name}'")
     kind, i, place = found
     if raw:
+        if place is None:
+            raise AttributeError(f"'{node.name()}' keeps '{short}' for second derivatives only, and has no '{name}'")
         return SavedTensor._of(node, place)
     saved = _still_saved(node)
+    if place is None:
+        saved, place = node.operands, i
     value = saved.value(place) if isinstance(saved, _Packed) else saved[place]
     if not isinstance(value, Value):
         return value
@@ -239,10 +249,12 @@ def _attribute(node, name: str):
 
 def _directory(node) -> list[str]:
     """The attributes of a node, those of what it has saved too."""
-    names = [f"_saved_{name}" for name in _named(node)]
+    found = _named(node)
+    names = [f"_saved_{name}" for name in found]
     op = node.linearization.call.op
     statics = [f"_saved_{name}" for name in op.static_names] if op is not None else []
-    return sorted({*object.__dir__(node), *names, *(f"_raw{n}" for n in names), *statics})
+    raw = [f"_raw_saved_{name}" for name, (_, _, place) in found.items() if place is not None]
+    return sorted({*object.__dir__(node), *names, *raw, *statics})
 
 
 CallNode.__getattr__, CallNode.__dir__ = _attribute, _directory  # Tensors are unknown to the tape

@@ -95,18 +95,24 @@ class CompiledFunction(Compiled):
                     statistics.replays += 1
                     del leaves
                     return captured.replay(tensors)
-        if stance == "fail_on_recompile":
+        if stance != "default" and self.reason is None and not self._seen(args, kwargs):
+            if stance == "eager_on_recompile":
+                return self._fn(*args, **kwargs)
             raise RuntimeError(
-                f"{self._name} would have to be captured anew, but the stance set by torch.compiler.set_stance is "
-                "fail_on_recompile"
+                f"Detected recompile when torch.compile stance is 'fail_on_recompile': {self._name} would have to be "
+                "captured anew"
             )
         with state.compiling():
-            if self.reason is not None or stance != "default" or not self._lock.acquire(blocking=False):
+            if self.reason is not None or not self._lock.acquire(blocking=False):
                 return self._record(args, kwargs)
             try:
                 return self._learn(args, kwargs)
             finally:
                 self._lock.release()
+
+    def _seen(self, args, kwargs) -> bool:
+        """Whether a call like this one was made before, if only once: capturing it is nothing anew."""
+        return any(guards.match(args, kwargs) is not None for guards in self._candidates)
 
     def _frames(self, frames: Frames) -> Frames | None:
         """Where reading a number may end the function."""
@@ -142,7 +148,11 @@ class CompiledFunction(Compiled):
                     self._entries.insert(0, (guards, captured))
                 return result
         log, watch = Log(self._fullgraph, hold=False, frames=self._frames(_AROUND_LEARNING)), Watch()
-        arguments = Arguments(args, kwargs)
+        try:
+            arguments = Arguments(args, kwargs)
+        except Unguardable as error:
+            self._failed(str(error))
+            return self._record(args, kwargs)
         with watching_trace.watching(log), watch:
             result = self._fn(*args, **kwargs)
         log.made.clear()

@@ -92,8 +92,10 @@ def ambient() -> tuple | None:
     )  # fmt: skip
 
 
-def tensor_key(t: Tensor) -> tuple:
-    """What must be the same about a tensor given as an argument."""
+def tensor_key(t: Tensor) -> tuple | None:
+    """What must be the same about a tensor given as an argument; None of a sparse or nested one, which has no key."""
+    if t._handler is not None:
+        return None
     value = t._value()
     plain = t._lens is None and t._strides is None
     return (
@@ -605,13 +607,19 @@ def origin_of_callable(f) -> bool:
 
 
 class Arguments:
-    """The pattern of a call's arguments: nesting, what tensors look like, the other values."""
+    """The pattern of a call's arguments: nesting, what tensors look like, the other values.
+
+    Raises:
+        Unguardable: one of them is a sparse or nested tensor.
+    """
 
     def __init__(self, args: tuple, kwargs: dict):
         self.count, self.names = len(args), tuple(kwargs)
         self.nested = any(isinstance(a, (list, tuple, dict)) for a in (*args, *kwargs.values()))
         leaves, self.form = self._flatten(args, kwargs)
         self.leaves = [tensor_key(x) if isinstance(x, Tensor) else x for x in leaves]
+        if None in [self.leaves[i] for i, x in enumerate(leaves) if isinstance(x, Tensor)]:
+            raise Unguardable("an argument is a sparse or nested tensor")
         self.tensors = [i for i, x in enumerate(leaves) if isinstance(x, Tensor)]
         self.others = [(i, x) for i, x in enumerate(leaves) if not isinstance(x, Tensor)]
 

@@ -9,6 +9,7 @@ import jtorch
 
 from ..ops.shapes import canonical_dim
 from ..tensor import Tensor
+from ..tensor.random import host_mask
 from .tensor import HANDLERS, NestedTensor
 
 
@@ -82,7 +83,17 @@ def _operand(x, t: NestedTensor, what: str):
     return rows.movedim(0, t._at - 1)
 
 
-@handles("elementwise", "where", "lerp", "fill", "dropout", "alpha_dropout", "relu6", "threshold")
+@handles("dropout")
+def _dropout(func, args, kwargs):
+    rate, training = (*args[1:3], *(None,) * (3 - len(args)))[:2]
+    rate, training = kwargs.get("p", 0.5 if rate is None else rate), kwargs.get("training", training is not False)
+    t = first([*args, *kwargs.values()])
+    if rate == 0 and training and t.layout is jtorch.jagged:
+        host_mask(t.values(), 1.0)  # PyTorch draws a mask at rate 0 too, which moves the samples that follow
+    return _elementwise(func, args, kwargs)
+
+
+@handles("elementwise", "where", "lerp", "fill", "alpha_dropout", "relu6", "threshold")
 def _elementwise(func, args, kwargs):
     t = first([*args, *kwargs.values()])
     if not t._ragged.packed and len([x for x in (*args, *kwargs.values()) if isinstance(x, Tensor)]) > 1 and (

@@ -101,9 +101,11 @@ def _conv(n: int, input, weight, bias, stride, padding, dilation, groups: int):
     pads = _pads(padding, kernel, stride, dilation, n)
     _check_geometry(stride, [lo for lo, _ in pads], dilation, groups)
     if out_channels < groups or out_channels % groups:
+        size = list(weight.shape)
+        wanted, size = ("at least", size) if out_channels < groups else ("divisible by", [size])
         raise RuntimeError(
-            f"Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of "
-            f"size [{list(weight.shape)}] instead"
+            f"Given groups={groups}, expected weight to be {wanted} {groups} at dimension 0, but got weight of "
+            f"size {size} instead"
         )
     if x.shape[1] != weight.shape[1] * groups:
         raise RuntimeError(

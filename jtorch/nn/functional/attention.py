@@ -12,6 +12,7 @@ from ... import dtypes
 from ...ops.registry import OPS
 from ...tensor.dispatch import dispatch
 from ...tensor.export import function
+from ...tensor.layout import contiguous_strides, dense_strides
 from ...tensor.random import host_mask
 from .activation import softmax
 from .dropout import dropout, keep_scale
@@ -50,10 +51,24 @@ def scaled_dot_product_attention(
         batch = jtorch.broadcast_shapes(query.shape[:-2], *(() if enable_gqa else (key.shape[:-2], value.shape[:-2])))
         mask = host_mask(query, 1.0 - dropout_p, shape=(*batch, query.shape[-2], key.shape[-2]))
         kept = keep_scale(dropout_p, query.dtype)
-    return dispatch(
+    out = dispatch(
         _SDPA, (query, key, value, attn_mask, mask, kept),
         (bool(is_causal), None if scale is None else float(scale), bool(enable_gqa)),
     )  # fmt: skip
+    if mask is None and query._handler is None and out._handler is None and not query.is_contiguous():
+        batch = query.shape[: 1 if enable_gqa else 2]
+        if all(x.dim() == 4 and x.shape[: len(batch)] == batch for x in (query, key, value)):
+            _in_order_of(query, attn_mask, out)
+    return out
+
+
+def _in_order_of(query, attn_mask, out) -> None:
+    """PyTorch's fused kernels lay the result out as the query, which ``out.transpose(1, 2).view(...)`` relies on."""
+    learned = attn_mask is not None and attn_mask.requires_grad and jtorch.is_grad_enabled()
+    strides = query.stride()
+    if query.shape == out.shape and strides[-1] == 1 and 0 not in strides and not learned:
+        strides = dense_strides(tuple(query.shape), strides)
+        out._strides = None if strides == contiguous_strides(tuple(query.shape)) else strides
 
 
 # --- multi-head ----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import timeit
 from collections.abc import Callable
 
@@ -37,6 +38,7 @@ class Timer:
             raise NotImplementedError("Timer: only Python statements can be timed (global_setup is for C++)")
         names = dict(globals or {})
         names.setdefault("torch", jtorch)
+        stmt, setup = textwrap.dedent(stmt).strip(), textwrap.dedent(setup).strip()
         self._timer = timeit.Timer(stmt, setup, timer, names)
         self._facts = {
             "stmt": stmt, "label": label, "sub_label": sub_label, "description": description,
