@@ -30,9 +30,15 @@ _STATIC = {
 }
 #: Modules whose output gets a grid of its own.
 _OBSERVED = {QuantStub, nn.Linear, nni.LinearReLU, nn.Conv2d, nni.ConvReLU2d, nnq.FloatFunctional}
-_DYNAMIC = {nn.Linear: nnq.dynamic.Linear, nni.LinearReLU: nnq.dynamic.Linear}
-#: What PyTorch's default for ``quantize_dynamic`` covers besides ``nn.Linear``, and this package does not.
-_RECURRENT = (nn.LSTM, nn.GRU, nn.LSTMCell, nn.GRUCell, nn.RNNCell)
+_DYNAMIC = {
+    nn.Linear: nnq.dynamic.Linear,
+    nni.LinearReLU: nnq.dynamic.Linear,
+    nn.LSTM: nnq.dynamic.LSTM,
+    nn.GRU: nnq.dynamic.GRU,
+    nn.LSTMCell: nnq.dynamic.LSTMCell,
+    nn.GRUCell: nnq.dynamic.GRUCell,
+    nn.RNNCell: nnq.dynamic.RNNCell,
+}
 
 
 def get_default_static_quant_module_mappings() -> dict:
@@ -227,13 +233,7 @@ def _dynamic_spec(model: nn.Module, spec, dtype) -> dict:
             raise ValueError(f"Don't know how to quantize with default settings for {dtype}; use torch.qint8")
         raise RuntimeError(f"Unknown dtype specified for quantize_dynamic: {dtype}")
     if spec is None:
-        for path, module in model.named_modules():
-            if type(module) in _RECURRENT:
-                raise NotImplementedError(
-                    f"dynamic quantization of {type(module).__name__} ('{path}') is not implemented; pass "
-                    "qconfig_spec={nn.Linear} to leave it in floating point"
-                )
-        return {nn.Linear: default_dynamic_qconfig}
+        spec = set(_DYNAMIC) - {nni.LinearReLU}
     if not isinstance(spec, dict):
         spec = dict.fromkeys(spec, default_dynamic_qconfig)
     for key in spec:
@@ -248,10 +248,10 @@ def _dynamic_spec(model: nn.Module, spec, dtype) -> dict:
 def quantize_dynamic(
     model: nn.Module, qconfig_spec=None, dtype=qtypes.qint8, mapping: dict | None = None, inplace: bool = False
 ) -> nn.Module:
-    """A copy of ``model`` whose linear layers have int8 weights and compute in integers; no calibration is needed.
+    """A copy of ``model`` whose linear and recurrent layers have int8 weights and compute in integers; no calibration is needed.
 
     Args:
-        qconfig_spec: a set of module types or names, or a dict from these to :class:`QConfig`. Default: every Linear.
+        qconfig_spec: a set of module types or names, or a dict from these to :class:`QConfig`. Default: all of these.
         dtype: of the weights.
         inplace: change ``model`` rather than a copy.
 

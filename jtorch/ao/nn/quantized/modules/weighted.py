@@ -107,6 +107,27 @@ class WeightedQuantizedModule(WithOutputGrid):
         """The bias, float32, or None."""
         return self.float_bias
 
-    def _load_from_state_dict(self, *args) -> None:
-        super()._load_from_state_dict(*args)
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        """Also takes PyTorch's form, where the weight is a quantized tensor, and packed with the bias in linear layers."""
+        packed = prefix + "_packed_params._packed_params"
+        if packed in state_dict:
+            weight, bias = state_dict.pop(packed)
+            state_dict.pop(prefix + "_packed_params.dtype", None)
+        elif isinstance(state_dict.get(prefix + "weight"), QuantizedTensor):
+            weight, bias = state_dict.pop(prefix + "weight"), state_dict.pop(prefix + "bias", None)
+        else:
+            weight = None
+        if weight is not None:
+            self.set_weight_bias(weight, bias)
+            for name in ("int_weight", "weight_scale", "float_bias"):
+                value = getattr(self, name)
+                if value is not None:
+                    state_dict[prefix + name] = value
+        if "zero_point" not in self._buffers:  # of dynamic layers, which PyTorch writes 1 and 0
+            for name in ("scale", "zero_point"):
+                state_dict.pop(prefix + name, None)
+        elif prefix + "scale" in state_dict:
+            for name in ("scale", "zero_point"):
+                state_dict[prefix + name] = jtorch.as_tensor(state_dict[prefix + name]).reshape(())
+        super()._load_from_state_dict(state_dict, prefix, *args)
         self._derive()
