@@ -10,7 +10,9 @@ from jtorch import nn
 
 from .. import qtypes
 from ..nn import intrinsic as nni
+from ..nn import qat
 from ..nn import quantized as nnq
+from .fake_quantize import FakeQuantizeBase
 from .qconfig import QConfig, default_dynamic_qconfig
 from .stubs import DeQuantStub, QuantStub, QuantWrapper
 
@@ -27,9 +29,17 @@ _STATIC = {
     nn.AvgPool2d: nnq.AvgPool2d,
     nn.AdaptiveAvgPool2d: nnq.AdaptiveAvgPool2d,
     nn.Dropout: nnq.Dropout,
+    qat.Linear: nnq.Linear,
+    qat.LinearReLU: nnq.LinearReLU,
+    qat.LinearBn1d: nnq.Linear,
+    qat.Conv2d: nnq.Conv2d,
+    qat.ConvReLU2d: nnq.ConvReLU2d,
+    qat.ConvBn2d: nnq.Conv2d,
+    qat.ConvBnReLU2d: nnq.ConvReLU2d,
 }
 #: Modules whose output gets a grid of its own.
-_OBSERVED = {QuantStub, nn.Linear, nni.LinearReLU, nn.Conv2d, nni.ConvReLU2d, nnq.FloatFunctional}
+_WEIGHTED = {nn.Linear, nni.LinearReLU, nn.Conv2d, nni.ConvReLU2d, *qat.MAPPING.values()}
+_OBSERVED = {QuantStub, nnq.FloatFunctional, *_WEIGHTED}
 _DYNAMIC = {
     nn.Linear: nnq.dynamic.Linear,
     nni.LinearReLU: nnq.dynamic.Linear,
@@ -71,7 +81,7 @@ def _propagate(module, by_key: dict, inherited, path: str) -> None:
 def _remove_qconfig(module: nn.Module) -> None:
     for m in module.modules():
         m.__dict__.pop("qconfig", None)
-        if "activation_post_process" in m._modules:
+        if "activation_post_process" in m._modules and not isinstance(m, FakeQuantizeBase):
             _remove_observer(m)
 
 
@@ -177,7 +187,7 @@ def _swap(module: nn.Module, mapping: dict, path: str) -> nn.Module:
     target = mapping.get(type(module))
     if target is None or getattr(module, "qconfig", None) is None:
         return module
-    if mapping is not _DYNAMIC and type(module) in _OBSERVED and type(module) is not DeQuantStub:
+    if mapping not in (_DYNAMIC, qat.MAPPING) and type(module) in _OBSERVED and type(module) is not DeQuantStub:
         _check_calibrated(module, path)
     new = target.from_float(module)
     for hook in module._forward_pre_hooks.values():
@@ -192,7 +202,7 @@ def _swap(module: nn.Module, mapping: dict, path: str) -> nn.Module:
 def _convert(module: nn.Module, mapping: dict, path: str = "") -> None:
     for name, child in list(module.named_children()):
         inner = f"{path}.{name}" if path else name
-        if not isinstance(child, nni._FusedModule):
+        if not isinstance(child, (nni._FusedModule, qat._Rounded)):
             _convert(child, mapping, inner)
         module._modules[name] = _swap(child, mapping, inner)
 
@@ -214,6 +224,32 @@ def convert(module: nn.Module, mapping: dict | None = None, inplace: bool = Fals
     if remove_qconfig:
         _remove_qconfig(module)
     return module
+
+
+def prepare_qat(model: nn.Module, mapping: dict | None = None, inplace: bool = False) -> nn.Module:
+    """A copy of ``model`` to train: its weights and activations are rounded in the forward pass.
+
+    Set ``model.qconfig = get_default_qat_qconfig()`` first, fuse with :func:`fuse_modules_qat`. Make the optimizer of
+    the result's parameters. ``convert(model.eval())`` afterwards.
+
+    Raises:
+        AssertionError: the model is in evaluation mode.
+    """
+    if not model.training:
+        raise AssertionError("prepare_qat only works on models in training mode")
+    model = model if inplace else copy.deepcopy(model)
+    propagate_qconfig_(model)
+    _convert(model, qat.MAPPING if mapping is None else mapping)
+    return prepare(model, inplace=True)
+
+
+def quantize_qat(model: nn.Module, run_fn, run_args, inplace: bool = False) -> nn.Module:
+    """``prepare_qat``, train with ``run_fn(model, *run_args)``, ``convert``."""
+    model = model if inplace else copy.deepcopy(model)
+    model.train()
+    prepare_qat(model, inplace=True)
+    run_fn(model, *run_args)
+    return convert(model.eval(), inplace=True)
 
 
 def quantize(model: nn.Module, run_fn, run_args, mapping: dict | None = None, inplace: bool = False) -> nn.Module:

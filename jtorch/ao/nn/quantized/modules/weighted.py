@@ -12,10 +12,21 @@ from jtorch import nn
 
 from .... import qtypes
 from ....qtensor import QuantizedTensor, quantize_per_channel, quantize_per_tensor
+from ... import qat
+from ...intrinsic import _FusedModule
 
 
-def quantize_weight(weight, observer) -> QuantizedTensor:
-    """``weight`` on the grid that ``observer`` chooses for it.
+def float_parts(mod: nn.Module):
+    """Of a float layer, fused or not: the layer, its quantized weight, and its bias."""
+    if isinstance(mod, qat._Rounded):  # its observer has seen the weights that the activations were trained with
+        weight, bias = mod._folded()
+        return mod, quantize_weight(weight, mod.weight_fake_quant.activation_post_process, observe=False), bias
+    layer = mod[0] if isinstance(mod, _FusedModule) else mod
+    return layer, quantize_weight(layer.weight, mod.qconfig.weight()), layer.bias
+
+
+def quantize_weight(weight, observer, observe: bool = True) -> QuantizedTensor:
+    """``weight`` on the grid that ``observer`` chooses for it (``observe=False``: has chosen).
 
     Raises:
         NotImplementedError: the observer is not for symmetric qint8, which the integer products are made for.
@@ -26,7 +37,8 @@ def quantize_weight(weight, observer) -> QuantizedTensor:
             f"qscheme {getattr(observer, 'qscheme', None)}"
         )
     weight = weight.detach().to(jtorch.float32)
-    observer(weight)
+    if observe:
+        observer(weight)
     scale, zero_point = observer.calculate_qparams()
     if observer.qscheme in qtypes.PER_TENSOR:
         q = quantize_per_tensor(weight, scale.item(), zero_point.item(), qtypes.qint8)
