@@ -67,6 +67,7 @@ from .qconfig import (
     get_default_qconfig,
     per_channel_dynamic_qconfig,
 )
+from .qconfig_mapping import QConfigMapping, get_default_qat_qconfig_mapping, get_default_qconfig_mapping
 from .quantize import (
     add_quant_dequant,
     convert,

@@ -17,10 +17,12 @@ from .observer import (
 class FakeQuantizeBase(nn.Module):
     """Base of fake quantization modules: what is switched on is kept in the state dict, as in PyTorch."""
 
+    _flag = jtorch.uint8
+
     def __init__(self):
         super().__init__()
         for name in ("fake_quant_enabled", "observer_enabled"):
-            self.register_buffer(name, jtorch.tensor([1], dtype=jtorch.uint8))
+            self.register_buffer(name, jtorch.tensor([1], dtype=self._flag))
         self._on = {"fake_quant_enabled": True, "observer_enabled": True}  # the same, without asking a device
 
     def forward(self, x):
@@ -32,7 +34,7 @@ class FakeQuantizeBase(nn.Module):
 
     def _switch(self, name: str, enabled: bool) -> None:
         self._on[name] = bool(enabled)
-        setattr(self, name, jtorch.tensor([int(enabled)], dtype=jtorch.uint8, device=getattr(self, name).device))
+        setattr(self, name, jtorch.tensor([int(enabled)], dtype=self._flag, device=getattr(self, name).device))
 
     def enable_fake_quant(self, enabled: bool = True) -> None:
         """Round, or pass values on as they are."""
@@ -142,7 +144,12 @@ class FixedQParamsFakeQuantize(FakeQuantize):
 
 
 class FusedMovingAvgObsFakeQuantize(FakeQuantize):
-    """:class:`FakeQuantize` with a moving average; here the same computation under its other name."""
+    """:class:`FakeQuantize` with a moving average, under the name it has where PyTorch does both in one kernel.
+
+    That kernel finds scales in float64, so they can differ from these in the last place.
+    """
+
+    _flag = jtorch.int64
 
 
 default_fake_quant = FakeQuantize.with_args(
