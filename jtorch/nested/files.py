@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import pickle
 
 import numpy as np
@@ -13,7 +12,7 @@ from ..serialization import globals, names, pickler
 from ..tensor import Tensor
 from ..tensor.layout import jagged
 from .ragged import Ragged
-from .tensor import NestedTensor, make, rebuild
+from .tensor import NestedTensor, make
 
 
 def _reduce(t: NestedTensor, plain) -> tuple:

@@ -272,7 +272,7 @@ def frombuffer(buffer, *, dtype, count=-1, offset=0, requires_grad=False):
 
 @composite("torch")
 def from_dlpack(ext_tensor, *, device=None, copy=None):
-    """A tensor from any object with ``__dlpack__``, or a DLPack capsule; a copy: neither side sees the other's writes."""
+    """A tensor from an object with ``__dlpack__``, or a capsule; a copy, so neither side sees the other's writes."""
     import jax
 
     from ..trace.jaxapi import x64

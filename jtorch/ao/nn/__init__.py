@@ -1,3 +1,3 @@
-"""Modules for quantization: ``quantized`` (integer arithmetic) ``intrinsic`` (fused float modules), ``qat`` (trained)."""
+"""Modules for quantization: ``quantized`` (integer arithmetic), ``intrinsic`` (fused), ``qat`` (while training)."""
 
 from . import intrinsic, qat, quantized

@@ -53,9 +53,7 @@ class _Rounded:
 
     def _apply_weight(self, input, weight, bias):
         weight = self.weight_fake_quant(weight)
-        return self._conv_forward(input, weight, bias) if isinstance(self, nn.modules.conv._ConvNd) else F.linear(
-            input, weight, bias
-        )
+        return F.linear(input, weight, bias) if isinstance(self, nn.Linear) else self._conv_forward(input, weight, bias)
 
     def _with_bn(self, input):
         """The weight is rounded as it will be with the running statistics folded in; batch norm sees its own input.

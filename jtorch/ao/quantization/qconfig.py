@@ -91,7 +91,7 @@ def get_default_qat_qconfig(backend: str = "x86", version: int = 1) -> QConfig:
     if backend not in _BACKENDS:
         raise AssertionError(f"backend: {backend} not supported. backend must be one of {list(_BACKENDS)}")
     if version not in (0, 1):
-        raise AssertionError(f"Version number: {version} in get_default_qat_qconfig is not supported. It must be 0 or 1")
+        raise AssertionError(f"Version number: {version} in get_default_qat_qconfig is not supported: 0 or 1 are")
     reduce_range = _BACKENDS[backend][0]
     make = FusedMovingAvgObsFakeQuantize if version else FakeQuantize
     activation = make.with_args(

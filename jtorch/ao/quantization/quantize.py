@@ -284,7 +284,9 @@ def _dynamic_spec(model: nn.Module, spec, dtype) -> dict:
 def quantize_dynamic(
     model: nn.Module, qconfig_spec=None, dtype=qtypes.qint8, mapping: dict | None = None, inplace: bool = False
 ) -> nn.Module:
-    """A copy of ``model`` whose linear and recurrent layers have int8 weights and compute in integers; no calibration is needed.
+    """A copy of ``model`` whose linear and recurrent layers have int8 weights and compute in integers.
+
+    No calibration is needed: inputs are rounded by their own range at each call.
 
     Args:
         qconfig_spec: a set of module types or names, or a dict from these to :class:`QConfig`. Default: all of these.

@@ -168,7 +168,8 @@ def _float_tensors(node) -> list:
     first = node.args[0] if node.args else next(iter(node.kwargs.values()), None)
     if isinstance(first, (list, tuple)):
         return list(first)
-    return [x if isinstance(x, jtorch.fx.Node) else None for x in (node.args[:2] if node.op != "call_module" else [first])]
+    operands = [first] if node.op == "call_module" else node.args[:2]
+    return [x if isinstance(x, jtorch.fx.Node) else None for x in operands]
 
 
 def _prepare(gm, mapping: QConfigMapping, training: bool):
@@ -217,7 +218,7 @@ def _prepare(gm, mapping: QConfigMapping, training: bool):
         end = relu if relu is not None and _is_relu(gm, relu) and _BINARY.get(node.target) == "add" else node
         observe(end, qconfig)
         observed.add(node)
-    for node in list(gm.graph.nodes):  # what keeps a grid shows its result to the observer of that grid too, as in PyTorch
+    for node in list(gm.graph.nodes):  # as in PyTorch, what keeps a grid shows its result to that grid's observer too
         inputs = node.all_input_nodes
         if len(inputs) == 1 and inputs[0] in observed and _keeps(gm, node) and not _is_relu(gm, node):
             if isinstance(_module(gm, inputs[0]), (ObserverBase, FakeQuantizeBase)) and node not in observed:

@@ -120,7 +120,7 @@ class WeightedQuantizedModule(WithOutputGrid):
         return self.float_bias
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
-        """Also takes PyTorch's form, where the weight is a quantized tensor, and packed with the bias in linear layers."""
+        """Also takes PyTorch's form: the weight is a quantized tensor, in linear layers in a pair with the bias."""
         packed = prefix + "_packed_params._packed_params"
         if packed in state_dict:
             weight, bias = state_dict.pop(packed)
