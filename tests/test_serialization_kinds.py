@@ -85,15 +85,3 @@ def test_nested_tensors(torch):
     jagged = jtorch.nested.nested_tensor(parts(jtorch), layout=jtorch.jagged, requires_grad=True)
     got = carried(jagged, jtorch, jtorch)
     assert got.layout is jtorch.jagged and got.requires_grad and got.offsets().tolist() == [0, 2, 3]
-
-
-def test_recurrent_modules_run_in_pytorch(torch):
-    ours, file = nn.GRU(3, 4), io.BytesIO()
-    x = jtorch.randn(5, 2, 3)
-    theirs = torch.nn.GRU(3, 4)
-    state = ours.__getstate__()
-    assert state["_flat_weights_names"] == theirs._flat_weights_names
-    assert all(a is b for a, b in zip(state["_flat_weights"], ours.parameters(), strict=True))
-    jtorch.save(ours, file)
-    file.seek(0)
-    assert jtorch.equal(jtorch.load(file, weights_only=False)(x)[0], ours(x)[0])

@@ -115,11 +115,6 @@ class RNNBase(Module):
                 s += f", {name}={getattr(self, name)}"
         return s
 
-    def __getstate__(self) -> dict:
-        state = dict(self.__dict__)  # PyTorch does not compute these anew
-        state.update(_flat_weights=self._flat_weights, _flat_weights_names=self._flat_weights_names)
-        return state
-
     def __setstate__(self, state) -> None:
         super().__setstate__(state)
         for name in ("_flat_weights", "_flat_weights_names", "_flat_weight_refs"):

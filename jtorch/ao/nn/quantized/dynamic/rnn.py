@@ -51,9 +51,6 @@ class _DynamicRecurrent:
 
 
 class _Layers(_DynamicRecurrent):
-    def __getstate__(self) -> dict:
-        return dict(self.__dict__)  # the float layers' has their weights in it
-
     def _direction(self, input, states, names, lengths, reverse: bool):
         h, *c = states
         operands = self._operands(names[0].removeprefix("weight_ih"))
