@@ -96,6 +96,11 @@ from .amp.legacy import (
 from .ao.qtensor import (
     dequantize,
     int_repr,
+    q_per_channel_axis,
+    q_per_channel_scales,
+    q_per_channel_zero_points,
+    q_scale,
+    q_zero_point,
     quantize_per_channel,
     quantize_per_tensor,
     quantize_per_tensor_dynamic,

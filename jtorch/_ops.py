@@ -11,8 +11,9 @@ from pathlib import Path
 import jtorch
 
 from . import dispatch_keys
-from .ops.registry import OPS
+from .ops.registry import OPS, Op
 from .tensor.dispatch import call
+from .tensor.lens import put_op
 
 _registered: dict[str, dict[str, OpOverloadPacket]] = {}
 
@@ -191,9 +192,10 @@ def _aten(name: str) -> Callable:
 
 
 @functools.cache
-def _recorded() -> dict[str, str]:
+def _recorded() -> dict[str, str | Op]:
     """What programs consist of, by names that may stand in Python text: ``torch.ops.jtorch`` (graphs of exports)."""
-    return {name.replace(".", "_"): name for name in OPS}
+    writes = {f"{name}_put": put_op(op) for name, op in OPS.items() if op.put is not None}  # through views
+    return writes | {name.replace(".", "_"): name for name in OPS}
 
 
 class OpNamespace:

@@ -242,3 +242,20 @@ def test_example():
     )  # fmt: skip
     assert said.returncode == 0, said.stderr
     assert "output 0: shape (9, 3)" in said.stdout
+
+
+def test_wide_linear_layers_of_an_open_batch():
+    model = nn.Linear(8, 1024)  # its gradient is spelled by the number of rows, which is open here
+    x = torch.randn(3, 8)
+    program = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("n", min=1, max=512)},))
+    y = program.module()(torch.ones(200, 8))
+    y.sum().backward()
+    assert torch.allclose(y, model(torch.ones(200, 8)), atol=1e-6)
+
+
+def test_transposed_convolution_of_open_images():
+    model = nn.ConvTranspose2d(2, 2, 3, stride=2, padding=1, output_padding=1)
+    sizes = {0: torch.export.Dim("n"), 2: torch.export.Dim("h", min=4, max=64), 3: torch.export.Dim("w", min=4, max=64)}
+    program = torch.export.export(model, (torch.randn(2, 2, 8, 8),), dynamic_shapes=(sizes,))
+    x = torch.randn(1, 2, 6, 11)
+    assert torch.allclose(program.module()(x), model(x), atol=1e-6)

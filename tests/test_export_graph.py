@@ -176,3 +176,20 @@ def test_shapes_by_tensor():
     shapes[x] = {0: Dim("rows")}
     program = torch.export.export(Counting(), (x,), dynamic_shapes=shapes)
     assert program.module()(torch.ones(7, 2)).shape == (7, 2) and len(shapes) == 1
+
+
+def test_writes_through_views_are_in_the_graph():
+    def f(x):
+        y = x.clone()
+        y[1:, ::2] = 0.0
+        y[0] += 1
+        return y
+
+    class Writes(nn.Module):
+        def forward(self, x):
+            return f(x)
+
+    x = torch.randn(3, 4)
+    program = torch.export.export(Writes(), (x,))
+    (result,) = program.graph_module(x)
+    assert "slices_put" in program.graph_module.code and torch.equal(result, f(x))

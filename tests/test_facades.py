@@ -375,6 +375,11 @@ def test_tensorboard(tmp_path):
 def test_dlpack_and_hooks():
     dlpack = part(jtorch, "utils.dlpack")
     assert dlpack.from_dlpack(np.arange(3.0)).tolist() == [0.0, 1.0, 2.0]
+    capsule = np.arange(3.0).__dlpack__()
+    assert dlpack.from_dlpack(capsule).tolist() == [0.0, 1.0, 2.0]
+    for used in (capsule, 3):
+        with pytest.raises(TypeError, match="__dlpack__ or a capsule that has not been used"):
+            dlpack.from_dlpack(used)
     assert part(jtorch, "utils.hooks").RemovableHandle is part(jtorch, "tape.node").RemovableHandle
     assert part(jtorch, "utils.model_zoo").load_url is part(jtorch, "hub").load_state_dict_from_url
     assert part(jtorch, "utils.model_zoo").tqdm is part(jtorch, "hub").tqdm

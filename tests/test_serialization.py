@@ -161,18 +161,6 @@ def test_read_meta():
     assert (ours.device, ours.size, ours.dtype) == ("meta", (2, 3), dtypes.float16)
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    "make,message",
-    [
-        (lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.quint8), "quantized tensor.*dequantize"),
-    ],
-)
-def test_read_refuses_what_has_no_counterpart(make, message):
-    with pytest.raises(NotImplementedError, match=message):
-        js.load(saved_by_torch(make()))
-
-
 @pytest.mark.parametrize("legacy", [False, True])
 def test_read_refuses_code(legacy):
     for obj in (torch.nn.Linear(2, 2), collections.defaultdict(list), np.float64(3), np.ones(3)):

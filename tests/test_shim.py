@@ -53,7 +53,11 @@ def test_names_resolve_to_jtorch(tmp_path):
         from torch.nn import functional as F
         from torch.utils.data import DataLoader
         import jtorch
+        import torch.nn.quantized.dynamic, torch.nn.intrinsic.qat, torch.quantization.quantize_fx
+        from torch.ao.quantization.quantize import quantize_dynamic
 
+        assert torch.nn.quantized is jtorch.ao.nn.quantized and quantize_dynamic is torch.quantization.quantize_dynamic
+        assert callable(torch.ao.quantization.quantize) and callable(torch.quantization.fuse_modules)
         assert sys.modules["torch"] is torch and repr(torch).startswith("<module 'torch'")
         assert torch.__version__ == version == jtorch.version.torch_api and torch.__version__ >= (2, 0)
         assert jtorch.__version__ != torch.__version__

@@ -1,3 +1,3 @@
 """``jtorch.ao``: quantization. Integers instead of floats, for smaller files and faster inference."""
 
-from . import nn, quantization
+from . import files, nn, quantization

@@ -269,6 +269,23 @@ def dequantize(input):
     return input.dequantize() if isinstance(input, QuantizedTensor) else input.to(jtorch.float32)
 
 
+def _of_grid(name: str):
+    def function(input):
+        if not isinstance(input, QuantizedTensor):
+            raise RuntimeError(f"{name}() needs a quantized tensor, got {type(input).__name__}")
+        return getattr(input, name)()
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"``input.{name}()`` of a quantized tensor; RuntimeError for others."
+    return function
+
+
+q_scale, q_zero_point, q_per_channel_scales, q_per_channel_zero_points, q_per_channel_axis = map(
+    _of_grid,
+    ("q_scale", "q_zero_point", "q_per_channel_scales", "q_per_channel_zero_points", "q_per_channel_axis"),
+)
+
+
 def int_repr(input: QuantizedTensor):
     """The integers of a quantized tensor.
 

@@ -26,19 +26,14 @@ class qdtype(dtypes.dtype):
         """The largest integer."""
         return int(np.iinfo(self.np).max)
 
-    def __reduce__(self):
-        return quantized_dtype, (self.name,)
+    def __reduce__(self) -> str:
+        return self.name  # a global of this module
 
 
 qint8 = qdtype("qint8", dtypes.int8, "qi8")
 quint8 = qdtype("quint8", dtypes.uint8, "qu8")
 qint32 = qdtype("qint32", dtypes.int32, "qi32")
-_BY_NAME = {d.name: d for d in (qint8, quint8, qint32)}
-
-
-def quantized_dtype(name: str) -> qdtype:
-    """The quantized element type called ``name``."""
-    return _BY_NAME[name]
+ALL = (qint8, quint8, qint32)
 
 
 class qscheme:
@@ -52,8 +47,8 @@ class qscheme:
     def __repr__(self) -> str:
         return f"torch.{self.name}"
 
-    def __reduce__(self):
-        return _scheme, (self.name,)
+    def __reduce__(self) -> str:
+        return self.name  # a global of this module
 
 
 per_tensor_affine = qscheme("per_tensor_affine")
@@ -63,7 +58,3 @@ per_channel_symmetric = qscheme("per_channel_symmetric")
 PER_TENSOR = (per_tensor_affine, per_tensor_symmetric)
 PER_CHANNEL = (per_channel_affine, per_channel_symmetric)
 SYMMETRIC = (per_tensor_symmetric, per_channel_symmetric)
-
-
-def _scheme(name: str) -> qscheme:
-    return next(s for s in (*PER_TENSOR, *PER_CHANNEL) if s.name == name)

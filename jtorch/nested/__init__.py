@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import files
 from .creation import as_nested_tensor, masked_select, narrow, nested_tensor, nested_tensor_from_jagged
 from .functions import to_padded_tensor
 from .tensor import NestedTensor

@@ -154,7 +154,7 @@ def _conv_transpose(n: int, input, weight, bias, stride, padding, output_padding
         (i - 1) * s - 2 * p + d * (k - 1) + e + 1
         for i, s, p, d, k, e in zip(x.shape[2:], stride, padding, dilation, kernel, extra, strict=True)
     )
-    if min(size) <= 0:
+    if any(s <= 0 for s in size):  # one by one: open sizes of an export cannot be put in order
         raise RuntimeError(
             f"Given input size per channel: ({_times(x.shape[2:])}). Calculated output size per channel: "
             f"({_times(size)}). Output size is too small"

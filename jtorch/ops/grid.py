@@ -184,7 +184,7 @@ def affine_grid(theta: Array, size: tuple[int, ...], align_corners: bool | None 
             f"Expected a batch of {d}D affine matrices of shape Nx{d}x{d + 1} for size {tuple(size)}. Got "
             f"torch.Size({list(theta.shape)})."
         )
-    if min(size) <= 0:
+    if any(n <= 0 for n in size):
         raise ValueError(f"Expected non-zero, positive output size. Got {tuple(size)}")
     axes = []
     for n in size[2:]:

@@ -178,6 +178,15 @@ def _quantized_linear_dynamic(
     reduce_range: bool,
 ):
     """``x Aᵀ + b`` from floats to floats; the input is quantized by its own range, to 7 bits if ``reduce_range``."""
+    return linear_dynamic(input, weight, weight_sum, weight_scale, bias, relu, reduce_range)
+
+
+def linear_dynamic(input, weight, weight_sum, weight_scale, bias, relu: bool, reduce_range: bool):
+    """See :func:`_quantized_linear_dynamic`.
+
+    Raises:
+        RuntimeError: the input is not float32, empty, or of another size.
+    """
     _need_float(input, "quantized::linear_dynamic")
     _need_features(input, weight, "quantized::linear_dynamic")
     if not input.size:

@@ -185,9 +185,9 @@ def interpolate(
         out = tuple(math.floor(n * float(s)) for n, s in zip(x.shape[2:], given, strict=True))
         if not recompute_scale_factor:
             scales = tuple(float(s) for s in given)
-    if max(map(abs, out), default=0) >= 2**63:
+    if any(isinstance(n, int) and abs(n) >= 2**63 for n in out):
         raise RuntimeError("value cannot be converted to type int64_t without overflow")
-    if min((*out, *x.shape[2:]), default=1) <= 0:
+    if any(n <= 0 for n in (*out, *x.shape[2:])):
         axes = "DHW"[-dims:]
         said = (", ".join(f"{a}: {n}" for a, n in zip(axes, s, strict=True)) for s in (x.shape[2:], out))
         had, wanted = said

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import importlib
 import math
 import pickle
 from collections.abc import Callable
@@ -192,14 +193,12 @@ _FUNCTIONS: dict[str, Callable] = {
     "torch._utils._rebuild_parameter_with_state": rebuild_parameter_with_state,
     "torch._tensor._rebuild_from_type_v2": rebuild_from_type,
     "torch._utils._rebuild_sparse_tensor": rebuild,
-    "torch._utils._rebuild_qtensor": _unsupported("a quantized tensor", "save tensor.dequantize() or int_repr()"),
-    "torch._utils._rebuild_nested_tensor": _unsupported("a nested tensor", "save tensor.unbind()"),
     "torch._utils._rebuild_wrapper_subclass": _unsupported("a wrapper subclass", "save its plain tensors"),
     "torch._utils._rebuild_device_tensor_from_numpy": _unsupported("a device tensor", "save tensor.cpu()"),
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": _unsupported("a device tensor", "save tensor.cpu()"),
 }
 #: ids of the functions an untrusted file may call (by identity, so that nothing else can compare equal).
-CALLABLES: frozenset[int] = frozenset(map(id, _FUNCTIONS.values()))
+CALLABLES: set[int] = set(map(id, _FUNCTIONS.values()))
 
 _STORAGE_TYPES = {name: StorageType(name, d) for d, name in STORAGE_NAMES.items()}
 _CONSTANTS: dict[str, Any] = {
@@ -208,16 +207,27 @@ _CONSTANTS: dict[str, Any] = {
     **{f"torch.cuda.{name}": kind for name, kind in _STORAGE_TYPES.items()},
     "torch.storage.UntypedStorage": StorageType("UntypedStorage", None),
 }
-_QUANTIZED = ("QInt8Storage", "QUInt8Storage", "QInt32Storage", "QUInt4x2Storage", "QUInt2x4Storage")
-_CONSTANTS |= {f"torch.{name}": StorageType(name, None) for name in _QUANTIZED}  # so that their refusal is readable
-_CONSTANTS |= {
-    f"torch.{n}": n
-    for n in ("per_tensor_affine", "per_channel_affine", "per_tensor_symmetric", "per_channel_symmetric")
-}
+_NESTED = ("torch._utils._rebuild_nested_tensor", "torch.nested._internal")
 _CLASSES: dict[str, Callable[[], type]] = {
     "torch.Tensor": lambda: tensors.Tensor,
     "torch.nn.parameter.Parameter": tensors.parameter_class,
 }
+
+
+def add_function(full: str, function: Callable) -> None:
+    """Let files call ``function``, which must check what it is given, under the name ``full``."""
+    _FUNCTIONS[full] = function
+    CALLABLES.add(id(function))
+
+
+def add_constant(full: str, value: Any) -> None:
+    """Let files refer to ``value``, a constant, under the name ``full``."""
+    _CONSTANTS[full] = value
+
+
+def add_storage(name: str, kind: dtype) -> None:
+    """Storages that files call ``torch.<name>`` hold elements of ``kind``."""
+    add_constant(f"torch.{name}", StorageType(name, kind))
 
 
 def find_global(full: str) -> Any:
@@ -226,6 +236,8 @@ def find_global(full: str) -> Any:
     Raises:
         KeyError: it is not on the list.
     """
+    if full.startswith(_NESTED):
+        importlib.import_module("jtorch.nested.files")  # nested tensors are loaded when they are needed
     if full in _FUNCTIONS:
         return _FUNCTIONS[full]
     if full in _CONSTANTS:

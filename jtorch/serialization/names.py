@@ -62,9 +62,25 @@ SIZE = TorchName("torch", "Size")
 GET_LAYOUT = TorchName("torch.serialization", "_get_layout")
 DEVICE = TorchName("torch", "device")
 UNTYPED_STORAGE = TorchName("torch.storage", "UntypedStorage")
+REBUILD_NESTED = TorchName("torch._utils", "_rebuild_nested_tensor")
+JAGGED = TorchName("torch.nested._internal.nested_tensor", "NestedTensor")
+REBUILD_JAGGED = TorchName("torch.nested._internal.nested_tensor", "_rebuild_njt")
+REBUILD_QUANTIZED = TorchName("torch._utils", "_rebuild_qtensor")
 TYPED_STORAGES = {d: TorchName("torch", name) for d, name in STORAGE_NAMES.items()}
+
+
+def constant(module: str, attribute: str, name: str) -> None:
+    """Objects pickled as ``module.attribute`` are written as ``torch.<name>``."""
+    _compat_pickle.REVERSE_NAME_MAPPING[module, attribute] = ("torch", name)
+
+
+def storage(kind: dtype, name: str) -> None:
+    """Storages of elements of ``kind`` are written as ``torch.<name>``."""
+    STORAGE_NAMES[kind] = name
+    TYPED_STORAGES[kind] = TorchName("torch", name)
+
 
 #: dtype -> the attribute of ``jtorch.dtypes`` that holds it; written as ``torch.<name>``.
 DTYPE_ATTRIBUTES = {d: "bool_" if d is dtypes.bool_ else d.name for d in dtypes.ALL}
 for _dtype, _attribute in DTYPE_ATTRIBUTES.items():
-    _compat_pickle.REVERSE_NAME_MAPPING[dtypes.__name__, _attribute] = ("torch", _dtype.name)
+    constant(dtypes.__name__, _attribute, _dtype.name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import io
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,12 @@ from .names import TorchName
 from .tensors import TensorRecord
 
 PROTOCOL = 2  # the one PyTorch's own safe unpickler reads
+
+#: Kinds of tensor made of plain ones: type -> ``reduce(obj, plain)``, which returns PyTorch's function and its
+#: arguments; ``plain(record)`` gives those of a plain tensor.
+REDUCERS: dict[type, Callable[[Any, Callable], tuple]] = {
+    SparseTensor: lambda obj, plain: (names.REBUILD_SPARSE, obj.parts()),
+}
 
 
 @dataclass(slots=True)
@@ -122,8 +129,8 @@ def pickle_object(obj: Any, pickle_module=pickle, legacy: bool = False) -> Pickl
                 return collections.OrderedDict, ()  # each tensor has one; pickle's general way is slow
             if kind is TorchName:
                 return NotImplemented
-            if kind is SparseTensor:
-                return names.REBUILD_SPARSE, obj.parts()
+            if kind in REDUCERS:
+                return REDUCERS[kind](obj, plain_tensor)
             record = tensors.describe(obj)
             if record is not None:
                 return reduce_tensor(record)

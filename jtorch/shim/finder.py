@@ -74,7 +74,11 @@ class _Loader:
 
 
 #: Modules whose package has a function of that name: known from the start, so that importing them replaces nothing.
-_FUNCTIONS_TOO = {"torch.autograd": ("gradcheck",)}
+_FUNCTIONS_TOO = {
+    "torch.autograd": ("gradcheck",),
+    "torch.ao.quantization": ("fuse_modules", "quantize"),
+    "torch.quantization": ("fuse_modules", "quantize"),
+}
 
 
 class TorchFinder:
@@ -99,8 +103,18 @@ class TorchFinder:
         return spec
 
 
+#: Packages under their older names, and where they are.
+_MOVED = {name: f"ao.{name}" for name in ("nn.intrinsic", "nn.qat", "nn.quantized", "quantization")}
+
+
 def _ours(fullname: str) -> str:
-    return f"jtorch.{fullname.removeprefix(NAME + '.')}" if fullname != NAME else "jtorch"
+    if fullname == NAME:
+        return "jtorch"
+    name = fullname.removeprefix(NAME + ".")
+    for old, new in _MOVED.items():
+        if name == old or name.startswith(old + "."):
+            name = new + name[len(old) :]
+    return f"jtorch.{name}"
 
 
 def install() -> None:

@@ -324,14 +324,44 @@ def frombuffer(buffer, *, dtype, count=-1, offset=0, requires_grad=False):
 
 @composite("torch")
 def from_dlpack(ext_tensor, *, device=None, copy=None):
-    """A tensor from any object with ``__dlpack__``; a copy, so that neither side sees the other's writes."""
+    """A tensor from an object with ``__dlpack__``, or a capsule; a copy, so neither side sees the other's writes."""
     import jax
 
     from ..trace.jaxapi import x64
 
     with x64(True):
-        array = np.array(jax.dlpack.from_dlpack(ext_tensor))
+        source = ext_tensor if hasattr(ext_tensor, "__dlpack__") else _Capsule(ext_tensor)
+        array = np.array(jax.dlpack.from_dlpack(source))
     return _dispatch.TENSOR._from_numpy(array, device)
+
+
+class _Capsule:
+    """The older way to hand over memory: a capsule alone, which says inside where the memory is.
+
+    Raises:
+        TypeError: this is no capsule that nobody has taken yet.
+    """
+
+    def __init__(self, capsule):
+        import ctypes
+
+        api = ctypes.pythonapi
+        api.PyCapsule_IsValid.argtypes = api.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+        api.PyCapsule_GetPointer.restype = ctypes.c_void_p
+        if not api.PyCapsule_IsValid(capsule, b"dltensor"):
+            raise TypeError(
+                f"from_dlpack() expects an object with __dlpack__ or a capsule that has not been used, got {capsule!r}"
+            )
+        address = api.PyCapsule_GetPointer(capsule, b"dltensor")
+        fields = ctypes.c_int32.from_address(address + ctypes.sizeof(ctypes.c_void_p))  # after the data's address
+        index = ctypes.c_int32.from_address(ctypes.addressof(fields) + 4)
+        self._capsule, self._device = capsule, (fields.value, index.value)
+
+    def __dlpack__(self, **options):
+        return self._capsule
+
+    def __dlpack_device__(self):
+        return self._device
 
 
 @composite("torch")

@@ -316,12 +316,12 @@ class HyperNumber:
 # --- entry points --------------------------------------------------------------------------------------------------
 
 
-def call(name: str, *operands, **statics):
-    """Run the registered op ``name``, exported or not, on operands in declaration order.
+def call(name: str | Op, *operands, **statics):
+    """Run the registered op ``name`` (or an op that was derived), on operands in declaration order.
 
     Static attributes are given by name and default as declared; missing trailing operands are None (or their default).
     """
-    op = OPS[name]
+    op = OPS[name] if isinstance(name, str) else name
     parameters = {p.name: p for p in op.parameters}
     full = []
     for i, n in enumerate(op.operand_names):

@@ -420,3 +420,39 @@ def test_simulated_quantization():
 
     program = torch.onnx.export(model, (torch.randn(3, 8),))
     assert kinds(program) == ["QuantizeLinear", "DequantizeLinear"]
+
+
+def test_models_are_told_that_they_are_exported():
+    class Careful(nn.Module):
+        def forward(self, x):
+            if not torch.compiler.is_exporting() and x.sum() > 0:  # looks at a value where that is possible
+                return x + x
+            return 2 * x
+
+    x = torch.ones(2, 3)
+    agrees(torch.onnx.export(Careful(), (x,), dynamic_axes={"x": {0: "n"}}), Careful(), x)
+    assert not torch.compiler.is_exporting()
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_embedding_bag(mode):
+    model, ids = nn.EmbeddingBag(9, 4, mode=mode), torch.randint(0, 9, (3, 5))
+    agrees(torch.onnx.export(model, (ids,), dynamic_axes={"input": [0, 1]}), model, ids[:2, :4])
+    with pytest.raises(torch.onnx.OnnxExporterError, match="given by offsets"):
+        torch.onnx.export(model, (ids.reshape(-1), torch.tensor([0, 4])))
+
+
+def test_rnn_with_relu_is_read_back():
+    class Layer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.RNN(3, 4, nonlinearity="relu")
+
+        def forward(self, x):
+            return self.rnn(x)[0]
+
+    model, x, file = Layer(), torch.randn(5, 2, 3), io.BytesIO()
+    torch.onnx.export(model, (x,), file)
+    np.testing.assert_allclose(
+        torch.onnx.load(file.getvalue())(x).detach().numpy(), model(x).detach().numpy(), atol=1e-6
+    )

@@ -282,3 +282,28 @@ def test_unknown_operator_and_wrong_calls():
         loaded()
     with pytest.raises(TypeError, match="no .*input 'nonsense'"):
         loaded(nonsense=jtorch.ones(2, 4))
+
+
+def test_linear_models_of_scikit_learn():
+    from onnx import helper
+
+    rng = np.random.default_rng(0)
+    a, b, x = rng.normal(size=(3, 4)), rng.normal(size=3), rng.normal(size=(5, 4)).astype(np.float32)
+    info = helper.make_tensor_value_info
+    nodes = [
+        helper.make_node("Scaler", ["x"], ["s"], domain="ai.onnx.ml", offset=[0.5], scale=[2.0]),
+        helper.make_node("LinearClassifier", ["s"], ["label", "p"], domain="ai.onnx.ml", post_transform="SOFTMAX",
+                         coefficients=a.ravel(), intercepts=b, classlabels_ints=[7, 8, 9]),
+        helper.make_node("LinearRegressor", ["s"], ["r"], domain="ai.onnx.ml", coefficients=a[:2].ravel(), targets=2),
+        helper.make_node("Normalizer", ["r"], ["l1"], domain="ai.onnx.ml", norm="L1"),
+    ]  # fmt: skip
+    outputs = [info("label", 7, ["n"]), info("p", 1, ["n", 3]), info("r", 1, ["n", 2]), info("l1", 1, ["n", 2])]
+    graph = helper.make_graph(nodes, "g", [info("x", 1, ["n", 4])], outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20), helper.make_opsetid("ai.onnx.ml", 3)])
+    label, p, r, l1 = jtorch.onnx.load(model)(jtorch.tensor(x))
+    scaled = (x - 0.5) * 2
+    scores = scaled @ a.T + b
+    assert label.tolist() == (scores.argmax(1) + 7).tolist()
+    np.testing.assert_allclose(p.numpy(), np.exp(scores) / np.exp(scores).sum(1, keepdims=True), atol=1e-5)
+    np.testing.assert_allclose(r.numpy(), scaled @ a[:2].T, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(abs(l1.numpy()).sum(1), 1, atol=1e-5)

@@ -44,6 +44,20 @@ def _embedding(g, node, input, weight, padding_idx, scale_grad_by_freq):
     return g.Gather(weight, input, axis=0)
 
 
+@translates("_embedding_bag")
+def _embedding_bag(
+    g, node, input, weight, offsets, per_sample_weights, mode, scale_grad_by_freq, include_last_offset, padding_idx
+):
+    if offsets is not None:
+        refuse(node, "bags of different sizes, given by offsets; give a matrix of indices, a row for each bag")
+    if padding_idx is not None:
+        refuse(node, "padding_idx changes how many rows a bag has; use Embedding and a mask")
+    rows = g.Gather(weight, input, axis=0)
+    if per_sample_weights is not None:
+        rows = g.Mul(rows, g.unsqueeze(per_sample_weights, [-1]))
+    return g.reduce(mode.capitalize(), Value(rows, weight.dtype, (*input.shape, weight.shape[1])), [1], False)
+
+
 @translates("one_hot")
 def _one_hot(g, node, input, num_classes):
     depth = g.const(np.array([node.outputs[0].shape[-1]], np.int64))

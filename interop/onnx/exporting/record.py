@@ -10,6 +10,7 @@ import warnings
 from dataclasses import dataclass
 
 from jtorch import debug
+from jtorch.compiler import exporting
 
 from ..errors import OnnxExporterError
 from .builder import Symbol, Value
@@ -132,7 +133,8 @@ def _shapes(inputs: Inputs, dynamic, point) -> list[tuple[int, ...]]:
 
 def _graph(model, inputs: Inputs, dynamic, point, named):
     tensors = inputs.at(_shapes(inputs, dynamic, point))
-    return debug.graph(lambda *given: inputs.call(model, given), tensors, named)
+    with exporting():  # models that look at values leave that out when they are exported
+        return debug.graph(lambda *given: inputs.call(model, given), tensors, named)
 
 
 def _merge(graphs, points, inputs: Inputs, names, dynamic) -> Merged:

@@ -21,6 +21,60 @@ def binarizer(n, x):
     return (x > n.get("threshold", 0.0)).to(x.dtype)
 
 
+def _weights(values, like, rows: int):
+    return jtorch.tensor(list(values), dtype=like.dtype, device=like.device).reshape(rows, -1)
+
+
+def _features(x):
+    return x if x.dtype in (jtorch.float32, jtorch.float64) else x.to(jtorch.float32)
+
+
+@handles("Scaler", domain=_ML)
+def scaler(n, x):
+    x = _features(x)
+    return (x - _weights(n.get("offset"), x, 1)) * _weights(n.get("scale"), x, 1)
+
+
+@handles("Normalizer", domain=_ML)
+def normalizer(n, x):
+    x, kind = _features(x), n.get("norm", "MAX")
+    order = {"MAX": float("inf"), "L1": 1, "L2": 2}[kind]
+    size = jtorch.linalg.vector_norm(x, order, -1, keepdim=True)
+    return x / jtorch.where(size == 0, 1, size)
+
+
+def _scores(n, x, rows: int):
+    """``x Aᵀ + b``, with the coefficients in the node's attributes."""
+    scores = x @ _weights(n.get("coefficients"), x, rows).T
+    shift = n.get("intercepts")
+    return scores if not shift else scores + _weights(shift, x, 1)
+
+
+def _post_transform(n, scores):
+    kind = n.get("post_transform", "NONE")
+    if kind not in ("NONE", "LOGISTIC", "SOFTMAX"):
+        raise n.unsupported(f"post_transform={kind}")
+    return scores.sigmoid() if kind == "LOGISTIC" else scores.softmax(-1) if kind == "SOFTMAX" else scores
+
+
+@handles("LinearRegressor", domain=_ML)
+def linear_regressor(n, x):
+    return _post_transform(n, _scores(n, _features(x), n.get("targets", 1)))
+
+
+@handles("LinearClassifier", domain=_ML)
+def linear_classifier(n, x):
+    labels = n.get("classlabels_ints")
+    if not labels:
+        raise n.unsupported("a classifier whose labels are strings")
+    x = _features(x)
+    scores = _scores(n, x, len(n.get("intercepts") or labels))
+    if scores.shape[-1] != len(labels):
+        raise n.unsupported("one row of coefficients for two classes")
+    found = jtorch.tensor(labels, device=x.device)[scores.argmax(-1)]
+    return found, _post_transform(n, scores)
+
+
 def _listed(value) -> list:
     if hasattr(value, "dims"):
         value = to_numpy(value)

@@ -10,7 +10,7 @@ has one handler.
 from __future__ import annotations
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 import jtorch
 
@@ -75,6 +75,8 @@ def _attribute(a):
     value = helper.get_attribute_value(a)
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
+    if a.type == AttributeProto.STRINGS:
+        return [v.decode("utf-8", "surrogateescape") for v in value]
     if isinstance(value, TensorProto):
         return to_numpy(value)
     return list(value) if a.type >= 6 else value

@@ -1,3 +1,3 @@
-"""Modules for quantization: ``quantized`` (integer arithmetic) and ``intrinsic`` (fused float modules)."""
+"""Modules for quantization: ``quantized`` (integer arithmetic), ``intrinsic`` (fused), ``qat`` (while training)."""
 
-from . import intrinsic, quantized
+from . import intrinsic, qat, quantized

@@ -18,7 +18,23 @@ from ..qtypes import (
     qint32,
     quint8,
 )
-from .fuse_modules import fuse_modules
+from .fake_quantize import (
+    FakeQuantize,
+    FakeQuantizeBase,
+    FixedQParamsFakeQuantize,
+    FusedMovingAvgObsFakeQuantize,
+    default_fake_quant,
+    default_fused_act_fake_quant,
+    default_fused_per_channel_wt_fake_quant,
+    default_fused_wt_fake_quant,
+    default_per_channel_weight_fake_quant,
+    default_weight_fake_quant,
+    disable_fake_quant,
+    disable_observer,
+    enable_fake_quant,
+    enable_observer,
+)
+from .fuse_modules import fuse_modules, fuse_modules_qat
 from .histogram import HistogramObserver, default_histogram_observer
 from .observer import (
     FixedQParamsObserver,
@@ -43,21 +59,26 @@ from .qconfig import (
     default_dynamic_qconfig,
     default_per_channel_qconfig,
     default_per_channel_symmetric_qnnpack_qconfig,
+    default_qat_qconfig,
     default_qconfig,
     default_quint8_weight_qconfig,
     default_symmetric_qnnpack_qconfig,
+    get_default_qat_qconfig,
     get_default_qconfig,
     per_channel_dynamic_qconfig,
 )
+from .qconfig_mapping import QConfigMapping, get_default_qat_qconfig_mapping, get_default_qconfig_mapping
 from .quantize import (
     add_quant_dequant,
     convert,
     get_default_dynamic_quant_module_mappings,
     get_default_static_quant_module_mappings,
     prepare,
+    prepare_qat,
     propagate_qconfig_,
     quantize,
     quantize_dynamic,
+    quantize_qat,
 )
 from .stubs import DeQuantStub, QuantStub, QuantWrapper
 

@@ -7,9 +7,19 @@ from collections import namedtuple
 from jtorch import nn
 
 from .. import qtypes
+from .fake_quantize import (
+    FakeQuantize,
+    FusedMovingAvgObsFakeQuantize,
+    default_fake_quant,
+    default_fused_per_channel_wt_fake_quant,
+    default_fused_wt_fake_quant,
+    default_per_channel_weight_fake_quant,
+    default_weight_fake_quant,
+)
 from .histogram import HistogramObserver
 from .observer import (
     MinMaxObserver,
+    MovingAverageMinMaxObserver,
     default_dynamic_quant_observer,
     default_observer,
     default_per_channel_weight_observer,
@@ -48,6 +58,8 @@ default_per_channel_symmetric_qnnpack_qconfig = QConfig(
     _symmetric_activation, per_channel_weight_observer_range_neg_127_to_127
 )
 
+default_qat_qconfig = QConfig(default_fake_quant, default_weight_fake_quant)
+
 _BACKENDS = {  # name: (leave one activation bit unused, weights)
     "fbgemm": (True, default_per_channel_weight_observer),
     "x86": (True, default_per_channel_weight_observer),
@@ -68,3 +80,25 @@ def get_default_qconfig(backend: str = "x86", version: int = 0) -> QConfig:
         raise AssertionError(f"Version number: {version} in get_default_qconfig is not supported. It must be 0")
     reduce_range, weight = _BACKENDS[backend]
     return QConfig(HistogramObserver.with_args(reduce_range=reduce_range), weight)
+
+
+def get_default_qat_qconfig(backend: str = "x86", version: int = 1) -> QConfig:
+    """PyTorch's configuration for quantization-aware training on ``backend``; see :func:`get_default_qconfig`.
+
+    Raises:
+        AssertionError: an unknown backend or version.
+    """
+    if backend not in _BACKENDS:
+        raise AssertionError(f"backend: {backend} not supported. backend must be one of {list(_BACKENDS)}")
+    if version not in (0, 1):
+        raise AssertionError(f"Version number: {version} in get_default_qat_qconfig is not supported: 0 or 1 are")
+    reduce_range = _BACKENDS[backend][0]
+    make = FusedMovingAvgObsFakeQuantize if version else FakeQuantize
+    activation = make.with_args(
+        observer=MovingAverageMinMaxObserver, quant_min=0, quant_max=255, reduce_range=reduce_range
+    )
+    weights = (
+        (default_weight_fake_quant, default_per_channel_weight_fake_quant),
+        (default_fused_wt_fake_quant, default_fused_per_channel_wt_fake_quant),
+    )
+    return QConfig(activation, weights[version][backend != "qnnpack"])

@@ -10,7 +10,9 @@ from jtorch import nn
 
 from .. import qtypes
 from ..nn import intrinsic as nni
+from ..nn import qat
 from ..nn import quantized as nnq
+from .fake_quantize import FakeQuantizeBase
 from .qconfig import QConfig, default_dynamic_qconfig
 from .stubs import DeQuantStub, QuantStub, QuantWrapper
 
@@ -27,12 +29,26 @@ _STATIC = {
     nn.AvgPool2d: nnq.AvgPool2d,
     nn.AdaptiveAvgPool2d: nnq.AdaptiveAvgPool2d,
     nn.Dropout: nnq.Dropout,
+    qat.Linear: nnq.Linear,
+    qat.LinearReLU: nnq.LinearReLU,
+    qat.LinearBn1d: nnq.Linear,
+    qat.Conv2d: nnq.Conv2d,
+    qat.ConvReLU2d: nnq.ConvReLU2d,
+    qat.ConvBn2d: nnq.Conv2d,
+    qat.ConvBnReLU2d: nnq.ConvReLU2d,
 }
 #: Modules whose output gets a grid of its own.
-_OBSERVED = {QuantStub, nn.Linear, nni.LinearReLU, nn.Conv2d, nni.ConvReLU2d, nnq.FloatFunctional}
-_DYNAMIC = {nn.Linear: nnq.dynamic.Linear, nni.LinearReLU: nnq.dynamic.Linear}
-#: What PyTorch's default for ``quantize_dynamic`` covers besides ``nn.Linear``, and this package does not.
-_RECURRENT = (nn.LSTM, nn.GRU, nn.LSTMCell, nn.GRUCell, nn.RNNCell)
+_WEIGHTED = {nn.Linear, nni.LinearReLU, nn.Conv2d, nni.ConvReLU2d, *qat.MAPPING.values()}
+_OBSERVED = {QuantStub, nnq.FloatFunctional, *_WEIGHTED}
+_DYNAMIC = {
+    nn.Linear: nnq.dynamic.Linear,
+    nni.LinearReLU: nnq.dynamic.Linear,
+    nn.LSTM: nnq.dynamic.LSTM,
+    nn.GRU: nnq.dynamic.GRU,
+    nn.LSTMCell: nnq.dynamic.LSTMCell,
+    nn.GRUCell: nnq.dynamic.GRUCell,
+    nn.RNNCell: nnq.dynamic.RNNCell,
+}
 
 
 def get_default_static_quant_module_mappings() -> dict:
@@ -65,7 +81,7 @@ def _propagate(module, by_key: dict, inherited, path: str) -> None:
 def _remove_qconfig(module: nn.Module) -> None:
     for m in module.modules():
         m.__dict__.pop("qconfig", None)
-        if "activation_post_process" in m._modules:
+        if "activation_post_process" in m._modules and not isinstance(m, FakeQuantizeBase):
             _remove_observer(m)
 
 
@@ -171,7 +187,7 @@ def _swap(module: nn.Module, mapping: dict, path: str) -> nn.Module:
     target = mapping.get(type(module))
     if target is None or getattr(module, "qconfig", None) is None:
         return module
-    if mapping is not _DYNAMIC and type(module) in _OBSERVED and type(module) is not DeQuantStub:
+    if mapping not in (_DYNAMIC, qat.MAPPING) and type(module) in _OBSERVED and type(module) is not DeQuantStub:
         _check_calibrated(module, path)
     new = target.from_float(module)
     for hook in module._forward_pre_hooks.values():
@@ -186,7 +202,7 @@ def _swap(module: nn.Module, mapping: dict, path: str) -> nn.Module:
 def _convert(module: nn.Module, mapping: dict, path: str = "") -> None:
     for name, child in list(module.named_children()):
         inner = f"{path}.{name}" if path else name
-        if not isinstance(child, nni._FusedModule):
+        if not isinstance(child, (nni._FusedModule, qat._Rounded)):
             _convert(child, mapping, inner)
         module._modules[name] = _swap(child, mapping, inner)
 
@@ -210,6 +226,32 @@ def convert(module: nn.Module, mapping: dict | None = None, inplace: bool = Fals
     return module
 
 
+def prepare_qat(model: nn.Module, mapping: dict | None = None, inplace: bool = False) -> nn.Module:
+    """A copy of ``model`` to train: its weights and activations are rounded in the forward pass.
+
+    Set ``model.qconfig = get_default_qat_qconfig()`` first, fuse with :func:`fuse_modules_qat`. Make the optimizer of
+    the result's parameters. ``convert(model.eval())`` afterwards.
+
+    Raises:
+        AssertionError: the model is in evaluation mode.
+    """
+    if not model.training:
+        raise AssertionError("prepare_qat only works on models in training mode")
+    model = model if inplace else copy.deepcopy(model)
+    propagate_qconfig_(model)
+    _convert(model, qat.MAPPING if mapping is None else mapping)
+    return prepare(model, inplace=True)
+
+
+def quantize_qat(model: nn.Module, run_fn, run_args, inplace: bool = False) -> nn.Module:
+    """``prepare_qat``, train with ``run_fn(model, *run_args)``, ``convert``."""
+    model = model if inplace else copy.deepcopy(model)
+    model.train()
+    prepare_qat(model, inplace=True)
+    run_fn(model, *run_args)
+    return convert(model.eval(), inplace=True)
+
+
 def quantize(model: nn.Module, run_fn, run_args, mapping: dict | None = None, inplace: bool = False) -> nn.Module:
     """``prepare``, calibrate with ``run_fn(model, *run_args)``, ``convert``."""
     model = model if inplace else copy.deepcopy(model)
@@ -227,13 +269,7 @@ def _dynamic_spec(model: nn.Module, spec, dtype) -> dict:
             raise ValueError(f"Don't know how to quantize with default settings for {dtype}; use torch.qint8")
         raise RuntimeError(f"Unknown dtype specified for quantize_dynamic: {dtype}")
     if spec is None:
-        for path, module in model.named_modules():
-            if type(module) in _RECURRENT:
-                raise NotImplementedError(
-                    f"dynamic quantization of {type(module).__name__} ('{path}') is not implemented; pass "
-                    "qconfig_spec={nn.Linear} to leave it in floating point"
-                )
-        return {nn.Linear: default_dynamic_qconfig}
+        spec = set(_DYNAMIC) - {nni.LinearReLU}
     if not isinstance(spec, dict):
         spec = dict.fromkeys(spec, default_dynamic_qconfig)
     for key in spec:
@@ -248,10 +284,12 @@ def _dynamic_spec(model: nn.Module, spec, dtype) -> dict:
 def quantize_dynamic(
     model: nn.Module, qconfig_spec=None, dtype=qtypes.qint8, mapping: dict | None = None, inplace: bool = False
 ) -> nn.Module:
-    """A copy of ``model`` whose linear layers have int8 weights and compute in integers; no calibration is needed.
+    """A copy of ``model`` whose linear and recurrent layers have int8 weights and compute in integers.
+
+    No calibration is needed: inputs are rounded by their own range at each call.
 
     Args:
-        qconfig_spec: a set of module types or names, or a dict from these to :class:`QConfig`. Default: every Linear.
+        qconfig_spec: a set of module types or names, or a dict from these to :class:`QConfig`. Default: all of these.
         dtype: of the weights.
         inplace: change ``model`` rather than a copy.
 

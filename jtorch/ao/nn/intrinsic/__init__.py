@@ -26,6 +26,24 @@ class ConvReLU2d(_FusedModule):
     _types = (nn.Conv2d, nn.ReLU)
 
 
+class ConvBn2d(_FusedModule):
+    """``Conv2d`` and ``BatchNorm2d``, to be trained together."""
+
+    _types = (nn.Conv2d, nn.BatchNorm2d)
+
+
+class ConvBnReLU2d(_FusedModule):
+    """``Conv2d``, ``BatchNorm2d`` and ``ReLU``, to be trained together."""
+
+    _types = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU)
+
+
+class LinearBn1d(_FusedModule):
+    """``Linear`` and ``BatchNorm1d``, to be trained together."""
+
+    _types = (nn.Linear, nn.BatchNorm1d)
+
+
 class LinearReLU(_FusedModule):
     """``Linear`` and ``ReLU``."""
 

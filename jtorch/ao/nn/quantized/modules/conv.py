@@ -7,9 +7,8 @@ from jtorch.nn.modules.utils import _pair
 
 from .....tensor.dispatch import call
 from ....qtensor import QuantizedTensor
-from ...intrinsic import ConvReLU2d as FloatConvReLU2d
 from .boundary import need_quantized
-from .weighted import WeightedQuantizedModule, quantize_weight
+from .weighted import WeightedQuantizedModule, float_parts
 
 
 class Conv2d(WeightedQuantizedModule):
@@ -53,12 +52,12 @@ class Conv2d(WeightedQuantizedModule):
     @classmethod
     def from_float(cls, mod: nn.Module):
         """What a calibrated ``nn.Conv2d`` (or fused ``ConvReLU2d``) becomes."""
-        conv = mod[0] if isinstance(mod, FloatConvReLU2d) else mod
+        conv, weight, bias = float_parts(mod)
         new = cls(
             conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation,
-            conv.groups, conv.bias is not None, conv.padding_mode,
+            conv.groups, bias is not None, conv.padding_mode,
         )  # fmt: skip
-        new.set_weight_bias(quantize_weight(conv.weight, mod.qconfig.weight()), conv.bias)
+        new.set_weight_bias(weight, bias)
         new._observed_grid(mod.activation_post_process)
         return new
 

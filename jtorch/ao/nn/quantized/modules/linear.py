@@ -6,9 +6,8 @@ from jtorch import nn
 
 from .....tensor.dispatch import call
 from ....qtensor import QuantizedTensor
-from ...intrinsic import LinearReLU as FloatLinearReLU
 from .boundary import need_quantized
-from .weighted import WeightedQuantizedModule, quantize_weight
+from .weighted import WeightedQuantizedModule, float_parts
 
 
 class Linear(WeightedQuantizedModule):
@@ -39,9 +38,9 @@ class Linear(WeightedQuantizedModule):
     @classmethod
     def from_float(cls, mod: nn.Module):
         """What a calibrated ``nn.Linear`` (or fused ``LinearReLU``) becomes."""
-        linear = mod[0] if isinstance(mod, FloatLinearReLU) else mod
-        new = cls(linear.in_features, linear.out_features, linear.bias is not None)
-        new.set_weight_bias(quantize_weight(linear.weight, mod.qconfig.weight()), linear.bias)
+        linear, weight, bias = float_parts(mod)
+        new = cls(linear.in_features, linear.out_features, bias is not None)
+        new.set_weight_bias(weight, bias)
         new._observed_grid(mod.activation_post_process)
         return new
 

@@ -12,10 +12,21 @@ from jtorch import nn
 
 from .... import qtypes
 from ....qtensor import QuantizedTensor, quantize_per_channel, quantize_per_tensor
+from ... import qat
+from ...intrinsic import _FusedModule
 
 
-def quantize_weight(weight, observer) -> QuantizedTensor:
-    """``weight`` on the grid that ``observer`` chooses for it.
+def float_parts(mod: nn.Module):
+    """Of a float layer, fused or not: the layer, its quantized weight, and its bias."""
+    if isinstance(mod, qat._Rounded):  # its observer has seen the weights that the activations were trained with
+        weight, bias = mod._folded()
+        return mod, quantize_weight(weight, mod.weight_fake_quant.activation_post_process, observe=False), bias
+    layer = mod[0] if isinstance(mod, _FusedModule) else mod
+    return layer, quantize_weight(layer.weight, mod.qconfig.weight()), layer.bias
+
+
+def quantize_weight(weight, observer, observe: bool = True) -> QuantizedTensor:
+    """``weight`` on the grid that ``observer`` chooses for it (``observe=False``: has chosen).
 
     Raises:
         NotImplementedError: the observer is not for symmetric qint8, which the integer products are made for.
@@ -26,7 +37,8 @@ def quantize_weight(weight, observer) -> QuantizedTensor:
             f"qscheme {getattr(observer, 'qscheme', None)}"
         )
     weight = weight.detach().to(jtorch.float32)
-    observer(weight)
+    if observe:
+        observer(weight)
     scale, zero_point = observer.calculate_qparams()
     if observer.qscheme in qtypes.PER_TENSOR:
         q = quantize_per_tensor(weight, scale.item(), zero_point.item(), qtypes.qint8)
@@ -107,6 +119,27 @@ class WeightedQuantizedModule(WithOutputGrid):
         """The bias, float32, or None."""
         return self.float_bias
 
-    def _load_from_state_dict(self, *args) -> None:
-        super()._load_from_state_dict(*args)
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        """Also takes PyTorch's form: the weight is a quantized tensor, in linear layers in a pair with the bias."""
+        packed = prefix + "_packed_params._packed_params"
+        if packed in state_dict:
+            weight, bias = state_dict.pop(packed)
+            state_dict.pop(prefix + "_packed_params.dtype", None)
+        elif isinstance(state_dict.get(prefix + "weight"), QuantizedTensor):
+            weight, bias = state_dict.pop(prefix + "weight"), state_dict.pop(prefix + "bias", None)
+        else:
+            weight = None
+        if weight is not None:
+            self.set_weight_bias(weight, bias)
+            for name in ("int_weight", "weight_scale", "float_bias"):
+                value = getattr(self, name)
+                if value is not None:
+                    state_dict[prefix + name] = value
+        if "zero_point" not in self._buffers:  # of dynamic layers, which PyTorch writes 1 and 0
+            for name in ("scale", "zero_point"):
+                state_dict.pop(prefix + name, None)
+        elif prefix + "scale" in state_dict:
+            for name in ("scale", "zero_point"):
+                state_dict[prefix + name] = jtorch.as_tensor(state_dict[prefix + name]).reshape(())
+        super()._load_from_state_dict(state_dict, prefix, *args)
         self._derive()
