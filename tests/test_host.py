@@ -134,6 +134,7 @@ def test_order():
     against_xla(lambda x: lax.sort((x, lax.broadcasted_iota(np.int32, (2, 5), 1)), dimension=1, num_keys=1), TIES)
     against_xla(lambda x: lax.sort((x % 2, x), dimension=0, num_keys=2), TIES)
     against_xla(lambda x: lax.top_k(x, 3), TIES)
+    against_xla(lambda x: (lax.top_k(x, 4), lax.top_k(-x, 4)), np.array([1, np.nan, 0.0, -0.0, -3], np.float32))
     against_xla(lambda x: lax.sort(x), np.array([1, np.nan, -np.inf, 0.0, np.nan, -3], np.float32))
 
 

@@ -158,7 +158,8 @@ def _entropies_bwd(ignore_index, smoothing, saved, g):
     dim = _class_dim(x)
     x32 = widened(x)
     classes = x.shape[dim]
-    hit = g * _target_weight(target, weight, ignore_index, x32.dtype) * (1 - smoothing)
+    weights = _target_weight(target, weight, ignore_index, x32.dtype)
+    hit = jnp.where(weights == 0, 0, g * weights * (1 - smoothing))  # the mean of nothing has an infinite g
     spread, even = hit, None
     if smoothing:
         total = classes if weight is None else jnp.sum(weight.astype(x32.dtype))

@@ -488,11 +488,19 @@ def _top_k(params, inputs, outputs):
         raise Unsupported
 
     def function(x):
-        backwards = np.argsort(x[..., ::-1], -1, kind="stable")[..., ::-1]
+        backwards = np.argsort(_total_order(x)[..., ::-1], -1, kind="stable")[..., ::-1]
         order = (x.shape[-1] - 1 - backwards)[..., :k]
         return np.take_along_axis(x, order, -1), order.astype(dtype)
 
     return function
+
+
+def _total_order(x):
+    """Integers in the order of floats, with -NaN before and NaN behind all others and -0 before 0."""
+    if x.dtype.kind != "f":
+        return x
+    bits = np.ascontiguousarray(x).view(f"i{x.dtype.itemsize}")
+    return bits ^ ((bits >> (8 * x.dtype.itemsize - 1)) & np.iinfo(bits.dtype).max)
 
 
 # --- indices -------------------------------------------------------------------------------------------------------
