@@ -179,7 +179,10 @@ def test_a_script_loads_the_programs_it_began_with_last_time(tmp_path):
     def start(argument):
         done = subprocess.run(
             [sys.executable, str(script), argument], capture_output=True, text=True, check=True, timeout=120,
-            env={**os.environ, "JTORCH_CACHE_DIR": str(tmp_path / "cache"), "JTORCH_KEEP_PROGRAMS": "1", "JTORCH_INTERPRET": "0"},
+            env={
+                **os.environ, "JTORCH_CACHE_DIR": str(tmp_path / "cache"), "JTORCH_KEEP_PROGRAMS": "1",
+                "JTORCH_INTERPRET": "0",
+            },
         )  # fmt: skip
         return json.loads(done.stdout.splitlines()[-1])
 
