@@ -34,7 +34,7 @@ from ..tensor import Tensor, overriding
 from ..tensor import dispatch as _dispatch
 from ..tensor import layout as _layout
 from ..tensor.random import Generator
-from .quick import Quick
+from .quick import PLAIN, Quick
 from .state import Compiled
 from .watch import Watch, origin_of, pure_builtin
 
@@ -128,8 +128,7 @@ class Static:
         )
 
 
-def _attributes(t: Tensor) -> tuple:
-    return t._lens, t._strides, t._root, t._edge, t._requires_grad, t._hooks, t._post_accumulate_hooks, t._inference
+_attributes = operator.attrgetter(*PLAIN)
 
 
 def _grad_kind(t: Tensor):

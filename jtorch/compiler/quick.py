@@ -11,8 +11,8 @@ from itertools import chain
 from operator import attrgetter, is_, itemgetter
 
 #: what is guarded of a tensor besides its storage, and the gradient
-_PLAIN = ("_lens", "_strides", "_root", "_edge", "_requires_grad", "_hooks", "_post_accumulate_hooks", "_inference")
-_GUARDED = frozenset((*_PLAIN, "_storage"))
+PLAIN = ("_lens", "_strides", "_root", "_edge", "_requires_grad", "_hooks", "_post_accumulate_hooks", "_inference")
+_GUARDED = frozenset((*PLAIN, "_storage"))
 #: what a plain gradient has no value of its own for
 _NOT_IN_PLAIN_GRADS = frozenset(("_lens", "_edge", "_strides", "_requires_grad"))
 

@@ -8,20 +8,13 @@ import inspect
 import jtorch
 
 from ..ops.shapes import canonical_dim
+from ..tables import by_name
 from ..tensor import Tensor
 from ..tensor.random import host_mask
 from .tensor import HANDLERS, NestedTensor
 
-
-def handles(*names: str):
-    """Register ``f(func, args, kwargs)`` for functions by name."""
-
-    def register(f):
-        for name in names:
-            HANDLERS[name] = f
-        return f
-
-    return register
+#: Register ``f(func, args, kwargs)`` for functions by name.
+handles = by_name(HANDLERS)
 
 
 def named(*names: str):

@@ -184,7 +184,8 @@ def wrapper(cls, size, dtype, device, strides, requires_grad: bool):
         _wrapping.add(cls)
         base = _dispatch.TENSOR
         for name, own in (
-            ("detach", _detached), ("__deepcopy__", _deep_copy), ("__repr__", _shown), ("_assign", _refuse_writes),
+            ("detach", _detached), ("_detach", _detached), ("__deepcopy__", _deep_copy), ("__repr__", _shown),
+            ("_assign", _refuse_writes),
         ):  # fmt: skip
             if getattr(cls, name) is getattr(base, name):
                 setattr(cls, name, own)

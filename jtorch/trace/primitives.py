@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..tables import by_name
+
 
 class Unsupported(Exception):
     """No rule, or none for these parameters or values."""
@@ -24,12 +26,7 @@ RULES: dict[str, Callable] = {}
 COST = {"sort": 20, "top_k": 20, "erf": 50, "erfc": 50, "lgamma": 50, "scatter_add": 5, "scatter-add": 5}
 
 
-def rule(*names: str):
-    def register(make):
-        RULES.update(dict.fromkeys(names, make))
-        return make
-
-    return register
+rule = by_name(RULES)
 
 
 def _plain(names: dict[str, Callable]) -> None:

@@ -6,20 +6,13 @@ import threading
 
 import jtorch
 
+from ...tables import by_name
 from ...tensor import Tensor, overriding
 from .placements import Partial, Replicate, Shard
 from .ranked import HANDLERS, RankDTensor, laid_out, make, summed
 
-
-def handles(*names: str):
-    """Register ``f(func, args, kwargs)`` for functions by name."""
-
-    def register(f):
-        for name in names:
-            HANDLERS[name] = f
-        return f
-
-    return register
+#: Register ``f(func, args, kwargs)`` for functions by name.
+handles = by_name(HANDLERS)
 
 
 @handles("zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like", "randint_like")

@@ -198,15 +198,6 @@ class RankDTensor(StoredMixin, Tensor):
         self._mesh, self._placements, self._whole = other._mesh, other._placements, other._whole
 
     @property
-    def requires_grad(self) -> bool:
-        """Whether operations on this tensor are recorded for backward."""
-        return self._stored.requires_grad
-
-    @requires_grad.setter
-    def requires_grad(self, value: bool) -> None:
-        self._stored.requires_grad = value
-
-    @property
     def grad(self):
         """The accumulated gradient, which lies as the tensor does (of terms: whole)."""
         g = self._stored.grad

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from ...tables import by_name
 from .placements import Partial, Placement, Replicate, Shard, _NormPartial
 
 R = Replicate()
@@ -45,15 +46,8 @@ class Call:
         return self.names.index(name) if name in self.names else None
 
 
-def rule(*names: str):
-    """Registers a rule for operations by name."""
-
-    def register(f):
-        for name in names:
-            RULES[name] = f
-        return f
-
-    return register
+#: Registers a rule for operations by name.
+rule = by_name(RULES)
 
 
 def find(op):

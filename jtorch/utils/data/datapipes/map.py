@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import warnings
 
-from jtorch.utils.data.datapipes.datapipe import DataChunk, IterDataPipe, MapDataPipe, functional_datapipe, length_of
+from jtorch.utils.data.datapipes.datapipe import IterDataPipe, MapDataPipe, functional_datapipe
 from jtorch.utils.data.datapipes.iter.combinatorics import Shuffled
-from jtorch.utils.data.datapipes.iter.grouping import batches
+from jtorch.utils.data.datapipes.iter.grouping import Batches
 
 
 class SequenceWrapperMapDataPipe(MapDataPipe):
@@ -129,15 +129,9 @@ class ZipperMapDataPipe(MapDataPipe):
 
 
 @functional_datapipe("batch")
-class BatcherMapDataPipe(MapDataPipe):
+class BatcherMapDataPipe(Batches, MapDataPipe):
     """Batches of ``batch_size`` samples, as ``wrapper_class`` makes them of a list; ``drop_last`` leaves out a shorter
     last one."""
-
-    def __init__(self, datapipe, batch_size: int, drop_last: bool = False, wrapper_class=DataChunk):
-        if batch_size <= 0:
-            raise AssertionError("Batch size is required to be larger than 0!")
-        self.datapipe, self.batch_size, self.drop_last = datapipe, batch_size, drop_last
-        self.wrapper_class = wrapper_class
 
     def __getitem__(self, index):
         batch: list = []
@@ -148,9 +142,6 @@ class BatcherMapDataPipe(MapDataPipe):
             if self.drop_last or not batch:
                 raise IndexError(f"Index {index} is out of bound.") from error
         return self.wrapper_class(batch)
-
-    def __len__(self) -> int:
-        return batches(length_of(self.datapipe, self), self.batch_size, self.drop_last)
 
 
 Batcher, Concater, Mapper = BatcherMapDataPipe, ConcaterMapDataPipe, MapperMapDataPipe

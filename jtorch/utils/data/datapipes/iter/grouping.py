@@ -5,16 +5,24 @@ from __future__ import annotations
 from jtorch.utils.data.datapipes.datapipe import DataChunk, IterDataPipe, functional_datapipe, length_of
 
 
-@functional_datapipe("batch")
-class BatcherIterDataPipe(IterDataPipe):
-    """Batches of ``batch_size`` samples, as ``wrapper_class`` makes them of a list; ``drop_last`` leaves out a shorter
-    last one."""
+class Batches:
+    """What pipes that make batches have in common."""
 
     def __init__(self, datapipe, batch_size: int, drop_last: bool = False, wrapper_class=DataChunk):
         if batch_size <= 0:
             raise AssertionError("Batch size is required to be larger than 0!")
         self.datapipe, self.batch_size, self.drop_last = datapipe, batch_size, drop_last
         self.wrapper_class = wrapper_class
+
+    def __len__(self) -> int:
+        samples = length_of(self.datapipe, self)
+        return samples // self.batch_size if self.drop_last else -(-samples // self.batch_size)
+
+
+@functional_datapipe("batch")
+class BatcherIterDataPipe(Batches, IterDataPipe):
+    """Batches of ``batch_size`` samples, as ``wrapper_class`` makes them of a list; ``drop_last`` leaves out a shorter
+    last one."""
 
     def __iter__(self):
         batch: list = []
@@ -25,14 +33,6 @@ class BatcherIterDataPipe(IterDataPipe):
                 batch = []
         if batch and not self.drop_last:
             yield self.wrapper_class(batch)
-
-    def __len__(self) -> int:
-        return batches(length_of(self.datapipe, self), self.batch_size, self.drop_last)
-
-
-def batches(samples: int, batch_size: int, drop_last: bool) -> int:
-    """How many batches that makes."""
-    return samples // batch_size if drop_last else -(-samples // batch_size)
 
 
 @functional_datapipe("unbatch")
