@@ -138,6 +138,7 @@ def reentrant_with_inputs(torch):
     torch.autograd.grad(checkpoint(torch.sin, x, use_reentrant=True).sum(), x)
 
 
+#: derivatives of derivatives through recomputation: 20 s of compiling
 SLOW = ("second_derivatives",)
 
 

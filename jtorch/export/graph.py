@@ -94,18 +94,17 @@ def _spelled(node: Recorded, values: dict) -> tuple:
         target = getattr(jtorch.ops.jtorch, name.replace(".", "_")).default
         operands = [values[n] for n in node.op.operand_names]
         return target, tuple(operands), {n: values[n] for n in node.op.static_names}
-    args, kwargs = [], {}
+    args, kwargs, by_name = [], {}, False
     for p in node.op.parameters:
         x = values[p.name]
         if x is None and (p.default is None or p.default is inspect.Parameter.empty) or x is p.default or (
             x.__class__ is p.default.__class__ and not isinstance(x, Ref) and x == p.default
         ):  # fmt: skip
-            kwargs["..."] = None  # what follows is given by name
-        elif kwargs or p.keyword_only:
-            kwargs[p.name] = x
+            by_name = True  # what follows
+        elif by_name or p.keyword_only:
+            kwargs[p.name], by_name = x, True
         else:
             args.append(x)
-    kwargs.pop("...", None)
     return getattr(getattr(jtorch.ops.aten, plain), _overload(plain, values)), tuple(args), kwargs
 
 
@@ -115,10 +114,9 @@ class Built:
     Attributes:
         module: takes parameters, buffers, constants and the caller's tensors, in this order, and returns a tuple of
             the new values of ``buffers_to_mutate`` and the results.
-        parameters, buffers: ``{input: name}``.
         constants: ``{input: tensor}``, what the function made of Python numbers and arrays.
         mutations: ``{result: buffer}``.
-        inputs, results: of the caller.
+        results: of the caller.
     """
 
     def __init__(
@@ -128,8 +126,6 @@ class Built:
         recorded = graphs[0]
         self._open = _Open(graphs, tuple(s - o if o else s for s, o in zip(symbols, offsets, strict=True)))
         self._env: dict[int, object] = {}
-        self.parameters = {f"p_{flat(n)}": n for n in parameters}
-        self.buffers = {f"b_{flat(n)}": n for n in buffers}
         self.constants: dict[str, Tensor] = {}
         slots = {name: slot for slot, name in recorded.names.items()}
         for prefix, several in (("p", parameters), ("b", buffers)):
@@ -148,7 +144,6 @@ class Built:
                 self._env[slot] = self._input(name, [recorded.leaves[-1 - slot].aval])
         for name, *refs in zip(names, *(g.inputs for g in graphs), strict=True):
             self._env[refs[0].slot] = self._input(flat(name), [r.aval for r in refs])
-        self.inputs = tuple(flat(n) for n in names)
         sizes = [self._size(*place) for place in dims]
         fitted = Fitted(graphs, tuple(s - o if o else s for s, o in zip(sizes, offsets, strict=True)))
         for (_, operands, statics), *nodes in zip(fitted.steps, *lives, strict=True):

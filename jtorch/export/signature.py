@@ -36,7 +36,10 @@ class TensorArgument:
 
 @dataclasses.dataclass
 class InputSpec:
-    """One input of the graph; ``target`` is the name of the parameter, buffer or constant it stands for."""
+    """One input of the graph; ``target`` is the name of the parameter, buffer or constant it stands for.
+
+    ``persistent`` is None: whether a module's own ``state_dict`` has a buffer is not recorded, a program's has all.
+    """
 
     kind: InputKind
     arg: TensorArgument
@@ -111,12 +114,12 @@ class ExportGraphSignature:
 
     @property
     def input_specs(self) -> list[InputSpec]:
-        def specs(kind, targets: dict, persistent=None):
-            return [InputSpec(kind, TensorArgument(n), target, persistent) for n, target in targets.items()]
+        def specs(kind, targets: dict):
+            return [InputSpec(kind, TensorArgument(n), target) for n, target in targets.items()]
 
         return [
             *specs(InputKind.PARAMETER, self.inputs_to_parameters),
-            *specs(InputKind.BUFFER, self.inputs_to_buffers, True),
+            *specs(InputKind.BUFFER, self.inputs_to_buffers),
             *specs(InputKind.CONSTANT_TENSOR, {n: n.removeprefix("c_") for n in self.lifted_tensor_constants}),
             *specs(InputKind.USER_INPUT, {flat(n): None for n in self.user_inputs}),
         ]

@@ -7,13 +7,12 @@ them on a thread of its own as soon as it uses a device. What it has not asked f
 
 from __future__ import annotations
 
-import hashlib
-import os
-import sys
-import tempfile
+import contextlib
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+
+from . import files
 
 #: programs noted for a script, and bytes of them
 _FIRST, _MOST = 8, 64 << 20
@@ -24,13 +23,14 @@ class Ahead:
 
     Args:
         folder: where programs are kept, by name.
+        note: the file that names those of this script, or None.
         load: makes a program of its name, or None.
     """
 
-    def __init__(self, folder: Path, load):
+    def __init__(self, folder: Path, note: Path | None, load):
         self._load = load
         self._lock = threading.Lock()
-        self._file = _note_of(folder)
+        self._file = note
         self._known = _names(self._file)
         self._used: list[str] = []
         self._asked = 0
@@ -66,7 +66,8 @@ class Ahead:
             self._used.append(name)
             if self._known[: len(self._used)] != self._used:
                 self._known = self._used.copy()
-                _write(self._file, self._known)
+                with contextlib.suppress(OSError):  # a full disk: the next process loads them when it needs them
+                    files.replace(self._file, "\n".join(self._known).encode())
 
     def _drop(self) -> None:
         for future in self._loading.values():
@@ -74,25 +75,8 @@ class Ahead:
         self._loading.clear()
 
 
-def _note_of(folder: Path) -> Path | None:
-    """The file that names the first programs of the script that runs; None if it is none (an interactive session)."""
-    script = sys.argv[0] if sys.argv else ""
-    if not os.path.isfile(script):
-        return None
-    return folder / f"first-{hashlib.blake2b(os.path.abspath(script).encode(), digest_size=16).hexdigest()}"
-
-
 def _names(file: Path | None) -> list[str]:
     try:
         return [] if file is None else [n for n in file.read_text().split() if n.isalnum()][:_FIRST]
     except OSError:
         return []
-
-
-def _write(file: Path, names: list[str]) -> None:
-    try:
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as new:
-            new.write("\n".join(names))
-        os.replace(new.name, file)
-    except OSError:  # a full disk: the next process loads them when it needs them
-        pass

@@ -11,6 +11,8 @@ import jax
 import numpy as np
 from jax._src.interpreters.pxla import batched_device_put as _batched_device_put
 
+from .files import private_folder
+
 #: ``with x64(True):`` int64 and float64 are real inside the block; the process-wide flag is never touched.
 x64 = jax.enable_x64
 
@@ -85,20 +87,6 @@ def jaxpr_as_fun(closed):
     from jax.extend import core
 
     return core.jaxpr_as_fun(closed)
-
-
-def private_folder(folder: str) -> bool:
-    """Make a folder private (mode 0700), and make it if need be; False if that cannot be, or it is somebody else's."""
-    try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        status = os.stat(folder)
-        if status.st_uid != os.getuid():
-            return False
-        if status.st_mode & 0o077:
-            os.chmod(folder, 0o700)
-    except OSError:
-        return False
-    return True
 
 
 def host_threads() -> int:

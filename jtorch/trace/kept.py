@@ -23,7 +23,6 @@ import os
 import platform
 import shutil
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -33,9 +32,10 @@ import jax
 from .. import config, devices, dtypes
 from ..ops.registry import Op
 from ..size import Size
+from . import files
 from .ahead import Ahead
 from .aval import SCALAR_AVALS, Aval, aval
-from .jaxapi import compiler_options, deserialize, host_threads, private_folder, serialize, stands_alone, x64
+from .jaxapi import compiler_options, deserialize, host_threads, serialize, stands_alone, x64
 
 #: programs that compile sooner than this many seconds are not kept
 _WORTH = 0.05
@@ -100,10 +100,10 @@ def _folder(cache: Path) -> Path | None:
     """The folder for this version, made if need be; None where it cannot be a private one."""
     home = cache / "kept"
     version = home / _version()
-    if not (private_folder(str(cache)) and private_folder(str(home))):
+    if not (files.private_folder(str(cache)) and files.private_folder(str(home))):
         return None
     new = not version.exists()
-    if not private_folder(str(version)):
+    if not files.private_folder(str(version)):
         return None
     if new:
         for other in home.iterdir():
@@ -116,8 +116,8 @@ def _version() -> str:
     """Changes whenever a call or its code might be another: with this source, JAX, the processor, the threads."""
     parts = [sys.version, platform.machine(), _processor(), f"{host_threads()} threads"]
     parts += [f"{name} {importlib.metadata.version(name)}" for name in ("jax", "jaxlib", "numpy", "optax")]
-    for folder, _, files in sorted(os.walk(_PACKAGE)):
-        for name in sorted(files):
+    for folder, _, names in sorted(os.walk(_PACKAGE)):
+        for name in sorted(names):
             if name.endswith(".py"):
                 status = os.stat(os.path.join(folder, name))
                 parts.append(f"{os.path.relpath(folder, _PACKAGE)}/{name} {status.st_size} {status.st_mtime_ns}")
@@ -228,8 +228,16 @@ def load_ahead(device) -> Ahead | None:
         with _lock:
             found = _ahead.get(key)
             if found is None:
-                found = _ahead[key] = Ahead(store.folder, functools.partial(_load, store.folder, device))
+                found = _ahead[key] = Ahead(
+                    store.folder, _note_of(store.folder), functools.partial(_load, store.folder, device)
+                )
     return found
+
+
+def _note_of(folder: Path) -> Path | None:
+    """The file that names the first programs of the script that runs; None if it is none (an interactive session)."""
+    script = sys.argv[0] if sys.argv else ""
+    return folder / f"first-{_digest(os.path.abspath(script))}" if os.path.isfile(script) else None
 
 
 def _load(folder: Path, device, name: str):
@@ -261,10 +269,7 @@ def keep_program(name: str | None, device, lowered, compiled, seconds: float) ->
         return
     folder = _store().folder
     try:
-        data = serialize(compiled)
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-            file.write(data)
-        os.replace(file.name, folder / name)
+        files.replace(folder / name, serialize(compiled))
         load_ahead(device).used(name)
     except Exception:  # nothing depends on it: a full disk, or a program of a kind that JAX cannot write
         return

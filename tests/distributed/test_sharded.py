@@ -7,7 +7,7 @@ import pytest
 from . import launch
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # a minute; test_training goes through the operations that networks use
 def test_operations():
     launch.succeed("rank_dtensor.py", 2)
 
