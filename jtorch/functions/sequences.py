@@ -92,7 +92,7 @@ _spaced("logspace", True)
 
 
 @composite("torch")
-@factory(out=True, fills=True)
+@factory(out=True)
 def eye(n, m=None, *, dtype=None, device=None):
     """The n×m matrix with ones on the diagonal."""
     if n < 0 or (m is not None and m < 0):
