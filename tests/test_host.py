@@ -161,6 +161,47 @@ def test_indices(mode):
     against_xla(lambda x, i: jax.vmap(lambda a, b: a.at[b].add(1))(x, i), TABLE, batched)
 
 
+IMAGE = np.random.default_rng(0).normal(size=(4, 6, 9, 8)).astype(np.float32)
+KERNEL = np.random.default_rng(1).normal(size=(6, 6, 3, 2)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"window_strides": (1, 1), "padding": "SAME"},
+        {"window_strides": (2, 3), "padding": [(1, 2), (0, 1)], "rhs_dilation": (2, 1)},
+        {"window_strides": (1, 1), "padding": [(-1, 2), (3, -2)], "lhs_dilation": (2, 3)},
+        {"window_strides": (2, 1), "padding": "VALID", "groups": 3},
+        {"window_strides": (1, 1), "padding": "VALID", "batches": 2},
+        {"window_strides": (1, 1), "padding": "SAME", "dimension_numbers": ("CNHW", "IOHW", "HWNC")},
+    ],
+    ids=str,
+)
+def test_convolutions(options):
+    options = dict(options)
+    groups, batches = options.pop("groups", 1), options.pop("batches", 1)
+
+    def convolve(x, k):
+        return lax.conv_general_dilated(x, k, feature_group_count=groups, batch_group_count=batches, **options)
+
+    kernel = KERNEL[:, : 6 // groups]
+    image = IMAGE.transpose(1, 0, 2, 3) if "dimension_numbers" in options else IMAGE
+    against_xla(convolve, image, kernel, rtol=1e-4, atol=1e-4)
+    against_xla(jax.grad(lambda x, k: convolve(x, k).sum(), (0, 1)), image, kernel, rtol=1e-4, atol=1e-4)
+
+
+def test_windows():
+    against_xla(lambda x: lax.reduce_window(x, 0.0, lax.add, (1, 1, 3, 2), (1, 1, 2, 1), "SAME"), IMAGE, atol=1e-5)
+    for start, which in ((-np.inf, lax.max), (np.inf, lax.min)):
+        padding = [(0, 0), (0, 0), (1, 2), (0, 1)]
+        against_xla(
+            lambda x, s=start, w=which, p=padding: lax.reduce_window(
+                x, np.float32(s), w, (1, 1, 3, 2), (1, 1, 2, 1), p, window_dilation=(1, 1, 2, 1)
+            ),
+            IMAGE,
+        )
+
+
 def test_control_flow():
     against_xla(lambda x: lax.cond(x.sum() > 0, lambda a: a + 1, lambda a: a - 1, x), TABLE)
     against_xla(lambda x: lax.while_loop(lambda s: s.sum() < 1000, lambda s: s * 2, x), TABLE)
@@ -218,7 +259,7 @@ def test_it_is_compiled_sooner_the_larger_it_is(interpreting):
         return after["interpreted"] - before["interpreted"], after["compiles"] - before["compiles"]
 
     assert runs(lambda: (torch.ones(3) * 7).sum(), 15) == (15, 0)
-    assert runs(lambda: torch.ones(3).exp().sin().cos().tan().exp().sin().cos().tan().abs().sum(), 15) == (10, 1)
+    assert runs(lambda: torch.ones(3).exp().sin().cos().tan().exp().sin().cos().tan().abs().sum(), 15) == (2, 1)
     assert runs(lambda: torch.softmax(torch.ones(200, 201), 1).sum(), 15) == (1, 1)
     assert runs(lambda: torch.softmax(torch.ones(800, 801), 1).sum(), 15) == (0, 1)
 

@@ -23,11 +23,14 @@ from .program import NUMPY_KIND, Program
 
 #: Work is counted in elements of results; a function of NumPy's takes as long as so many of them.
 _FUNCTION = 1500
-#: what is interpreted once, a few times, and always, at most
-_ONCE, _SEVERAL, _ALWAYS = 500_000, 60_000, 15_000
-_TIMES = 10
+#: what is interpreted twice, and what always, at most
+_TWICE, _ALWAYS = 60_000, 15_000
+#: What is interpreted once: so much, and so much more for each of its calls, which XLA takes milliseconds to compile.
+_ONCE, _PER_CALL, _MOST = 500_000, 50_000, 200_000_000
+#: a run more for each so many calls: such a program takes XLA seconds
+_LONG = 200
 #: calls of primitives of a program, at most
-_LONGEST = 20_000
+_LONGEST = 100_000
 #: how often a loop goes round, at most
 _ROUNDS = 256
 #: computed in float32 and rounded after each primitive
@@ -91,7 +94,7 @@ class Code:
             self._steps.append((function, operands, outs, equation.primitive.multiple_results))
             self.work += _FUNCTION + sum(math.prod(v.aval.shape) for v in equation.outvars)
             self.length += 1
-            if self.length > _LONGEST or self.work > _ONCE:
+            if self.length > _LONGEST or self.work > _MOST:
                 raise Unsupported
 
     def _function(self, name: str, equation) -> Callable:
@@ -107,6 +110,11 @@ class Code:
         if name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
             self.work += math.prod(outputs[0].shape) * math.prod(inputs[0].shape[d] for d in contracted) // 8
+        if name == "conv_general_dilated":
+            kernel, spec = inputs[1].shape, equation.params["dimension_numbers"].rhs_spec
+            self.work += math.prod(outputs[0].shape) * math.prod(kernel) // kernel[spec[0]]
+        if name.startswith("reduce_window"):
+            self.work += math.prod(outputs[0].shape) * math.prod(equation.params["window_dimensions"])
         return _with_halves(name, equation.params, inputs, outputs)
 
     def __call__(self, arrays) -> list:
@@ -241,6 +249,7 @@ class Interpreted:
         self._steps = []
         if any(_is_update(step.call) for step in program.steps):
             raise Unsupported
+        limit = _limit(program)
         checked = set(program.checks)
         for i, (step, live) in enumerate(zip(program.steps, program.live(), strict=True)):
             if not live:
@@ -252,9 +261,9 @@ class Interpreted:
             self._steps.append((code, step.operands, step.outs, check))
             self.work += code.work
             length += code.length
-            if self.work > _ONCE or length > _LONGEST:
+            if self.work > limit or length > _LONGEST:
                 raise Unsupported
-        self.runs = math.inf if self.work <= _ALWAYS else _TIMES if self.work <= _SEVERAL else 1
+        self.runs = math.inf if self.work <= _ALWAYS else 2 if self.work <= _TWICE else 1 + len(program.steps) // _LONG
 
     def __call__(self, leaves, hypers: list, scalars: list, before) -> tuple:
         """``(outputs, check)``.
@@ -290,6 +299,10 @@ class Interpreted:
         return tuple([put(x, self._device) for x in arrays])
 
 
+def _limit(program: Program) -> int:
+    return min(_MOST, _ONCE + _PER_CALL * len(program.steps))
+
+
 def _is_update(call: Call) -> bool:
     """Whether it is an optimizer's: the program is a training step, and will be met again."""
     return call.op is not None and ".optimizer" in call.op.fn.__module__
@@ -299,7 +312,7 @@ def interpreted(program: Program, device) -> Interpreted | None:
     """What runs a program of this device at first, or None if that has to be compiled."""
     if device.type != "cpu" or len(program.steps) > _LONGEST:
         return None
-    if sum(a.numel for a in program.leaf_avals) > _ONCE:
+    if sum(a.numel for a in program.leaf_avals) > _limit(program):
         return None
     try:
         return Interpreted(program, device)

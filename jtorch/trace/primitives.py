@@ -281,10 +281,9 @@ def _broadcast_in_dim(params, inputs, outputs):
 
 @rule("reshape", "squeeze", "expand_dims")
 def _reshape(params, inputs, outputs):
-    if params.get("dimensions") is not None and "new_sizes" in params:
-        raise Unsupported
     shape = outputs[0].shape
-    return lambda x, *_: x.reshape(shape)
+    order = params["dimensions"] if "new_sizes" in params else None  # the others' are the dims of size 1
+    return lambda x, *_: (x if order is None else x.transpose(order)).reshape(shape)
 
 
 @rule("transpose")
@@ -379,10 +378,10 @@ def _reduction(function, start):
         if params.get("out_sharding") is not None or (dtype.kind == "c" and start is None):
             raise Unsupported
         if start is None and math.prod(inputs[0].shape) == 0:
-            if function is np.max:
-                value = -np.inf if dtype.kind == "f" else False if dtype.kind == "b" else np.iinfo(dtype).min
+            if dtype.kind == "b":
+                value = function is np.min
             else:
-                value = np.inf if dtype.kind == "f" else True if dtype.kind == "b" else np.iinfo(dtype).max
+                value = _lowest(dtype) if function is np.max else _highest(dtype)
             return lambda x: np.full(shape, value, dtype)
         if function in (np.sum, np.prod):
             return lambda x: function(x, axes, dtype=dtype)
@@ -605,3 +604,90 @@ RULES["scatter-mul"], RULES["scatter_sub"] = RULES["scatter_mul"], _scattering(n
 RULES["scatter-sub"] = RULES["scatter_sub"]
 RULES["scatter_min"], RULES["scatter_max"] = _scattering(np.minimum), _scattering(np.maximum)
 RULES["scatter-min"], RULES["scatter-max"] = RULES["scatter_min"], RULES["scatter_max"]
+
+
+# --- windows -------------------------------------------------------------------------------------------------------
+
+
+def _padded(x, padding, value):
+    """``x`` with ``(low, high)`` entries of ``value`` along each dimension; negative ones are cut off."""
+    cut = tuple([slice(max(0, -low), n - max(0, -high)) for n, (low, high) in zip(x.shape, padding, strict=True)])
+    return np.pad(x[cut], [(max(0, low), max(0, high)) for low, high in padding], constant_values=value)
+
+
+def _dilated(x, dilation):
+    """``x`` with zeros between its entries, ``d`` apart along each of the last dimensions."""
+    if all(d == 1 for d in dilation):
+        return x
+    first = x.ndim - len(dilation)
+    sizes = [n if not n else (n - 1) * d + 1 for n, d in zip(x.shape[first:], dilation, strict=True)]
+    result = np.zeros((*x.shape[:first], *sizes), x.dtype)
+    result[(..., *[slice(None, None, d) for d in dilation])] = x
+    return result
+
+
+def _windows_of(x, sizes, strides, dilation):
+    """Windows over the last dimensions: ``(*others, *places, *sizes)``."""
+    axes = tuple(range(x.ndim - len(sizes), x.ndim))
+    spans = [(n - 1) * d + 1 for n, d in zip(sizes, dilation, strict=True)]
+    found = np.lib.stride_tricks.sliding_window_view(x, spans, axes)
+    return found[(..., *[slice(None, None, s) for s in strides], *[slice(None, None, d) for d in dilation])]
+
+
+@rule("conv_general_dilated")
+def _convolution(params, inputs, outputs):
+    numbers, shape, dtype = params["dimension_numbers"], outputs[0].shape, outputs[0].dtype
+    strides, gaps = params["window_strides"], params["rhs_dilation"]
+    groups, batches = params["feature_group_count"], params["batch_group_count"]
+    n, order = len(strides), np.argsort(numbers.out_spec)
+    if dtype.kind not in "fc" or 0 in inputs[0].shape or 0 in inputs[1].shape or 0 in shape:
+        raise Unsupported
+
+    def function(x, kernel):
+        x = _dilated(x.astype(dtype).transpose(numbers.lhs_spec), params["lhs_dilation"])
+        x = _padded(x, [(0, 0), (0, 0), *params["padding"]], 0)
+        kernel = kernel.astype(dtype).transpose(numbers.rhs_spec)
+        parts = max(groups, batches)
+        # (part, batch, channels in, *places, *kernel sizes)
+        x = np.stack(np.split(x, parts, 1 if groups > 1 else 0))
+        kernel = np.stack(np.split(kernel, parts, 0))
+        found = _windows_of(x, kernel.shape[3:], strides, gaps)
+        places = found.shape[3 : 3 + n]
+        found = found.transpose(0, 1, *range(3, 3 + n), 2, *range(3 + n, 3 + 2 * n))
+        found = found.reshape(parts, found.shape[1] * math.prod(places), -1)
+        made = found @ kernel.reshape(parts, kernel.shape[1], -1).swapaxes(1, 2)
+        made = made.reshape(parts, -1, *places, kernel.shape[1]).transpose(1, 0, n + 2, *range(2, n + 2))
+        return made.reshape(made.shape[0], -1, *places).transpose(order)
+
+    return function
+
+
+def _window_reduction(function, start):
+    def make(params, inputs, outputs):
+        dtype, sizes = outputs[0].dtype, tuple(params["window_dimensions"])
+        if any(d != 1 for d in params["base_dilation"]) or dtype.kind not in "fi" or 0 in outputs[0].shape:
+            raise Unsupported
+        value = start(dtype)
+
+        def reduced(x):
+            windows = _windows_of(
+                _padded(x, params["padding"], value), sizes, params["window_strides"], params["window_dilation"]
+            )
+            return function(windows, tuple(range(x.ndim, 2 * x.ndim)), dtype=dtype)
+
+        return reduced
+
+    return make
+
+
+def _lowest(dtype):
+    return dtype.type(-np.inf) if dtype.kind == "f" else np.iinfo(dtype).min
+
+
+def _highest(dtype):
+    return dtype.type(np.inf) if dtype.kind == "f" else np.iinfo(dtype).max
+
+
+RULES["reduce_window_sum"] = _window_reduction(np.add.reduce, lambda dtype: dtype.type(0))
+RULES["reduce_window_max"] = _window_reduction(np.maximum.reduce, _lowest)
+RULES["reduce_window_min"] = _window_reduction(np.minimum.reduce, _highest)
