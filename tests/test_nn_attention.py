@@ -209,3 +209,18 @@ def test_causal_biases():
         check(program)
     assert causal_upper_left(2, 3).tolist() == [[True, False, False], [True, True, False]]
     assert causal_lower_right(2, 3).tolist() == [[True, True, False], [True, True, True]]
+
+
+def test_second_derivatives_of_rows_that_see_one_key():
+    q, k, v = (jtorch.randn(2, n, 4, dtype=jtorch.float64, requires_grad=True) for n in (3, 5, 5))
+    seen = jtorch.ones(3, 5, dtype=jtorch.bool).tril()
+    weights = jtorch.linspace(-1, 1, 24, dtype=jtorch.float64).reshape(2, 3, 4)
+
+    def second(out):
+        first = jtorch.autograd.grad((out * weights).sum(), (q, k, v), create_graph=True)
+        return jtorch.autograd.grad(sum((g * g).sum() for g in first), (q, k, v))
+
+    got = second(F.scaled_dot_product_attention(q, k, v, is_causal=True))
+    scores = (q @ k.mT / 2).masked_fill(~seen, float("-inf"))
+    for g, wanted in zip(got, second(jtorch.softmax(scores, -1) @ v), strict=True):
+        assert jtorch.allclose(g, wanted, rtol=1e-10)

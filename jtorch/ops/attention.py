@@ -84,7 +84,9 @@ def _rows_bwd(q, k, v, mask, keep, first, out, g, keep_scale, causal, scale):
     """The gradients of some rows: ``(dq, dk, dv, dmask)``, the last summed to the mask's shape."""
     wide = widened(q).dtype
     e, total = _softmax(_scores(q, k, mask, first, causal, scale))
-    p = e / total
+    rows = e.sum(-1, keepdims=True)
+    # its derivative is that of the sum also where that is 1, and the maximum a tie
+    p = e / (rows + lax.stop_gradient(total - rows))
     delta = (widened(g) * widened(out)).sum(-1, keepdims=True)
     dp = _dropped(_dot(g, v, (2, 2), wide), keep, keep_scale)
     ds = p * (dp - delta)
