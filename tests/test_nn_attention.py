@@ -220,7 +220,7 @@ def test_second_derivatives_of_rows_that_see_one_key():
         first = jtorch.autograd.grad((out * weights).sum(), (q, k, v), create_graph=True)
         return jtorch.autograd.grad(sum((g * g).sum() for g in first), (q, k, v))
 
-    got = second(F.scaled_dot_product_attention(q, k, v, is_causal=True))
+    got = second(jtorch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True))
     scores = (q @ k.mT / 2).masked_fill(~seen, float("-inf"))
     for g, wanted in zip(got, second(jtorch.softmax(scores, -1) @ v), strict=True):
         assert jtorch.allclose(g, wanted, rtol=1e-10)
