@@ -59,7 +59,12 @@ def attend(q, k, v, mask, keep, keep_scale, causal, scale):
 
     ``mask`` and ``keep`` have three dims that broadcast to ``(N, L, S)``; a row that is masked out wholly gives 0.
     """
-    return _attend_fwd(q, k, v, mask, keep, keep_scale, causal, scale)[0]
+    plan = _plan(q, k, causal)
+    if plan is None:
+        (out,) = _rows_fwd(q, k, v, mask, keep, 0, keep_scale, causal, scale)
+    else:
+        (out,) = _in_blocks(plan, (q, mask, keep), (k, v), partial(_band_fwd, keep_scale, causal, scale))
+    return out
 
 
 def _dropped(p, keep, keep_scale):
@@ -97,11 +102,7 @@ def _rows_bwd(q, k, v, mask, keep, first, out, g, keep_scale, causal, scale):
 
 
 def _attend_fwd(q, k, v, mask, keep, keep_scale, causal, scale):
-    plan = _plan(q, k, causal)
-    if plan is None:
-        (out,) = _rows_fwd(q, k, v, mask, keep, 0, keep_scale, causal, scale)
-    else:
-        (out,) = _in_blocks(plan, (q, mask, keep), (k, v), partial(_band_fwd, keep_scale, causal, scale))
+    out = attend(q, k, v, mask, keep, keep_scale, causal, scale)  # whose derivative is its own here too
     return out, (q, k, v, mask, keep, keep_scale, out)
 
 
