@@ -21,7 +21,7 @@ import numpy as np
 from .. import config, errors
 from . import checks, executable, explain, pieces
 from .executable import Executable
-from .host import Unsupported, interpreted
+from .host import Interpreted, Unsupported, interpreted
 from .jaxapi import prepare_compilation_cache, x64
 from .pieces import Pieces
 from .program import Program
@@ -66,7 +66,7 @@ class Entry:
         _compiled_at[line] += 1
         self.line, self.number = line, _compiled_at[line]
         self.quick, self.runs = self.number > _PROPERLY, 0
-        self.host = interpreted(self.program, self.device) if config.interpret and shardings is None else None
+        self.host: Interpreted | None = None
         self.lock = threading.Lock()
 
     @property
@@ -117,6 +117,8 @@ class Entry:
             upgrade = self.quick and not config.quick_compile and self._proved()
             if upgrade:
                 self.quick = False
+            if self.runs == 0 and stale and config.interpret and self.shardings is None:
+                self.host = interpreted(self.program, self.device)
             self.runs += 1
             if scalars != self.fixed:
                 changed = [i for i in self.constant if scalars[i] != self.fixed[i]]
