@@ -259,9 +259,17 @@ def test_it_is_compiled_sooner_the_larger_it_is(interpreting):
         return after["interpreted"] - before["interpreted"], after["compiles"] - before["compiles"]
 
     assert runs(lambda: (torch.ones(3) * 7).sum(), 15) == (15, 0)
-    assert runs(lambda: torch.ones(3).exp().sin().cos().tan().exp().sin().cos().tan().abs().sum(), 15) == (2, 1)
-    assert runs(lambda: torch.softmax(torch.ones(200, 201), 1).sum(), 15) == (1, 1)
-    assert runs(lambda: torch.softmax(torch.ones(800, 801), 1).sum(), 15) == (0, 1)
+    times, compiled = runs(lambda: torch.softmax(torch.ones(300, 301), 1).sum(), 150)
+    assert 60 <= times < 150 and compiled == 1
+    assert runs(lambda: torch.softmax(torch.ones(800, 801), 1).sum(), 3) == (0, 1)
+
+
+def test_a_captured_function_is_compiled_at_once(interpreting):
+    step = torch.compile(lambda x: (x * 3).sum())
+    before = debug.counters()
+    assert [step(torch.ones(2)).item() for _ in range(4)] == [6] * 4
+    after = debug.counters()
+    assert after["compiles"] - before["compiles"] == 1 and after["interpreted"] == before["interpreted"]
 
 
 def test_a_training_step_is_compiled_at_once(interpreting):

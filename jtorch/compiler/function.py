@@ -155,6 +155,8 @@ class CompiledFunction(Compiled):
             return self._record(args, kwargs)
         with watching_trace.watching(log), watch:
             result = self._fn(*args, **kwargs)
+        for trace in recorder.open_traces().values():
+            trace.captured = True
         log.made.clear()
         if log.reads:
             result = _pytree.tree_map(plain, result)

@@ -117,7 +117,9 @@ class Entry:
             upgrade = self.quick and not config.quick_compile and self._proved()
             if upgrade:
                 self.quick = False
-            if self.runs == 0 and stale and config.interpret and self.shardings is None:
+            if trace.captured or self.shardings is not None or not config.interpret:
+                self.host = None
+            elif self.runs == 0 and stale:
                 self.host = interpreted(self.program, self.device)
             self.runs += 1
             if scalars != self.fixed:

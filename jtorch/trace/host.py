@@ -1,10 +1,10 @@
 """Small programs run by NumPy instead of being compiled.
 
 Compiling a program of three calls takes XLA 30 ms, and NumPy runs it in 40 us. So a small program on the CPU is
-interpreted when it is met: what a call traces to (its jaxpr) is turned into a list of NumPy functions, once. When it
-is met again it is compiled, sooner the larger it is, and not at all where XLA would not run it any faster. Programs
-with an optimizer's update are going to be met again, and are compiled at once; so is what NumPy cannot do as XLA does
-it (:mod:`.primitives`). See docs/decisions/0015-small-programs.md.
+interpreted: what a call traces to (its jaxpr) is turned into a list of NumPy functions, once. When it has been run so
+often that compiling it would have cost as much it is compiled. Training steps (programs with an optimizer's update) and
+functions that are captured are going to run often, and are compiled at once; so is what NumPy cannot do as XLA does it
+(:mod:`.primitives`). See docs/decisions/0015-small-programs.md.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from .program import NUMPY_KIND, Program
 
 #: Work is counted in elements of results; a function of NumPy's takes as long as so many of them.
 _FUNCTION = 1500
-#: what is interpreted twice, and what always, at most
-_TWICE, _ALWAYS = 60_000, 15_000
-#: What is interpreted once: so much, and so much more for each of its calls, which XLA takes milliseconds to compile.
-_ONCE, _PER_CALL, _MOST = 500_000, 50_000, 200_000_000
-#: a run more for each so many calls: such a program takes XLA seconds
-_LONG = 200
+#: what one run may take at most, and how much more for each call
+_RUN, _PER_CALL, _MOST = 500_000, 50_000, 200_000_000
+#: what XLA takes to compile a program, and how much more for each call: so much work is interpreted before that
+_COMPILING, _PER_COMPILED_CALL = 30_000_000, 3_000_000
+#: what takes XLA as long as NumPy
+_EITHER = 15_000
 #: calls of primitives of a program, at most
 _LONGEST = 100_000
 #: how often a loop goes round, at most
@@ -263,7 +263,8 @@ class Interpreted:
             length += code.length
             if self.work > limit or length > _LONGEST:
                 raise Unsupported
-        self.runs = math.inf if self.work <= _ALWAYS else 2 if self.work <= _TWICE else 1 + len(program.steps) // _LONG
+        pays = (_COMPILING + _PER_COMPILED_CALL * len(program.steps)) // max(1, self.work)
+        self.runs = math.inf if self.work <= _EITHER else pays
 
     def __call__(self, leaves, hypers: list, scalars: list, before) -> tuple:
         """``(outputs, check)``.
@@ -300,7 +301,7 @@ class Interpreted:
 
 
 def _limit(program: Program) -> int:
-    return min(_MOST, _ONCE + _PER_CALL * len(program.steps))
+    return min(_MOST, _RUN + _PER_CALL * len(program.steps))
 
 
 def _is_update(call: Call) -> bool:
