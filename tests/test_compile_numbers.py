@@ -115,6 +115,7 @@ RECORDED = ("branch", "arithmetic", "kept", "kept_by_a_method", "formatted", "pe
             "goes_on", "converted", "truth", "rounded", "in_numpy")  # fmt: skip
 
 
+@pytest.mark.usefixtures("compiled_at_once")  # equal to the last digit
 @pytest.mark.parametrize("kind", [*REPLAYED, *RECORDED])
 def test_steps_that_end_in_numbers(kind):
     sides = []

@@ -156,7 +156,7 @@ class CompiledFunction(Compiled):
         with watching_trace.watching(log), watch:
             result = self._fn(*args, **kwargs)
         for trace in recorder.open_traces().values():
-            trace.captured = True
+            trace.recurs = True
         log.made.clear()
         if log.reads:
             result = _pytree.tree_map(plain, result)

@@ -117,7 +117,7 @@ class Entry:
             upgrade = self.quick and not config.quick_compile and self._proved()
             if upgrade:
                 self.quick = False
-            if trace.captured or self.shardings is not None or not config.interpret:
+            if trace.recurs or self.shardings is not None or not config.interpret:
                 self.host = None
             elif self.runs == 0 and stale:
                 self.host = interpreted(self.program, self.device)

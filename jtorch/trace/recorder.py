@@ -70,7 +70,7 @@ class Trace:
     __slots__ = (
         "device", "lock", "closed", "calls", "program", "n_slots", "refs", "scalars", "hypers", "leaf_arrays",
         "leaf_refs", "leaf_avals", "checks", "written", "owner", "negative_zeros",
-        "mesh", "shared", "captured",
+        "mesh", "shared", "recurs",
     )  # fmt: skip
 
     runs = True  # as a program, unlike recordings that are made for other ends
@@ -85,7 +85,7 @@ class Trace:
         self.refs: list[weakref.ref] = []
         self.scalars: list = []
         self.negative_zeros: list[int] = []
-        self.captured = False  # whether a function that is captured recorded some of it
+        self.recurs = False  # whether a function under ``compile`` recorded some of it
         self.mesh = None  # of the first leaf that lies on several devices
         self.shared = False  # another thread's trace has read a leaf of this one meanwhile
         self.hypers: list[float] = []

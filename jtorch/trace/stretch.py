@@ -48,7 +48,7 @@ class Stretch:
     """
 
     def __init__(self, trace: Trace, mark: Mark):
-        trace.captured = True
+        trace.recurs = True
         self.device = trace.device
         self.calls: list[Call] = trace.calls[mark.calls :]
         self.scalars = trace.scalars[mark.scalars :]
@@ -131,7 +131,7 @@ class Stretch:
         with trace.lock:
             if trace.closed:  # another thread flushed it just now
                 return self.append(operands, wanted, hypers)
-            trace.captured = True
+            trace.recurs = True
             slots = trace.leaves(operands)
             start = trace.n_slots
             if start == 0 and slots == list(range(-1, -1 - len(slots), -1)):
