@@ -10,6 +10,9 @@ from jtorch.compiler.state import statistics
 
 from .compiling import Net, batches, captured, fresh, pair, same  # noqa: F401 (fresh is a fixture)
 
+# captured and recorded steps are equal to the last digit where both are compiled
+pytestmark = pytest.mark.usefixtures("compiled_at_once")
+
 # --- whole training steps ------------------------------------------------------------------------------------------
 
 
@@ -101,7 +104,6 @@ def test_learning_rate_set_by_hand_and_loaded_state_are_noticed():
     assert results[0] == results[1]
 
 
-@pytest.mark.usefixtures("compiled_at_once")
 def test_gradient_accumulation():
     results = []
     for compiled in (False, True):
@@ -130,7 +132,6 @@ def test_gradient_accumulation():
 # --- modules -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("compiled_at_once")
 def test_module_forward_keeps_its_history():
     plain, other = pair()
     fast = torch.compile(other)
