@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 import pytest
 
@@ -29,3 +30,12 @@ def compiled_at_once(monkeypatch):
     from jtorch import config
 
     monkeypatch.setattr(config, "interpret", False)
+
+
+@pytest.fixture
+def torch():
+    """PyTorch, without its warnings about what it will drop."""
+    torch = pytest.importorskip("torch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield torch

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-import warnings
 
 import jax
 import numpy as np
@@ -20,14 +19,6 @@ from jtorch.ao.nn import intrinsic as nni
 from jtorch.ao.nn import quantized as nnq
 from jtorch.nn import functional as F
 from jtorch.ops import int_dot
-
-
-@pytest.fixture
-def torch():
-    torch = pytest.importorskip("torch")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield torch
 
 
 def pair(torch, array):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import io
-import warnings
 
 import numpy as np
 import pytest
@@ -13,14 +12,6 @@ import jtorch
 from jtorch import nn
 from jtorch.ao import quantization as aq
 from jtorch.ao.nn import qat
-
-
-@pytest.fixture
-def torch():
-    torch = pytest.importorskip("torch")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield torch
 
 
 def fx_of(torch):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import warnings
 
 import numpy as np
 import pytest
@@ -12,14 +11,6 @@ import pytest
 import jtorch
 from jtorch import nn
 from jtorch.ao import quantization as aq
-
-
-@pytest.fixture
-def torch():
-    torch = pytest.importorskip("torch")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield torch
 
 
 def carried(obj, source, target, **options):

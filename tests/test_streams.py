@@ -22,11 +22,6 @@ INTS = [np.dtype(t) for t in ("int64", "int32", "int16", "int8", "uint8")]
 SIZES = [0, 1, 2, 7, 15, 16, 17, 31, 100, 1000, 16384, 16385, 33000]
 
 
-@pytest.fixture
-def torch():
-    return pytest.importorskip("torch")
-
-
 def of(torch, dtype):
     return getattr(torch, dtype.name)
 

@@ -38,7 +38,7 @@ class Call:
 
     __slots__ = (
         "id", "name", "fn", "jitted", "in_avals", "in_kinds", "out_avals", "single", "op", "key", "platform", "check",
-        "linearizations", "kept_as", "derivative", "turned", "code",
+        "linearizations", "kept_as", "derivative", "turned", "code", "check_code",
     )  # fmt: skip
 
     def __init__(self, name, fn, in_avals, in_kinds=None, platform="cpu", op=None, key=None, kept_as=None):
@@ -52,7 +52,7 @@ class Call:
         self.linearizations = {}
         self.derivative = None  # of a call that comes from a linearization: that, and which gradients are given
         self.turned = self  # see :mod:`.layout`
-        self.code = None  # see :mod:`.host`
+        self.code = self.check_code = None  # see :mod:`.host`
         self.kept_as = kept_as  # its name among what is kept for later processes, or None
 
         precision = None if platform == "cpu" else _PRECISION[config.float32_matmul_precision]

@@ -18,7 +18,7 @@ import numpy as np
 from .. import devices
 from .call import Call
 from .jaxapi import is_literal, jaxpr_parts, put, scan_counts, traced
-from .primitives import COST, RULES, Unsupported
+from .primitives import RULES, WORK, Unsupported
 from .program import NUMPY_KIND, Program
 
 #: Work is counted in elements of results; a function of NumPy's takes as long as so many of them.
@@ -38,11 +38,8 @@ _HALVES = ("float16", "bfloat16")
 #: primitives that look at the bits of such numbers
 _BITS = ("nextafter", "bitcast_convert_type", "reduce_precision")
 #: what primitives that only call a program call it
-_CALLED = {
-    "jit": "jaxpr", "pjit": "jaxpr", "closed_call": "call_jaxpr", "core_call": "call_jaxpr", "remat": "jaxpr",
-    "checkpoint": "jaxpr", "remat2": "jaxpr", "custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr",
-    "custom_vjp_call_jaxpr": "fun_jaxpr",
-}  # fmt: skip
+_CALLED = {"jit": "jaxpr", "closed_call": "call_jaxpr", "remat2": "jaxpr", "custom_jvp_call": "call_jaxpr",
+           "custom_vjp_call": "call_jaxpr"}  # fmt: skip
 
 
 class Code:
@@ -105,16 +102,8 @@ class Code:
             return function
         if name not in RULES:
             raise Unsupported
-        if name in COST:
-            self.work += COST[name] * math.prod(inputs[0].shape)
-        if name == "dot_general":
-            (contracted, _), _ = equation.params["dimension_numbers"]
-            self.work += math.prod(outputs[0].shape) * math.prod(inputs[0].shape[d] for d in contracted) // 8
-        if name == "conv_general_dilated":
-            kernel, spec = inputs[1].shape, equation.params["dimension_numbers"].rhs_spec
-            self.work += math.prod(outputs[0].shape) * math.prod(kernel) // kernel[spec[0]]
-        if name.startswith("reduce_window"):
-            self.work += math.prod(outputs[0].shape) * math.prod(equation.params["window_dimensions"])
+        if name in WORK:
+            self.work += WORK[name](equation.params, inputs, outputs)
         return _with_halves(name, equation.params, inputs, outputs)
 
     def __call__(self, arrays) -> list:
@@ -194,12 +183,8 @@ def _scan(params: dict) -> tuple[Callable, int]:
         raise Unsupported
 
     def function(*arrays):
-        consts, carry, scanned = (
-            arrays[:n_consts],
-            list(arrays[n_consts : n_consts + n_carry]),
-            arrays[n_consts + n_carry :],
-        )
-        rows = []
+        consts, carry = arrays[:n_consts], arrays[n_consts : n_consts + n_carry]
+        scanned, rows = arrays[n_consts + n_carry :], []
         for i in rounds:
             made = body([*consts, *carry, *[x[i] for x in scanned]])
             carry = made[:n_carry]
@@ -224,13 +209,33 @@ def code_of(call: Call) -> Code:
         Unsupported: it has to be compiled.
     """
     if call.code is None:
-        try:
-            call.code = Code(traced(call.jitted, [a.sds for a in call.in_avals]))
-        except Unsupported:
-            call.code = False
-    if call.code is False:
+        call.code = _code(call.jitted, call)
+    return _supported(call.code)
+
+
+def check_of(call: Call) -> Code:
+    """What runs its check of indexes.
+
+    Raises:
+        Unsupported: it has to be compiled.
+    """
+    if call.check_code is None:
+        call.check_code = _code(jax.jit(call.check), call)
+    return _supported(call.check_code)
+
+
+def _code(jitted, call: Call) -> Code | bool:
+    """The code of a function of the call's operands, False for one that has to be compiled."""
+    try:
+        return Code(traced(jitted, [a.sds for a in call.in_avals]))
+    except Unsupported:
+        return False
+
+
+def _supported(code: Code | bool) -> Code:
+    if code is False:
         raise Unsupported
-    return call.code
+    return code
 
 
 class Interpreted:
@@ -255,9 +260,7 @@ class Interpreted:
             if not live:
                 continue
             code = code_of(step.call)
-            check = None
-            if i in checked:
-                check = Code(traced(jax.jit(step.call.check), [a.sds for a in step.call.in_avals]))
+            check = check_of(step.call) if i in checked else None
             self._steps.append((code, step.operands, step.outs, check))
             self.work += code.work
             length += code.length

@@ -22,11 +22,16 @@ class Unsupported(Exception):
 
 #: by name of the primitive: ``rule(params, inputs, outputs) -> function(*arrays)``
 RULES: dict[str, Callable] = {}
-#: what takes NumPy longer than a pass over its operand: in such passes
-COST = {"sort": 20, "top_k": 20, "erf": 50, "erfc": 50, "lgamma": 50, "scatter_add": 5, "scatter-add": 5}
+#: of what takes NumPy longer than a pass over its results: ``(params, inputs, outputs) -> passes over an element more``
+WORK: dict[str, Callable] = {}
 
 
-rule = by_name(RULES)
+rule, work = by_name(RULES), by_name(WORK)
+
+
+def _passes(n: int) -> Callable:
+    """The work of ``n`` passes over the first operand."""
+    return lambda params, inputs, outputs: n * math.prod(inputs[0].shape)
 
 
 def _plain(names: dict[str, Callable]) -> None:
@@ -50,8 +55,7 @@ _plain({
     "atan2": np.arctan2, "sqrt": np.sqrt, "cbrt": np.cbrt, "square": np.square, "abs": np.abs, "floor": np.floor,
     "ceil": np.ceil, "is_finite": np.isfinite, "nextafter": np.nextafter, "not": np.invert, "and": np.bitwise_and,
     "or": np.bitwise_or, "xor": np.bitwise_xor, "eq": np.equal, "ne": np.not_equal, "real": np.real, "imag": np.imag,
-    "conj": np.conj, "copy": lambda x: x, "copy_p": lambda x: x, "stop_gradient": lambda x: x,
-    "optimization_barrier": lambda *x: x,
+    "conj": np.conj, "copy": lambda x: x, "stop_gradient": lambda x: x, "optimization_barrier": lambda *x: x,
 })  # fmt: skip
 
 
@@ -124,6 +128,7 @@ def _lgamma(x: float) -> float:
 
 
 RULES["erf"], RULES["erfc"], RULES["lgamma"] = map(_by_element, (math.erf, math.erfc, _lgamma))
+WORK["erf"] = WORK["erfc"] = WORK["lgamma"] = _passes(50)
 
 
 @rule("integer_pow")
@@ -279,7 +284,7 @@ def _broadcast_in_dim(params, inputs, outputs):
     return lambda x, *_: np.broadcast_to(x.reshape(ones), shape)
 
 
-@rule("reshape", "squeeze", "expand_dims")
+@rule("reshape", "squeeze")
 def _reshape(params, inputs, outputs):
     shape = outputs[0].shape
     order = params["dimensions"] if "new_sizes" in params else None  # the others' are the dims of size 1
@@ -458,7 +463,15 @@ def _dot_general(params, inputs, outputs):
     return function
 
 
+@work("dot_general")
+def _dot_general_work(params, inputs, outputs):
+    (contracted, _), _ = params["dimension_numbers"]
+    return math.prod(outputs[0].shape) * math.prod(inputs[0].shape[d] for d in contracted) // 8
+
+
 # --- order ---------------------------------------------------------------------------------------------------------
+
+WORK["sort"] = WORK["top_k"] = _passes(20)
 
 
 @rule("sort")
@@ -599,11 +612,9 @@ def _scattering(write):
 
 
 RULES["scatter"], RULES["scatter-add"] = _scattering(None), _scattering(np.add)
-RULES["scatter_add"], RULES["scatter_mul"] = RULES["scatter-add"], _scattering(np.multiply)
-RULES["scatter-mul"], RULES["scatter_sub"] = RULES["scatter_mul"], _scattering(np.subtract)
-RULES["scatter-sub"] = RULES["scatter_sub"]
-RULES["scatter_min"], RULES["scatter_max"] = _scattering(np.minimum), _scattering(np.maximum)
-RULES["scatter-min"], RULES["scatter-max"] = RULES["scatter_min"], RULES["scatter_max"]
+RULES["scatter-sub"], RULES["scatter-mul"] = _scattering(np.subtract), _scattering(np.multiply)
+RULES["scatter-min"], RULES["scatter-max"] = _scattering(np.minimum), _scattering(np.maximum)
+WORK["scatter-add"] = _passes(5)
 
 
 # --- windows -------------------------------------------------------------------------------------------------------
@@ -662,6 +673,12 @@ def _convolution(params, inputs, outputs):
     return function
 
 
+@work("conv_general_dilated")
+def _convolution_work(params, inputs, outputs):
+    products = math.prod(inputs[1].shape[d] for d in params["dimension_numbers"].rhs_spec[1:])  # for one result
+    return math.prod(outputs[0].shape) * products
+
+
 def _window_reduction(function, start):
     def make(params, inputs, outputs):
         dtype, sizes = outputs[0].dtype, tuple(params["window_dimensions"])
@@ -691,3 +708,8 @@ def _highest(dtype):
 RULES["reduce_window_sum"] = _window_reduction(np.add.reduce, lambda dtype: dtype.type(0))
 RULES["reduce_window_max"] = _window_reduction(np.maximum.reduce, _lowest)
 RULES["reduce_window_min"] = _window_reduction(np.minimum.reduce, _highest)
+
+
+@work("reduce_window_sum", "reduce_window_max", "reduce_window_min")
+def _window_reduction_work(params, inputs, outputs):
+    return math.prod(outputs[0].shape) * math.prod(params["window_dimensions"])

@@ -140,23 +140,8 @@ class Trace:
         return 0
 
     def leaves(self, values: list[Value]) -> list[int]:
-        """The slots of many values: :meth:`leaf` where that has anything to do besides."""
-        arrays, refs, avals, slots = self.leaf_arrays, self.leaf_refs, self.leaf_avals, []
-        for v in values:
-            trace = v.trace
-            if trace is self:
-                slots.append(v.slot)
-            elif (trace is not None and not trace.closed) or (
-                v.array is None or v.error is not None or v.sharding is not None
-            ):
-                slots.append(self.leaf(v))
-            else:
-                arrays.append(v.array)
-                refs.append(weakref.ref(v))
-                avals.append(v.aval.id)
-                v.trace, v.slot = self, -len(arrays)
-                slots.append(v.slot)
-        return slots
+        """The slots of many values."""
+        return [v.slot if v.trace is self else self.leaf(v) for v in values]
 
     def append(self, call: Call, operands) -> list[Value]:
         """Record ``call`` on flat operands (Values and Python numbers) and return its pending results."""
