@@ -16,16 +16,15 @@ from jtorch.trace import jaxapi, kept
 
 PROGRAM = """
 import json, sys
-import jax
 import jtorch
 from jtorch import nn
 from jtorch.nn import functional as F
-from jtorch.trace import executable
+from jtorch.trace import executable, kept
 
 traced = []
-lower_program, eval_shape = executable.lower_program, jax.eval_shape
+lower_program, keep_fact = executable.lower_program, kept.keep_fact
 executable.lower_program = lambda *args: traced.append("program") or lower_program(*args)
-jax.eval_shape = lambda *args: traced.append("call") or eval_shape(*args)
+kept.keep_fact = lambda name, fact: kept.fact(name) is None and traced.append("call") or keep_fact(name, fact)
 
 class Cube(jtorch.autograd.Function):
     @staticmethod

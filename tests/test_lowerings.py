@@ -1,12 +1,20 @@
 """Spellings that are chosen by size, against the plain ones: what they compute does not depend on the choice."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jtorch
 from jtorch.ops import attention, conv_lowering, winograd
 from jtorch.ops.conv_lowering import Geometry
+from jtorch.ops.registry import OPS
+from jtorch.trace.aval import aval
+from jtorch.trace.call import intern
+from jtorch.trace.jaxapi import traced
+from jtorch.trace.linearize import linearize
 
 
 def _arrays(*shapes):
@@ -58,3 +66,17 @@ def test_attention_in_blocks(monkeypatch, causal, mask):
         monkeypatch.setattr(attention, limit, 30_000)
     assert attention._plan(q, k, causal) is not None
     jax.tree.map(_close, all_of(q, k, v, bias), whole)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_products_on_accelerators_are_exact_unless_asked_otherwise(platform):
+    """Also those that a derivative saves something new for: its forward pass is a call of its own."""
+    shapes = [(2, 3), (2, 4), (5, 3, 4)]
+    call = intern(OPS["bilinear"], (), (*[aval(s, jtorch.float32) for s in shapes], None), platform)
+    derivative = linearize(call, (True,) * 3)
+    assert derivative.has_new
+    for c in (call, derivative.forward, derivative.backward((True,))):
+        products = re.findall(
+            r"dot_general\[.*?precision=(\S+)", str(traced(c.jitted, [a.sds for a in c.in_avals])), re.S
+        )
+        assert products and all("HIGHEST" in p for p in products)

@@ -152,7 +152,7 @@ def dispatch(op: Op, operands: tuple, statics: tuple):
         device = devices.resolve(None)
     elif device is MIXED:
         flat, device = _to_common_device(op, flat)
-    call = intern(op, statics, tuple(keys), device.platform)
+    call = intern(op, statics, tuple(keys), device.platform, needs)
     if not needs:
         if op.put is not None:
             return _view(op, operands, statics, None, call.out_avals[0], None)  # recorded when somebody reads it

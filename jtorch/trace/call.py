@@ -1,14 +1,16 @@
 """A call: an op bound to static attributes and operand avals, interned.
 
-A :class:`Call` is what a trace records. It knows the avals of its results (``jax.eval_shape``, once), the jitted
-function that runs it and, through :mod:`.linearize`, its derivative. Promotion happens here, inside the bound
-function, so that a program sees one fused call and not a cast and a call.
+A :class:`Call` is what a trace records. It knows the avals of its results, the jitted function that runs it and,
+through :mod:`.linearize`, its derivative. The avals are ``jax.eval_shape``'s, once, or come from the derivative's
+trace, where that is made anyway. Promotion happens here, inside the bound function, so that a program sees one fused
+call and not a cast and a call.
 """
 
 from __future__ import annotations
 
 import itertools
 import traceback
+from contextlib import contextmanager
 
 import jax
 import jax.numpy as jnp
@@ -34,14 +36,23 @@ class Call:
 
     ``fn(*arrays) -> tuple of arrays``; ``single`` tells that the op returns one array and not a tuple. ``op`` and
     ``key`` are set on calls that came from the registry; backward calls have neither.
+
+    Args:
+        out_avals: those of its results, where they are known. ``single`` is False then.
+
+    Raises:
+        Whatever ``fn`` raises for these operands, when ``out_avals`` or ``single`` is first asked for.
     """
 
     __slots__ = (
         "id", "name", "fn", "jitted", "in_avals", "in_kinds", "out_avals", "single", "op", "key", "platform", "check",
         "linearizations", "kept_as", "derivative", "turned", "code", "check_code",
+        "_precision",
     )  # fmt: skip
 
-    def __init__(self, name, fn, in_avals, in_kinds=None, platform="cpu", op=None, key=None, kept_as=None):
+    def __init__(
+        self, name, fn, in_avals, in_kinds=None, platform="cpu", op=None, key=None, kept_as=None, out_avals=None
+    ):
         self.id = next(_ids)
         self.name, self.fn, self.platform, self.op, self.key = name, fn, platform, op, key
         self.in_avals = tuple(in_avals)
@@ -54,25 +65,45 @@ class Call:
         self.turned = self  # see :mod:`.layout`
         self.code = self.check_code = None  # see :mod:`.host`
         self.kept_as = kept_as  # its name among what is kept for later processes, or None
-
-        precision = None if platform == "cpu" else _PRECISION[config.float32_matmul_precision]
+        self._precision = None if platform == "cpu" else _PRECISION[config.float32_matmul_precision]
 
         def run(*arrays):
-            with backend.using(platform), jax.default_matmul_precision(precision):
+            with self.lowering():
                 out = fn(*arrays)
             self.single = not isinstance(out, (tuple, list))
             return (out,) if self.single else tuple(out)
 
         run.__name__ = run.__qualname__ = name
+        self.jitted = jax.jit(run)
         fact = kept.fact(kept_as)
         if fact is not None:
             self.single, self.out_avals = fact[0], kept.from_text(fact[1:])
-        else:
+        elif out_avals is not None:
+            self.returns(False, out_avals)
+
+    def __getattr__(self, name):
+        if name not in ("out_avals", "single"):
+            raise AttributeError(name)
+        try:
             with x64(True):
-                out = jax.eval_shape(run, *(a.sds for a in self.in_avals))
-            self.out_avals = tuple(aval_of(o) for o in out)
-            kept.keep_fact(kept_as, [self.single, *kept.to_text(self.out_avals)])
-        self.jitted = jax.jit(run)
+                out = self.jitted.eval_shape(*(a.sds for a in self.in_avals))
+        except (TypeError, ValueError, ZeroDivisionError, RuntimeError, IndexError) as error:
+            if self.op is None:
+                raise
+            raise _translated(self.op, error, self.in_avals) from None
+        self.returns(self.single, map(aval_of, out))
+        return getattr(self, name)
+
+    def returns(self, single: bool, avals) -> None:
+        """What its results look like, found out."""
+        self.single, self.out_avals = single, tuple(avals)
+        kept.keep_fact(self.kept_as, [single, *kept.to_text(self.out_avals)])
+
+    @contextmanager
+    def lowering(self):
+        """Trace operations for this call's platform, at the precision of products that was set when it was made."""
+        with backend.using(self.platform), jax.default_matmul_precision(self._precision):
+            yield
 
     @property
     def message(self) -> str:
@@ -86,13 +117,15 @@ class Call:
         return f"{self.name}({', '.join(map(repr, self.in_avals))})"
 
 
-def intern(op: Op, statics: tuple, keys: tuple, platform: str) -> Call:
+def intern(op: Op, statics: tuple, keys: tuple, platform: str, derived: bool = False) -> Call:
     """The call of ``op`` with these static attributes and operand keys.
 
     Args:
         statics: values in the order of ``op.static_names``.
         keys: per operand an :class:`Aval`, a Python number type, ``Hyper``, None, or a tuple of these (``Arrays``).
         platform: ``"cpu"``, ``"cuda"`` or ``"tpu"``; ops may lower differently on each.
+        derived: its derivative is asked for at once, which finds out what the results look like and raises what the
+            call raises.
 
     Raises:
         Whatever the op raises for operands it refuses; JAX's own shape and type errors come as ``RuntimeError``.
@@ -100,7 +133,10 @@ def intern(op: Op, statics: tuple, keys: tuple, platform: str) -> Call:
     key = (op, statics, keys, platform)
     found = _table.get(key)
     if found is None:
-        found = _table.setdefault(key, _bind(op, statics, keys, platform))
+        call = _bind(op, statics, keys, platform)
+        if not derived:
+            call.out_avals  # noqa: B018 (raises for operands it refuses)
+        found = _table.setdefault(key, call)
     return found
 
 
@@ -146,13 +182,9 @@ def _bind(op: Op, statics: tuple, keys: tuple, platform: str) -> Call:
 
     avals = [k if isinstance(k, Aval) else SCALAR_AVALS[k] for k in flat]
     number_kinds = [None if isinstance(k, Aval) else k for k in flat]
-    try:
-        call = Call(
-            op.name, fn, avals, number_kinds, platform, op, (statics, keys),
-            kept.call_name(op, statics, keys, platform),
-        )  # fmt: skip
-    except (TypeError, ValueError, ZeroDivisionError, RuntimeError, IndexError) as error:
-        raise _translated(op, error, avals) from None
+    call = Call(
+        op.name, fn, avals, number_kinds, platform, op, (statics, keys), kept.call_name(op, statics, keys, platform),
+    )  # fmt: skip
     if op.check is not None:
 
         def check(*arrays):

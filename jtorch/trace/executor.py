@@ -5,7 +5,8 @@ and device. Values of Python numbers are not part of it. An entry is compiled wi
 constants; the first time one of them differs, that position becomes a run-time operand and stays one.
 
 A line that keeps meeting new programs (a sequence grows by a token at each step, batches differ in length) runs most
-of them once: further ones are compiled quickly there, and properly once they have proved to be used.
+of them once: further ones are interpreted there (:mod:`.host`) or compiled quickly, and compiled properly once they
+have proved to be used.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ _PROPERLY = 8
 #: runs after which a quickly compiled program is compiled properly: while it is the last its line has met, and later
 _SETTLED, _PROVED = 1, 16
 _compiled_at: Counter = Counter()  # programs, by line
+_shapes_at: dict[
+    tuple, int
+] = {}  # (line, hash of the calls' names) -> hash of calls and leaves of the last new program
+_latest_at: dict[str, weakref.ref] = {}  # line -> the entry that was run last
 
 
 class Counters:
@@ -53,7 +58,7 @@ class Entry:
     """The compiled program of one signature."""
 
     __slots__ = ("program", "device", "shardings", "wanted", "rewritten", "fixed", "varying", "constant", "executable",
-                 "line", "number", "quick", "runs", "host", "lock")  # fmt: skip
+                 "line", "number", "varies", "quick", "runs", "host", "lock", "__weakref__")  # fmt: skip
 
     def __init__(self, trace, outputs, donate, rewritten, shardings, line: str):
         self.program = Program.of(trace, outputs, rewritten)
@@ -65,6 +70,10 @@ class Entry:
         self.executable: Executable | Pieces | None = None
         _compiled_at[line] += 1
         self.line, self.number = line, _compiled_at[line]
+        shapes = hash((tuple(trace.program), tuple(trace.leaf_avals)))
+        kin = line, hash(tuple([call.name for call in trace.calls]))
+        self.varies = _shapes_at.setdefault(kin, shapes) != shapes
+        _shapes_at[kin] = shapes
         self.quick, self.runs = self.number > _PROPERLY, 0
         self.host: Interpreted | None = None
         self.lock = threading.Lock()
@@ -110,6 +119,11 @@ class Entry:
         """Whether a quickly compiled program has run often enough to be worth compiling properly."""
         return self.runs >= (_SETTLED if _compiled_at[self.line] == self.number else _PROVED)
 
+    def settled(self) -> bool:
+        """Whether its line ran it the last time too."""
+        latest = _latest_at.get(self.line)
+        return latest is not None and latest() is self
+
     def run(self, trace):
         scalars = trace.scalars
         with self.lock:
@@ -120,7 +134,9 @@ class Entry:
             if trace.recurs or self.shardings is not None or not config.interpret:
                 self.host = None
             elif self.runs == 0 and stale:
-                self.host = interpreted(self.program, self.device)
+                self.host = interpreted(self.program, self.device, self.varies)
+            elif self.host is not None and self.host.updates and self.settled():
+                self.host = None
             self.runs += 1
             if scalars != self.fixed:
                 changed = [i for i in self.constant if scalars[i] != self.fixed[i]]
@@ -131,6 +147,7 @@ class Entry:
                     self.varying = tuple(sorted({*self.varying, *changed}))
                     self.constant = [i for i in self.constant if i not in changed]
             host = self.host
+            _latest_at[self.line] = weakref.ref(self)
             if host is not None:
                 self.host = host if self.runs < host.runs else None
             elif stale or upgrade:
@@ -213,4 +230,5 @@ def clear() -> None:
     """Drop every compiled program."""
     with _lock:
         _entries.clear()
-        _compiled_at.clear()
+        for table in (_compiled_at, _shapes_at, _latest_at):
+            table.clear()

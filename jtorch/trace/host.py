@@ -4,7 +4,9 @@ Compiling a program of three calls takes XLA 30 ms, and NumPy runs it in 40 us. 
 interpreted: what a call traces to (its jaxpr) is turned into a list of NumPy functions, once. When it has been run so
 often that compiling it would have cost as much it is compiled. Training steps (programs with an optimizer's update) and
 functions that are captured are going to run often, and are compiled at once; so is what NumPy cannot do as XLA does it
-(:mod:`.primitives`). See docs/decisions/0015-small-programs.md.
+(:mod:`.primitives`). Where one line of the user's keeps meeting the same calls at other shapes (texts of different
+lengths, the last batch of an epoch), training steps are interpreted as well, and programs that are not small.
+See docs/decisions/0015-small-programs.md.
 """
 
 from __future__ import annotations
@@ -23,14 +25,16 @@ from .program import NUMPY_KIND, Program
 
 #: Work is counted in elements of results; a function of NumPy's takes as long as so many of them.
 _FUNCTION = 1500
-#: what one run may take at most, and how much more for each call
-_RUN, _PER_CALL, _MOST = 500_000, 50_000, 200_000_000
-#: what XLA takes to compile a program, and how much more for each call: so much work is interpreted before that
-_COMPILING, _PER_COMPILED_CALL = 30_000_000, 3_000_000
+#: what XLA takes to compile a program, and how much more for each function
+_COMPILING, _PER_COMPILED = 30_000_000, 2_500_000
+#: how often a program must be worth interpreting, if it is not one of many that differ in shapes
+_SMALL = 60
 #: what takes XLA as long as NumPy
 _EITHER = 15_000
-#: calls of primitives of a program, at most
-_LONGEST = 100_000
+#: the most work of one run, and the most functions
+_MOST, _LONGEST = 2_000_000_000, 100_000
+#: functions that a call is made of, as a rule at most
+_OF_A_CALL = 30
 #: how often a loop goes round, at most
 _ROUNDS = 256
 #: computed in float32 and rounded after each primitive
@@ -47,7 +51,7 @@ class Code:
 
     Attributes:
         work: see ``_FUNCTION``.
-        length: how many functions.
+        length: how many functions, those of a loop once.
     """
 
     def __init__(self, closed):
@@ -74,7 +78,7 @@ class Code:
         return len(self._registers) - 1
 
     def _inline(self, jaxpr, names: dict) -> None:
-        for equation in jaxpr.eqns:
+        for equation in _live(jaxpr):
             name = equation.primitive.name
             operands = [self._read(names, v) for v in equation.invars]
             if name in _CALLED:
@@ -97,8 +101,9 @@ class Code:
     def _function(self, name: str, equation) -> Callable:
         inputs, outputs = [v.aval for v in equation.invars], [v.aval for v in equation.outvars]
         if name in ("cond", "while", "scan"):
-            function, work = _CONTROL[name](equation.params)
+            function, work, inner = _CONTROL[name](equation.params)
             self.work += work
+            self.length += sum(code.length for code in inner)
             return function
         if name not in RULES:
             raise Unsupported
@@ -118,6 +123,16 @@ class Code:
             else:
                 registers[outs[0]] = made
         return [registers[i] for i in self._outputs]
+
+
+def _live(jaxpr) -> list:
+    """The equations that a result depends on, and those with effects."""
+    needed, kept = {v for v in jaxpr.outvars if not is_literal(v)}, []
+    for equation in reversed(jaxpr.eqns):
+        if equation.effects or not needed.isdisjoint(equation.outvars):
+            needed.update(v for v in equation.invars if not is_literal(v))
+            kept.append(equation)
+    return kept[::-1]
 
 
 def _with_halves(name: str, params: dict, inputs, outputs) -> Callable:
@@ -150,18 +165,19 @@ def _wide(aval):
 
 
 # --- control flow --------------------------------------------------------------------------------------------------
+# from the parameters, the function, its work and the codes it is made of
 
 
-def _cond(params: dict) -> tuple[Callable, int]:
+def _cond(params: dict) -> tuple[Callable, int, list[Code]]:
     branches = [Code(b) for b in params["branches"]]
 
     def function(index, *arrays):
         return branches[min(max(int(index), 0), len(branches) - 1)](arrays)
 
-    return function, max(b.work for b in branches)
+    return function, max(b.work for b in branches), branches
 
 
-def _while(params: dict) -> tuple[Callable, int]:
+def _while(params: dict) -> tuple[Callable, int, list[Code]]:
     condition, body = Code(params["cond_jaxpr"]), Code(params["body_jaxpr"])
     n_condition, n = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
 
@@ -173,10 +189,10 @@ def _while(params: dict) -> tuple[Callable, int]:
             state = body([*arrays[n_condition:n], *state])
         raise Unsupported
 
-    return function, _ROUNDS // 8 * (condition.work + body.work)
+    return function, _ROUNDS // 8 * (condition.work + body.work), [condition, body]
 
 
-def _scan(params: dict) -> tuple[Callable, int]:
+def _scan(params: dict) -> tuple[Callable, int, list[Code]]:
     body, length, (n_consts, n_carry) = Code(params["jaxpr"]), params["length"], scan_counts(params)
     rounds = range(length)[::-1] if params["reverse"] else range(length)
     if not length:
@@ -193,7 +209,7 @@ def _scan(params: dict) -> tuple[Callable, int]:
             rows.reverse()
         return [*carry, *[np.stack(column) for column in zip(*rows, strict=True)]]
 
-    return function, length * body.work
+    return function, length * body.work, [body]
 
 
 _CONTROL = {"cond": _cond, "while": _while, "scan": _scan}
@@ -243,19 +259,23 @@ class Interpreted:
 
     Attributes:
         runs: how often it is interpreted before it is compiled.
+        updates: whether it is a training step.
+
+    Args:
+        varies: the program is one of many at a line of the user's, which differ in shapes.
 
     Raises:
         Unsupported: it has to be compiled.
     """
 
-    def __init__(self, program: Program, device):
+    def __init__(self, program: Program, device, varies: bool = False):
         self._program, self._device = program, devices.jax_device(device)
         self.work = length = 0
         self._steps = []
-        if any(_is_update(step.call) for step in program.steps):
+        self.updates = any(_is_update(step.call) for step in program.steps)
+        if self.updates and not varies:
             raise Unsupported
-        limit = _limit(program)
-        checked = set(program.checks)
+        checked, least = set(program.checks), 1 if varies else _SMALL
         for i, (step, live) in enumerate(zip(program.steps, program.live(), strict=True)):
             if not live:
                 continue
@@ -264,10 +284,10 @@ class Interpreted:
             self._steps.append((code, step.operands, step.outs, check))
             self.work += code.work
             length += code.length
-            if self.work > limit or length > _LONGEST:
+            compiling = _COMPILING + _PER_COMPILED * (length + _OF_A_CALL * (len(program.steps) - 1 - i))
+            if self.work > min(_MOST, compiling / least) or length > _LONGEST:
                 raise Unsupported
-        pays = (_COMPILING + _PER_COMPILED_CALL * len(program.steps)) // max(1, self.work)
-        self.runs = math.inf if self.work <= _EITHER else pays
+        self.runs = math.inf if self.work <= _EITHER else (_COMPILING + _PER_COMPILED * length) // self.work
 
     def __call__(self, leaves, hypers: list, scalars: list, before) -> tuple:
         """``(outputs, check)``.
@@ -303,22 +323,16 @@ class Interpreted:
         return tuple([put(x, self._device) for x in arrays])
 
 
-def _limit(program: Program) -> int:
-    return min(_MOST, _RUN + _PER_CALL * len(program.steps))
-
-
 def _is_update(call: Call) -> bool:
     """Whether it is an optimizer's: the program is a training step, and will be met again."""
     return call.op is not None and ".optimizer" in call.op.fn.__module__
 
 
-def interpreted(program: Program, device) -> Interpreted | None:
+def interpreted(program: Program, device, varies: bool = False) -> Interpreted | None:
     """What runs a program of this device at first, or None if that has to be compiled."""
     if device.type != "cpu" or len(program.steps) > _LONGEST:
         return None
-    if sum(a.numel for a in program.leaf_avals) > _limit(program):
-        return None
     try:
-        return Interpreted(program, device)
+        return Interpreted(program, device, varies)
     except Unsupported:
         return None

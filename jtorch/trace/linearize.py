@@ -16,8 +16,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from ..ops import backend
 from . import kept
+from .aval import aval_of
 from .call import Call
 from .jaxapi import is_literal, jaxpr_as_fun, x64
 
@@ -39,13 +39,13 @@ class Linearization:
 
     __slots__ = (
         "call", "operands", "outputs", "forward", "saved", "sources", "saved_operands", "has_new",
-        "saves_arrays", "_name", "_treedef", "_constants", "_program", "_extra", "_backward", "_from_inputs",
+        "saves_arrays", "_name", "_treedef", "_constants", "_program", "_extra", "_extra_avals", "_single",
+        "_n_outputs", "_backward", "_from_inputs",
     )  # fmt: skip
 
     def __init__(self, call: Call, mask: tuple[bool, ...]):
         self.call = call
         self.operands = tuple(i for i, m in enumerate(mask) if m and call.in_avals[i].is_float)
-        self.outputs = tuple(i for i, a in enumerate(call.out_avals) if a.is_float)
         self._backward, self._from_inputs = {}, {}
         self._program = None
         self._name = call.kept_as and f"{call.kept_as}.d{'.'.join(map(str, self.operands))}"
@@ -56,6 +56,7 @@ class Linearization:
         else:
             self.saved = [s and (s[0], s[1]) for s in fact]
         n_in, n = len(call.in_avals), len(call.out_avals)
+        self.outputs = tuple(i for i, a in enumerate(call.out_avals) if a.is_float)
         self.sources = tuple(i if kind == "in" else n_in + i for kind, i in filter(None, self.saved))
         self.saved_operands = tuple(sorted({i for i in self.sources if i < n_in and call.in_kinds[i] is None}))
         self.has_new = any(s is not None and s[0] == "out" and s[1] >= n for s in self.saved)
@@ -69,15 +70,9 @@ class Linearization:
                 return tuple(results[:n]) + tuple(results[i] for i in self._extra)
 
             self.forward = Call(
-                call.name,
-                forward,
-                call.in_avals,
-                call.in_kinds,
-                call.platform,
-                call.op,
-                call.key,
-                self._derived("f"),
-            )
+                call.name, forward, call.in_avals, call.in_kinds, call.platform, call.op, call.key, self._derived("f"),
+                self._program and (*call.out_avals, *self._extra_avals),
+            )  # fmt: skip
             self.forward.check, self.forward.derivative = call.check, (self, None)
         made = [self.forward.out_avals[i - n_in] for i in self.sources if i >= n_in]
         self.saves_arrays = bool(self.saved_operands) or any(a.shape or a.is_float for a in made)
@@ -85,10 +80,15 @@ class Linearization:
     def _trace(self) -> None:
         """Trace ``jax.vjp`` of the call, and see where the residuals come from."""
         call = self.call
-        with x64(True):
-            closed = jax.make_jaxpr(self._outputs_and_residuals)(*(a.sds for a in call.in_avals))
-        n = len(call.out_avals)
-        jaxpr = closed.jaxpr
+        try:
+            with x64(True):
+                closed = jax.make_jaxpr(self._outputs_and_residuals)(*(a.sds for a in call.in_avals))
+        except Exception:
+            call.out_avals  # noqa: B018 (raises what the call itself raises, if it is the call)
+            raise
+        jaxpr, avals = closed.jaxpr, [aval_of(a) for a in closed.out_avals]
+        n = self._n_outputs
+        call.returns(self._single, avals[:n])
         invars = {v: i for i, v in enumerate(jaxpr.invars)}
         outvars = {}
         for i, v in enumerate(jaxpr.outvars[:n]):
@@ -107,7 +107,7 @@ class Linearization:
                 outvars[v] = n + len(self._extra)
                 self.saved.append(("out", outvars[v]))
                 self._extra.append(n + k)
-        self._program = jaxpr_as_fun(closed)
+        self._program, self._extra_avals = jaxpr_as_fun(closed), [avals[i] for i in self._extra]
 
     def _vjp(self, arrays):
         """``(all outputs, pullback of the differentiable ones)`` of the call at ``arrays``."""
@@ -117,15 +117,17 @@ class Linearization:
             for i, x in zip(self.operands, active, strict=True):
                 merged[i] = x
             out = self.call.fn(*merged)
-            out = tuple(out) if isinstance(out, (tuple, list)) else (out,)
-            return tuple(out[i] for i in self.outputs), out
+            self._single = not isinstance(out, (tuple, list))
+            out = (out,) if self._single else tuple(out)
+            return tuple(o for o in out if aval_of(o).is_float), out
 
-        with backend.using(self.call.platform):
+        with self.call.lowering():
             _, pullback, out = jax.vjp(primal, *(arrays[i] for i in self.operands), has_aux=True)
         return out, pullback
 
     def _outputs_and_residuals(self, *arrays):
         out, pullback = self._vjp(arrays)
+        self._n_outputs = len(out)
         residuals, self._treedef = jax.tree.flatten(pullback)
         return (*out, *residuals)
 
@@ -166,11 +168,16 @@ class Linearization:
 
             found = Call(
                 f"{self.call.name}.backward", backward, avals, in_kinds, self.call.platform,
-                kept_as=self._derived("b", given),
+                kept_as=self._derived("b", given), out_avals=self._gradients(),
             )  # fmt: skip
             found.derivative = self, given
             found = self._backward.setdefault(given, found)
         return found
+
+    def _gradients(self) -> list | None:
+        """What the gradients look like: the operands. None: to be found out, as a function from elsewhere may be one
+        that JAX cannot differentiate, which is to be said here and not when the program runs."""
+        return None if self.call.op is None else [self.call.in_avals[i] for i in self.operands]
 
     def _derived(self, kind: str, given: tuple[bool, ...] = ()) -> str | None:
         """What a call derived from this one is kept as."""
@@ -190,6 +197,7 @@ class Linearization:
             found = Call(
                 f"{self.call.name}.backward", backward, (*self.call.in_avals, *grads),
                 (*self.call.in_kinds, *(None for _ in grads)), self.call.platform, kept_as=self._derived("i", given),
+                out_avals=self._gradients(),
             )  # fmt: skip
             found = self._from_inputs.setdefault(given, found)
         return found

@@ -309,6 +309,12 @@ def _concatenate(params, inputs, outputs):
     return lambda *x: np.concatenate(x, axis)
 
 
+@rule("stack")
+def _stack(params, inputs, outputs):
+    axis = params["axis"]
+    return lambda *x: np.stack(x, axis)
+
+
 @rule("split")
 def _split(params, inputs, outputs):
     ends, axis = np.cumsum(params["sizes"])[:-1], params["axis"]
