@@ -71,7 +71,7 @@ class Entry:
         _compiled_at[line] += 1
         self.line, self.number = line, _compiled_at[line]
         shapes = hash((tuple(trace.program), tuple(trace.leaf_avals)))
-        kin = line, hash(tuple([call.name for call in trace.calls]))
+        kin = line, hash(frozenset([call.name for call in trace.calls]))
         self.varies = _shapes_at.setdefault(kin, shapes) != shapes
         _shapes_at[kin] = shapes
         self.quick, self.runs = self.number > _PROPERLY, 0
