@@ -47,7 +47,7 @@ class Call:
     __slots__ = (
         "id", "name", "fn", "jitted", "in_avals", "in_kinds", "out_avals", "single", "op", "key", "platform", "check",
         "linearizations", "kept_as", "derivative", "turned", "code", "check_code",
-        "_precision",
+        "program", "_precision",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +64,7 @@ class Call:
         self.derivative = None  # of a call that comes from a linearization: that, and which gradients are given
         self.turned = self  # see :mod:`.layout`
         self.code = self.check_code = None  # see :mod:`.host`
+        self.program = None  # where it was traced already: a jaxpr, and which of that's results are its own
         self.kept_as = kept_as  # its name among what is kept for later processes, or None
         self._precision = None if platform == "cpu" else _PRECISION[config.float32_matmul_precision]
 

@@ -49,13 +49,17 @@ _CALLED = {"jit": "jaxpr", "closed_call": "call_jaxpr", "remat2": "jaxpr", "cust
 class Code:
     """A jaxpr as a list of functions over registers.
 
+    Args:
+        results: which of its results are wanted, all by default.
+
     Attributes:
         work: see ``_FUNCTION``.
         length: how many functions, those of a loop once.
     """
 
-    def __init__(self, closed):
+    def __init__(self, closed, results=None):
         jaxpr, consts = jaxpr_parts(closed)
+        outvars = jaxpr.outvars if results is None else [jaxpr.outvars[i] for i in results]
         self.work = self.length = 0
         self._registers: list = []  # of constants the values
         self._steps: list[tuple] = []
@@ -63,8 +67,8 @@ class Code:
         self._inputs = [self._new(names, v) for v in jaxpr.invars]
         for v, c in zip(jaxpr.constvars, consts, strict=True):
             self._registers[self._new(names, v)] = np.asarray(c)
-        self._inline(jaxpr, names)
-        self._outputs = [self._read(names, v) for v in jaxpr.outvars]
+        self._inline(jaxpr, names, outvars)
+        self._outputs = [self._read(names, v) for v in outvars]
 
     def _new(self, names: dict, variable) -> int:
         names[variable] = len(self._registers)
@@ -77,8 +81,8 @@ class Code:
         self._registers.append(np.asarray(variable.val, variable.aval.dtype))
         return len(self._registers) - 1
 
-    def _inline(self, jaxpr, names: dict) -> None:
-        for equation in _live(jaxpr):
+    def _inline(self, jaxpr, names: dict, outvars) -> None:
+        for equation in _live(jaxpr, outvars):
             name = equation.primitive.name
             operands = [self._read(names, v) for v in equation.invars]
             if name in _CALLED:
@@ -86,7 +90,7 @@ class Code:
                 inside = dict(zip(inner.invars, operands, strict=True))
                 for v, c in zip(inner.constvars, consts, strict=True):
                     self._registers[self._new(inside, v)] = np.asarray(c)
-                self._inline(inner, inside)
+                self._inline(inner, inside, inner.outvars)
                 for v, made in zip(equation.outvars, inner.outvars, strict=True):
                     names[v] = self._read(inside, made)
                 continue
@@ -125,9 +129,9 @@ class Code:
         return [registers[i] for i in self._outputs]
 
 
-def _live(jaxpr) -> list:
-    """The equations that a result depends on, and those with effects."""
-    needed, kept = {v for v in jaxpr.outvars if not is_literal(v)}, []
+def _live(jaxpr, outvars) -> list:
+    """The equations that one of ``outvars`` depends on, and those with effects."""
+    needed, kept = {v for v in outvars if not is_literal(v)}, []
     for equation in reversed(jaxpr.eqns):
         if equation.effects or not needed.isdisjoint(equation.outvars):
             needed.update(v for v in equation.invars if not is_literal(v))
@@ -225,7 +229,7 @@ def code_of(call: Call) -> Code:
         Unsupported: it has to be compiled.
     """
     if call.code is None:
-        call.code = _code(call.jitted, call)
+        call.code = _code(lambda: Code(*(call.program or [_traced(call.jitted, call)])))
     return _supported(call.code)
 
 
@@ -236,14 +240,18 @@ def check_of(call: Call) -> Code:
         Unsupported: it has to be compiled.
     """
     if call.check_code is None:
-        call.check_code = _code(jax.jit(call.check), call)
+        call.check_code = _code(lambda: Code(_traced(jax.jit(call.check), call)))
     return _supported(call.check_code)
 
 
-def _code(jitted, call: Call) -> Code | bool:
-    """The code of a function of the call's operands, False for one that has to be compiled."""
+def _traced(jitted, call: Call):
+    return traced(jitted, [a.sds for a in call.in_avals])
+
+
+def _code(make: Callable) -> Code | bool:
+    """What ``make()`` gives, False where that has to be compiled."""
     try:
-        return Code(traced(jitted, [a.sds for a in call.in_avals]))
+        return make()
     except Unsupported:
         return False
 

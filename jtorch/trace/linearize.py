@@ -39,7 +39,7 @@ class Linearization:
 
     __slots__ = (
         "call", "operands", "outputs", "forward", "saved", "sources", "saved_operands", "has_new",
-        "saves_arrays", "_name", "_treedef", "_constants", "_program", "_extra", "_extra_avals", "_single",
+        "saves_arrays", "_name", "_treedef", "_constants", "_closed", "_extra", "_extra_avals", "_single",
         "_n_outputs", "_backward", "_from_inputs",
     )  # fmt: skip
 
@@ -47,7 +47,7 @@ class Linearization:
         self.call = call
         self.operands = tuple(i for i, m in enumerate(mask) if m and call.in_avals[i].is_float)
         self._backward, self._from_inputs = {}, {}
-        self._program = None
+        self._closed = None
         self._name = call.kept_as and f"{call.kept_as}.d{'.'.join(map(str, self.operands))}"
         fact = kept.fact(self._name)
         if fact is None:
@@ -64,16 +64,17 @@ class Linearization:
         if self.has_new:
 
             def forward(*arrays):
-                if self._program is None:
+                if self._closed is None:
                     self._trace()
-                results = self._program(*arrays)
+                results = jaxpr_as_fun(self._closed)(*arrays)
                 return tuple(results[:n]) + tuple(results[i] for i in self._extra)
 
             self.forward = Call(
                 call.name, forward, call.in_avals, call.in_kinds, call.platform, call.op, call.key, self._derived("f"),
-                self._program and (*call.out_avals, *self._extra_avals),
+                self._closed and (*call.out_avals, *self._extra_avals),
             )  # fmt: skip
             self.forward.check, self.forward.derivative = call.check, (self, None)
+            self.forward.program = self._closed and (self._closed, (*range(n), *self._extra))
         made = [self.forward.out_avals[i - n_in] for i in self.sources if i >= n_in]
         self.saves_arrays = bool(self.saved_operands) or any(a.shape or a.is_float for a in made)
 
@@ -107,7 +108,7 @@ class Linearization:
                 outvars[v] = n + len(self._extra)
                 self.saved.append(("out", outvars[v]))
                 self._extra.append(n + k)
-        self._program, self._extra_avals = jaxpr_as_fun(closed), [avals[i] for i in self._extra]
+        self._closed, self._extra_avals = closed, [avals[i] for i in self._extra]
 
     def _vjp(self, arrays):
         """``(all outputs, pullback of the differentiable ones)`` of the call at ``arrays``."""
@@ -159,7 +160,7 @@ class Linearization:
             ] * (len(avals) - count)
 
             def backward(*arrays):
-                if self._program is None:
+                if self._closed is None:
                     self._trace()
                 it = iter(arrays[:count])
                 residuals = [self._constants[k] if s is None else next(it) for k, s in enumerate(self.saved)]
