@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,7 +45,8 @@ def against_xla(function, *arrays, rtol=2e-6, atol=1e-6):
 UNARY = [
     lax.exp, lax.exp2, lax.expm1, lax.log, lax.log1p, lax.sin, lax.cos, lax.tan, lax.tanh, lax.sinh, lax.cosh, lax.sqrt,
     lax.rsqrt, lax.cbrt, lax.abs, lax.neg, lax.sign, lax.floor, lax.ceil, lax.is_finite, lax.logistic, lax.square,
-    lax.erf, lax.erfc, lax.lgamma, lax.asin, lax.acos, lax.atan, lax.asinh, lax.acosh, lax.atanh,
+    lax.erf, lax.erfc, lax.lgamma, lax.asin, lax.acos, lax.atan, lax.asinh, lax.acosh, lax.atanh, lax.erf_inv,
+    lax.digamma, lax.bessel_i0e, lax.bessel_i1e,
     lambda x: lax.round(x, lax.RoundingMethod.TO_NEAREST_EVEN),
     lambda x: lax.round(x, lax.RoundingMethod.AWAY_FROM_ZERO),
     lambda x: lax.integer_pow(x, 3), lambda x: lax.integer_pow(x, -2),
@@ -234,8 +238,45 @@ def test_every_rule_is_a_primitive_of_jax():
     assert set(RULES) - known <= unlisted and len(RULES) > 100
 
 
+SQUARE = np.array([[[4, 1, 0], [1, 3, -1], [0, -1, 5]], [[2, 0.5, 0.1], [0.5, 1, 0.2], [0.1, 0.2, 3]]], np.float32)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
+def test_linear_algebra(dtype):
+    a, b = SQUARE.astype(dtype), SQUARE[:, :, :2].astype(dtype)
+    if dtype == "complex64":
+        a = a + 1j * np.triu(a, 1) - 1j * np.tril(a, -1)
+    against_xla(jnp.linalg.cholesky, a, rtol=1e-5)
+    against_xla(lambda a: jnp.linalg.eigh(a)[0], a, rtol=1e-5)
+    against_xla(lambda a: jnp.abs(jnp.linalg.eigh(a)[1]), a, rtol=1e-4)
+    against_xla(lambda a: jnp.linalg.svd(a, compute_uv=False), a, rtol=1e-5)
+    against_xla(lambda a: [jnp.abs(x) for x in jnp.linalg.svd(a[:, :2], full_matrices=False)], a, rtol=1e-4)
+    against_xla(jnp.linalg.solve, a, b, rtol=1e-5)
+    against_xla(jnp.linalg.inv, a[0], rtol=1e-5)
+    against_xla(jnp.linalg.det, a, rtol=1e-5)
+    for left, lower, transpose, conjugate, unit in itertools.product([True, False], repeat=5):
+        solve = functools.partial(
+            lax.linalg.triangular_solve, left_side=left, lower=lower, transpose_a=transpose, conjugate_a=conjugate,
+            unit_diagonal=unit,
+        )  # fmt: skip
+        against_xla(solve, a, b if left else b.swapaxes(1, 2), rtol=1e-4)
+
+
+def test_matrices_that_lapack_fails_at():
+    against_xla(jnp.linalg.cholesky, np.stack([-SQUARE[0], SQUARE[1]]))
+    against_xla(jnp.linalg.inv, np.stack([0 * SQUARE[0], SQUARE[1]])[1], rtol=1e-5)
+    with pytest.raises(Unsupported):
+        against_xla(lambda a: jnp.linalg.solve(a, a), 0 * SQUARE[0])
+
+
+def test_fourier_transforms():
+    x = np.random.default_rng(0).standard_normal((3, 4, 6)).astype(np.float32)
+    for function in (jnp.fft.fft, jnp.fft.ifft2, jnp.fft.rfft, jnp.fft.rfft2, jnp.fft.irfft, jnp.fft.fftn):
+        against_xla(function, x if function is not jnp.fft.irfft else x + 1j * x[::-1], rtol=1e-5, atol=1e-5)
+
+
 def test_what_nobody_reads_is_left_out():
-    closed = jax.make_jaxpr(lambda x: (lax.erf_inv(x), x + 1)[1])(1.0)
+    closed = jax.make_jaxpr(lambda x: (lax.random_gamma_grad(x, x), x + 1)[1])(1.0)
     code = Code(closed)
     assert code.length == 1 and code([np.float32(2)]) == [3]
 

@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from .. import devices
+from . import primitives_linalg  # noqa: F401 (its rules)
 from .call import Call
 from .jaxapi import is_literal, jaxpr_parts, put, scan_counts, traced
 from .primitives import RULES, WORK, Unsupported
@@ -44,6 +45,18 @@ _BITS = ("nextafter", "bitcast_convert_type", "reduce_precision")
 #: what primitives that only call a program call it
 _CALLED = {"jit": "jaxpr", "closed_call": "call_jaxpr", "remat2": "jaxpr", "custom_jvp_call": "call_jaxpr",
            "custom_vjp_call": "call_jaxpr"}  # fmt: skip
+
+
+def _called(equation, operands: list) -> tuple | None:
+    """The program that an equation calls, and with what; None: it calls none."""
+    name, params = equation.primitive.name, equation.params
+    if name in _CALLED:
+        return params[_CALLED[name]], operands
+    if name == "custom_linear_solve":
+        lengths = params["const_lengths"]
+        start, end = lengths.matvec + lengths.vecmat, sum(lengths)
+        return params["jaxprs"].solve, [*operands[start : start + lengths.solve], *operands[end:]]
+    return None
 
 
 class Code:
@@ -85,9 +98,10 @@ class Code:
         for equation in _live(jaxpr, outvars):
             name = equation.primitive.name
             operands = [self._read(names, v) for v in equation.invars]
-            if name in _CALLED:
-                inner, consts = jaxpr_parts(equation.params[_CALLED[name]])
-                inside = dict(zip(inner.invars, operands, strict=True))
+            called = _called(equation, operands)
+            if called is not None:
+                inner, consts = jaxpr_parts(called[0])
+                inside = dict(zip(inner.invars, called[1], strict=True))
                 for v, c in zip(inner.constvars, consts, strict=True):
                     self._registers[self._new(inside, v)] = np.asarray(c)
                 self._inline(inner, inside, inner.outvars)

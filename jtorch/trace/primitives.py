@@ -111,7 +111,7 @@ def _round(params, inputs, outputs):
 
 
 def _by_element(function):
-    """A function of Python floats, computed in double precision."""
+    """A function of Python floats, computed in double precision. SciPy's take a quarter of a second to import."""
     each = np.frompyfunc(function, 1, 1)
 
     def make(params, inputs, outputs):
@@ -129,6 +129,31 @@ def _lgamma(x: float) -> float:
 
 RULES["erf"], RULES["erfc"], RULES["lgamma"] = map(_by_element, (math.erf, math.erfc, _lgamma))
 WORK["erf"] = WORK["erfc"] = WORK["lgamma"] = _passes(50)
+
+
+def _special(names: dict[str, str]) -> None:
+    """What only SciPy has, under names of its own."""
+    for name, theirs in names.items():
+
+        def make(params, inputs, outputs, theirs=theirs):
+            from scipy import special
+
+            function, dtype = getattr(special, theirs), outputs[0].dtype
+            return lambda *x: function(*x).astype(dtype)
+
+        RULES[name], WORK[name] = make, _passes(10)
+
+
+_special({
+    "erf_inv": "erfinv", "bessel_i0e": "i0e", "bessel_i1e": "i1e", "igamma": "gammainc", "igammac": "gammaincc",
+})  # fmt: skip
+
+
+@rule("digamma")
+def _digamma(params, inputs, outputs):
+    from scipy.special import psi
+
+    return lambda x: np.where(x == 0, np.nan, psi(x)).astype(x.dtype)
 
 
 @rule("integer_pow")
