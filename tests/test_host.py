@@ -113,7 +113,13 @@ SHAPES = {
     "sum": lambda x: (x.sum(0), x.max(1), x.min(), x.prod(1), (x > 3).all(1), (x > 3).any()),
     "of nothing": lambda x: (x[:0].sum(0), jnp.max(x[:0], 0, initial=-jnp.inf), (x[:0] > 1).all(0)),
     "arg": lambda x: (jnp.argmax(x % 5, 1), lax.argmin(x % 5, 0, np.int32)),
-    "cumulative": lambda x: (lax.cumsum(x, 1), lax.cumprod(x, 0), lax.cummax(x, 1, reverse=True), lax.cummin(-x, 0)),
+    "cumulative": lambda x: (
+        lax.cumsum(x, 1),
+        lax.cumprod(x, 0),
+        lax.cummax(x, 1, reverse=True),
+        lax.cummin(-x, 0),
+        lax.cumlogsumexp(x, 1),
+    ),
     "product": lambda x: (x @ x.T, jnp.einsum("ij,ik->kj", x, x), lax.dot_general(x, x, (([], []), ([0], [0])))),
     "half product": lambda x: lax.dot_general(
         x.astype(jnp.bfloat16), x.astype(jnp.bfloat16), (([1], [1]), ([], [])), preferred_element_type=np.float32
@@ -254,6 +260,8 @@ def test_linear_algebra(dtype):
     against_xla(jnp.linalg.solve, a, b, rtol=1e-5)
     against_xla(jnp.linalg.inv, a[0], rtol=1e-5)
     against_xla(jnp.linalg.det, a, rtol=1e-5)
+    for mode, x in itertools.product(("reduced", "complete"), (a, a[:, :2], a[..., :2])):
+        against_xla(functools.partial(jnp.linalg.qr, mode=mode), x, rtol=1e-4, atol=1e-5)
     for left, lower, transpose, conjugate, unit in itertools.product([True, False], repeat=5):
         solve = functools.partial(
             lax.linalg.triangular_solve, left_side=left, lower=lower, transpose_a=transpose, conjugate_a=conjugate,

@@ -405,6 +405,14 @@ def _iota(params, inputs, outputs):
     return lambda *_: np.broadcast_to(np.arange(shape[dimension]).astype(dtype).reshape(ones), shape)
 
 
+@rule("platform_index")
+def _platform_index(params, inputs, outputs):
+    index = next((i for i, names in enumerate(params["platforms"]) if names is None or "cpu" in names), None)
+    if index is None:
+        raise Unsupported
+    return lambda: np.asarray(index, outputs[0].dtype)
+
+
 # --- reductions ----------------------------------------------------------------------------------------------------
 
 
@@ -470,6 +478,7 @@ def _cumulation(function):
 
 RULES["cumsum"], RULES["cumprod"] = _cumulation(np.add), _cumulation(np.multiply)
 RULES["cummax"], RULES["cummin"] = _cumulation(np.maximum), _cumulation(np.minimum)
+RULES["cumlogsumexp"] = _cumulation(np.logaddexp)
 
 
 @rule("dot_general")

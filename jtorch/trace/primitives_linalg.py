@@ -137,6 +137,25 @@ def _svd(params, inputs, outputs):
     return several if vectors else lambda a: [several(a)]
 
 
+@rule("qr")
+def _qr(params, inputs, outputs):
+    _square(inputs)
+    if params["pivoting"]:
+        raise Unsupported
+    dtype = inputs[0].dtype
+    geqrf, orgqr = _routine("geqrf", dtype), _routine("ungqr" if dtype.kind == "c" else "orgqr", dtype)
+    rows, columns = outputs[0].shape[-1], inputs[0].shape[-1]
+
+    def function(a):
+        packed, tau, _, info = geqrf(a)
+        whole = np.zeros((a.shape[0], max(rows, columns)), dtype)
+        whole[:, :columns] = packed
+        q, _, bad = orgqr(whole[:, :rows], tau)
+        return (q, np.triu(packed[:rows])), info or bad
+
+    return _each(outputs, function)
+
+
 @rule("fft")
 def _fft(params, inputs, outputs):
     lengths, dtype = tuple(params["fft_lengths"]), outputs[0].dtype
@@ -152,7 +171,7 @@ def _direct_work(params, inputs, outputs):
     return math.prod(inputs[-1].shape) * inputs[0].shape[-1] // 8 + _calls(inputs)
 
 
-@work("eigh", "svd")
+@work("eigh", "svd", "qr")
 def _iterative_work(params, inputs, outputs):
     return 4 * math.prod(inputs[0].shape) * min(inputs[0].shape[-2:]) + _calls(inputs)
 
