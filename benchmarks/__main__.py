@@ -26,6 +26,7 @@ SCRIPTS = {
     "generate": ("Generation with a cache of keys and values", [], ["--rounds", "3", "--tokens", "32"]),
     "memory": ("Memory of a training step", [], ["--layers", "4"]),
     "compile_time": ("Time to the first result", [], ["--rounds", "1", "--depths", "4,12"]),
+    "lengths": ("Batches of different lengths", [], ["--steps", "10"]),
     "recording": ("Python per operation", [], ["--repeats", "5"]),
     "ops": ("Operations", [], ["--rounds", "3", "--sizes", "1,100000"]),
     "int8": ("int8 quantization", [], ["--rounds", "3"]),

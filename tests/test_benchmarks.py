@@ -14,7 +14,7 @@ import jtorch
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import common, generate, models, train_step  # noqa: E402
+from benchmarks import common, generate, lengths, models, train_step  # noqa: E402
 from benchmarks import ops as ops_benchmark  # noqa: E402
 
 SLOW = ("resnet18", "resnet50", "unet", "bert", "gpt2")
@@ -54,6 +54,12 @@ def test_train_step_runs(capsys):
     assert row[0] == "mlp" and row[1] > 0 and row[8] == 1
     (printed,) = common.read_tables(capsys.readouterr().out)
     assert printed["model"] == ["mlp"] and float(printed["jtorch ms"][0]) > 0
+
+
+def test_lengths_runs(capsys):
+    pytest.importorskip("torch")
+    (row,) = lengths.main(["--models", "unrolled", "--tiny"]).rows
+    assert row[1] > 0 and row[7] == pytest.approx(row[8], rel=1e-4)
 
 
 def test_ops_runs(capsys):
