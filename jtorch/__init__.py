@@ -115,7 +115,7 @@ from .ao.qtypes import (
     qscheme,
     quint8,
 )
-from .errors import OutOfMemoryError
+from .errors import AcceleratorError, OutOfMemoryError
 from .functions.legacy import TYPES as _types
 from .functions.storages import EXPORTS as _storages
 from .limits import finfo, iinfo
@@ -171,8 +171,8 @@ def _disable_dynamo(fn=None, recursive=True):
 _LOADED_ON_USE = (
     "_C", "__config__", "__future__", "_dynamo", "_functorch", "_higher_order_ops", "_inductor", "_logging",
     "_tensor_str", "_utils", "accelerator", "compiler", "cpu", "distributions", "export", "func", "functional",
-    "functorch", "futures", "fx", "hub", "jit", "library", "masked", "mps", "multiprocessing", "nested", "onnx",
-    "overrides", "profiler", "quasirandom", "signal", "storage", "testing", "types", "xpu",
+    "functorch", "futures", "fx", "hub", "jit", "library", "masked", "mps", "mtia", "multiprocessing", "nested",
+    "onnx", "overrides", "profiler", "return_types", "quasirandom", "signal", "storage", "testing", "types", "xpu",
 )  # fmt: skip
 
 
