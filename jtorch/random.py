@@ -34,10 +34,15 @@ def fork_rng(devices=None, enabled=True, device_type="cuda"):
             g.set_state(state)
 
 
+def thread_safe_generator():
+    """The generator that a worker of a ``DataLoader`` should draw from: None, each worker is a process of its own."""
+    return None
+
+
 def __getattr__(name):
     if name == "default_generator":
         return _default()
     raise AttributeError(f"module 'torch.random' has no attribute {name!r}")
 
 
-__all__ = ["fork_rng", "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state"]
+__all__ = ["fork_rng", "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state", "thread_safe_generator"]
