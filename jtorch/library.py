@@ -342,7 +342,8 @@ class Library:
         self._schemas[name] = schema
         return name
 
-    def impl(self, op_name, fn: Callable, dispatch_key: str = "", *, with_keyset: bool = False) -> None:
+    def impl(self, op_name, fn: Callable, dispatch_key: str = "", *, with_keyset: bool = False,
+             allow_override: bool = False) -> None:  # fmt: skip
         """The body of a declared operation, or another one where ``dispatch_key`` applies (:mod:`.dispatch_keys`)."""
         name = op_name if isinstance(op_name, str) else op_name.name()
         implement(self.ns, name.rpartition("::")[2].partition(".")[0], fn, dispatch_key or self.dispatch_key)

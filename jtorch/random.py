@@ -11,7 +11,7 @@ from .tensor.random import manual_seed
 
 
 @contextlib.contextmanager
-def fork_rng(devices=None, enabled=True, device_type="cuda"):
+def fork_rng(devices=None, enabled=True, device_type=None):
     """Inside the block random numbers go their own way; afterwards the generators are as they were before.
 
     ``devices`` lists accelerators to restore as well (all that have been used, by default).
@@ -24,7 +24,7 @@ def fork_rng(devices=None, enabled=True, device_type="cuda"):
     wanted = [_default()] + (
         [g for d, g in _generators.items() if d is not _devices.CPU]
         if devices is None
-        else [_default(_devices.resolve(f"{device_type}:{d}" if isinstance(d, int) else d)) for d in devices]
+        else [_default(_devices.resolve(f"{device_type or 'cuda'}:{d}" if isinstance(d, int) else d)) for d in devices]
     )
     states = [g.get_state() for g in wanted]
     try:

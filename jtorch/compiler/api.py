@@ -208,7 +208,7 @@ def set_enable_guard_collectives(enabled: bool) -> bool:
     return False
 
 
-def nested_compile_region(fn=None, **options):
+def nested_compile_region(fn=None, *, options=None, max_reuse_entries: int = 8, reuse_hash_fn=None):
     """``fn`` (or what is decorated): equal calls are lowered once in any case."""
     return (lambda fn: fn) if fn is None else fn
 

@@ -1,6 +1,7 @@
 """Reading and writing PyTorch's files: ``save``, ``load``, and what a file may name when it is loaded safely."""
 
 import enum
+import inspect
 from collections.abc import Callable
 from mmap import MAP_PRIVATE
 from typing import Any, TypeAlias
@@ -24,24 +25,31 @@ class LoadEndianness(enum.Enum):
     BIG = 3
 
 
-def _kept(what: str, value):
+def _kept(what: str, value, parameter: str):
     """Two functions: what was last set, and setting it. The setting is kept for reading back."""
 
     def get():
         return value
 
-    def set(new) -> None:
+    def set(*args, **kwargs) -> None:
         nonlocal value
-        value = new
+        (value,) = signature.bind(*args, **kwargs).args
+
+    signature = inspect.Signature([inspect.Parameter(parameter, inspect.Parameter.POSITIONAL_OR_KEYWORD)])
+    set.__signature__ = signature
 
     get.__doc__ = f"{what}: kept for reading back."
     set.__doc__ = f"Set {what[0].lower()}{what[1:]}: kept for reading back."
     return get, set
 
 
-get_crc32_options, set_crc32_options = _kept("Whether checksums are written: they always are", True)
-get_default_load_endianness, set_default_load_endianness = _kept("The order of bytes where a file does not tell", None)
-get_default_mmap_options, set_default_mmap_options = _kept("Flags of memory maps: jtorch's are private", MAP_PRIVATE)
+get_crc32_options, set_crc32_options = _kept("Whether checksums are written: they always are", True, "compute_crc32")
+get_default_load_endianness, set_default_load_endianness = _kept(
+    "The order of bytes where a file does not tell", None, "endianness"
+)
+get_default_mmap_options, set_default_mmap_options = _kept(
+    "Flags of memory maps: jtorch's are private", MAP_PRIVATE, "flags"
+)
 
 
 def location_tag(storage) -> str:
