@@ -13,7 +13,8 @@ from .both import check
 
 NAMESPACES = (
     "functional", "nn", "nn.functional", "nn.init", "nn.utils", "nn.utils.parametrize", "nn.utils.prune",
-    "nn.utils.rnn", "nn.parallel", "nn.attention", "optim", "optim.lr_scheduler", "optim.swa_utils", "autograd", "autograd.functional",
+    "nn.utils.rnn", "nn.parallel", "nn.attention", "optim", "optim.lr_scheduler", "optim.swa_utils", "autograd",
+    "autograd.functional",
     "autograd.forward_ad", "autograd.graph", "utils.data", "utils.checkpoint", "utils._pytree", "distributions",
     "distributions.kl", "distributions.transforms", "amp", "cuda.amp", "cuda", "random", "sparse", "func", "jit",
     "signal.windows", "serialization", "hub", "compiler", "multiprocessing", "distributed", "distributed.fsdp",

@@ -153,6 +153,8 @@ def dispatch(op: Op, operands: tuple, statics: tuple):
     elif device is MIXED:
         flat, device = _to_common_device(op, flat)
     call = intern(op, statics, tuple(keys), device.platform)
+    if call.refuse_numbers is not None:
+        call.refuse_numbers(flat)
     if not needs:
         if op.put is not None:
             return _view(op, operands, statics, None, call.out_avals[0], None)  # recorded when somebody reads it

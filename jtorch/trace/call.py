@@ -38,7 +38,7 @@ class Call:
 
     __slots__ = (
         "id", "name", "fn", "jitted", "in_avals", "in_kinds", "out_avals", "single", "op", "key", "platform", "check",
-        "linearizations", "kept_as", "derivative", "turned", "code",
+        "linearizations", "kept_as", "derivative", "turned", "code", "refuse_numbers",
     )  # fmt: skip
 
     def __init__(self, name, fn, in_avals, in_kinds=None, platform="cpu", op=None, key=None, kept_as=None):
@@ -49,6 +49,8 @@ class Call:
         self.in_kinds = tuple(in_kinds) if in_kinds is not None else (None,) * len(self.in_avals)
         #: ``check(*arrays)``: whether an index is out of range, or None; traced once, it has its ``message``
         self.check = None
+        #: ``refuse_numbers(operands)``: raises where an operand is a number that the operation does not take, or None
+        self.refuse_numbers = None
         self.linearizations = {}
         self.derivative = None  # of a call that comes from a linearization: that, and which gradients are given
         self.turned = self  # see :mod:`.layout`
@@ -153,13 +155,15 @@ def _bind(op: Op, statics: tuple, keys: tuple, platform: str) -> Call:
         )  # fmt: skip
     except (TypeError, ValueError, ZeroDivisionError, RuntimeError, IndexError) as error:
         raise _translated(op, error, avals) from None
-    if op.check is not None:
+    if op.numbers is not None:
+        call.refuse_numbers = op.numbers(target, *keys)
+    if op.check is not None and (op.checked is None or op.checked(target, *keys)):
 
         def check(*arrays):
             bad, check.message = op.check(**arguments(arrays))
             return jnp.asarray(bad)
 
-        check.message = None
+        check.message, check.error = None, op.error
         call.check = check
     return call
 
