@@ -24,6 +24,9 @@ MOVED = {
     "distributed.tensor.parallel.style": "distributed.tensor.parallel",
     "export.exported_program": "export",
     "export.graph_signature": "export.signature",
+    "masked.maskedtensor": "masked",
+    "masked.maskedtensor.core": "masked",
+    "masked.maskedtensor.creation": "masked",
     "mtia.memory": "mtia",
     "mtia.mtia_graph": "mtia",
     "profiler.profiler": "profiler.profile",
@@ -46,6 +49,7 @@ class Finder:
         """A module with no attributes but those of jtorch's module."""
         ours = importlib.import_module(f"jtorch.{MOVED[spec.name.partition('.')[2]]}")
         module = types.ModuleType(spec.name, ours.__doc__)
+        module.__path__ = []  # further paths may lie below it
         module.__getattr__ = lambda name: getattr(ours, name)
         if hasattr(ours, "__all__"):
             module.__all__ = ours.__all__
