@@ -128,7 +128,6 @@ G(lambda a:a.exp().mean())
 G(lambda a:a.amax())
 G(lambda a:a.prod())
 m.sum(M(x, k))
-m.mean(M(x, k), 0)
 m.softmax(M(x, k), 1)
 M(x, k).get_data().exp()
 """

@@ -1,8 +1,8 @@
 """The masked tensor: a tensor some of whose elements do not count.
 
-The data is an ordinary Tensor, to which autograd, devices and recording are left (``tensor/stored.py``). Views are taken
-of data and mask alike, pointwise operations compute with the data and keep the mask, reductions leave out what the mask
-does not select.
+The data is an ordinary Tensor, to which autograd, devices and recording are left (``tensor/stored.py``). Views are
+taken of data and mask alike, pointwise operations compute with the data and keep the mask, reductions leave out what
+the mask does not select.
 """
 
 from __future__ import annotations
@@ -176,6 +176,9 @@ def _rows(data: list, mask: list, dims: int) -> str:
 # --- what operations do ----------------------------------------------------------------------------------------------
 
 
+_data = MaskedTensor.get_data
+
+
 def _parts(x, part):
     """Arguments with each masked tensor replaced by ``part`` of it."""
     if isinstance(x, MaskedTensor):
@@ -189,7 +192,7 @@ def _pass_through(func, args, kwargs):
     """Of data and of mask alike."""
     data, mask = (
         func(*_parts(args, part), **{k: _parts(v, part) for k, v in kwargs.items()})
-        for part in (MaskedTensor.get_data, MaskedTensor.get_mask)
+        for part in (_data, MaskedTensor.get_mask)
     )
     return _made(data, mask) if isinstance(data, Tensor) else tuple(map(_made, data, mask))
 
@@ -204,17 +207,15 @@ def _elementwise(func, args, kwargs):
     mask = masks[0]
     if any(m is not mask and not (m.shape == mask.shape and m.equal(mask)) for m in masks):
         raise ValueError("Input masks must match. Multiply them out first, or use get_data() and masked_tensor().")
-    data = func(
-        *_parts(args, MaskedTensor.get_data), **{k: _parts(v, MaskedTensor.get_data) for k, v in kwargs.items()}
-    )
+    data = func(*_parts(args, _data), **{k: _parts(v, _data) for k, v in kwargs.items()})
     return _made(data, mask if mask.shape == data.shape else mask.expand(data.shape))
 
 
 def _where(func, args, kwargs):
     """The mask is chosen as the data is; an ordinary tensor counts everywhere."""
-    condition, *choices = _parts(args, lambda x: x)
-    condition = _parts(condition, MaskedTensor.get_data)
-    data = where(condition, *_parts(choices, MaskedTensor.get_data))
+    condition, *choices = args
+    condition = _parts(condition, _data)
+    data = where(condition, *_parts(choices, _data))
     masks = [x._mask if isinstance(x, MaskedTensor) else condition.new_ones((), dtype=dtypes.bool_) for x in choices]
     return _made(data, where(condition, *masks))
 
