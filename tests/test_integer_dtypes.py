@@ -206,3 +206,13 @@ def test_divisions_under_vmap():
     assert divided(jtorch.tensor([4, 6]), jtorch.tensor([2, 4])).tolist() == [2, 1]
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
         divided(jtorch.tensor([4, 6]), jtorch.tensor([2, 0])).tolist()
+
+
+@pytest.mark.parametrize("name", ("int8", "int32", "int64", "uint8", "uint16"))
+def test_numbers_too_large_for_a_tensor(name):
+    def program(t):
+        with pytest.raises(RuntimeError) as caught:
+            t.tensor([1e30], dtype=getattr(t, name))
+        return str(caught.value)
+
+    check(program)

@@ -16,6 +16,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from .. import dtypes
+from . import nodes
 from .elementwise import c_type_name, in_float32, is_bool, is_complex, is_integral, magnitude, refuse, same_shape
 from .registry import Array, Number, Scalar, op
 
@@ -95,7 +96,7 @@ def add(input: Array | Number, other: Array | Number, *, alpha: Scalar | None = 
     return x | y if is_bool(x) else x + y
 
 
-@op(promote="default", aliases=("subtract",), numbers_alone=True, types=_subtracted)
+@op(promote="default", aliases=("subtract",), numbers_alone=True, types=_subtracted, grad_name=nodes.sub)
 def sub(input: Array | Number, other: Array | Number, *, alpha: Scalar | None = None):
     """``input - alpha * other`` (``alpha`` is 1 by default).
 
@@ -139,7 +140,7 @@ def addcdiv(input: Array, tensor1: Array, tensor2: Array, *, value: Scalar = 1):
     return x + value * (a / b)
 
 
-@op(promote="default", types=_interpolated)
+@op(promote="default", types=_interpolated, grad_name=nodes.by_tensor("Lerp", "weight"))
 @in_float32
 def lerp(input: Array, end: Array, weight: Array | Number):
     """``input + weight * (end - input)``, computed from the nearer end, so that ``weight`` 1 gives ``end`` exactly."""
@@ -191,14 +192,14 @@ def _refuse_negative(operands) -> None:
 # --- division --------------------------------------------------------------------------------------------------------
 
 
-@op(promote="float", grad_name="DivBackward0", numbers_alone=True)
+@op(promote="float", grad_name=nodes.true_divide, numbers_alone=True)
 def true_divide(input: Array | Number, other: Array | Number):
     """``input / other``; integers give the default floating dtype. :func:`div` without a ``rounding_mode``."""
     x, y = same_shape(input, other)
     return x / y
 
 
-@op(name="div.mode", promote="default", grad_name="DivBackward1", numbers_alone=True, **_BY_INTEGERS)
+@op(name="div.mode", promote="default", grad_name=nodes.div_mode, numbers_alone=True, **_BY_INTEGERS)
 def div_mode(input: Array | Number, other: Array | Number, *, rounding_mode: str | None = None):
     """The quotient rounded to an integer: towards 0 (``"trunc"``) or downwards (``"floor"``). Dtypes stay.
 
@@ -235,7 +236,7 @@ def floor_divide(input: Array | Number, other: Array | Number):
     return jnp.where(y == 0, x / y, result)
 
 
-@op(promote="default", **_BY_INTEGERS)
+@op(promote="default", **_BY_INTEGERS, grad_name=nodes.by_tensor("Remainder", "other"))
 @in_float32
 def remainder(input: Array | Number, other: Array | Number):
     """``input - floor(input / other) * other``: the sign is ``other``'s, as in Python."""
@@ -243,7 +244,7 @@ def remainder(input: Array | Number, other: Array | Number):
     return jnp.remainder(*same_shape(input, other))
 
 
-@op(promote="default", **_BY_INTEGERS)
+@op(promote="default", **_BY_INTEGERS, grad_name=nodes.by_tensor("Fmod", "other"))
 @in_float32
 def fmod(input: Array, other: Array | Number):
     """``input - trunc(input / other) * other``: the sign is ``input``'s, as in C."""
@@ -268,7 +269,7 @@ def lcm(input: Array, other: Array):
 # --- powers ----------------------------------------------------------------------------------------------------------
 
 
-@op(promote="default", numbers=_negative_number)
+@op(promote="default", numbers=_negative_number, grad_name=nodes.pow)
 def pow(input: Array | Number, exponent: Array | Number):
     """``input ** exponent``; either may be a number. Integers to negative integers are rounded towards 0.
 
@@ -367,7 +368,7 @@ def fmin(input: Array, other: Array):
     return jnp.where((x <= y) | (y != y), x, y)
 
 
-@op(promote="default", aliases=("clip",))
+@op(promote="default", aliases=("clip",), grad_name=nodes.clamp)
 def clamp(input: Array, min: Array | Number | None = None, max: Array | Number | None = None):
     """x limited to ``[min, max]``; ``max`` wins where ``min > max``. At a bound the gradient goes to x.
 

@@ -89,7 +89,7 @@ class Op:
     returns: tuple[str, ...] | None
     put: Callable | None
     check: Callable | None
-    grad_name: str
+    grad_name: str | Callable
     differentiable: bool | tuple[str, ...]
     elementwise: bool
     doc: str
@@ -165,7 +165,7 @@ def op(
     error: type = IndexError,
     numbers: Callable | None = None,
     types: Callable | None = None,
-    grad_name: str | None = None,
+    grad_name: str | Callable | None = None,
     differentiable: bool | tuple[str, ...] = True,
     elementwise: bool | None = None,
     each: bool = False,
@@ -205,7 +205,8 @@ def op(
             number that the operation does not take, or None where operands of these types are all taken.
         types: ``types(target, *operands)`` raises where operands do not go together, before they are promoted. Each is
             an :class:`~jtorch.trace.aval.Aval`, the type of a Python number, or None; ``target`` is the common dtype.
-        grad_name: name of the autograd node (default: ``CamelCaseBackward0``).
+        grad_name: name of the autograd node (default: ``CamelCaseBackward0``), or a rule of
+            ``ops/nodes.py`` that tells it by the types of the operands.
         differentiable: False when no output ever carries a gradient; or the names in ``returns`` that may.
         elementwise: the output keeps the memory order of its inputs (default: ``promote`` is set).
         each: the ``Arrays`` are columns of one table, and so are the results, but for the last few, which depend on

@@ -39,6 +39,7 @@ class Call:
     __slots__ = (
         "id", "name", "fn", "jitted", "in_avals", "in_kinds", "out_avals", "single", "op", "key", "platform", "check",
         "linearizations", "kept_as", "derivative", "turned", "code", "refuse_numbers",
+        "grad_name",
     )  # fmt: skip
 
     def __init__(self, name, fn, in_avals, in_kinds=None, platform="cpu", op=None, key=None, kept_as=None):
@@ -51,6 +52,7 @@ class Call:
         self.check = None
         #: ``refuse_numbers(operands)``: raises where an operand is a number that the operation does not take, or None
         self.refuse_numbers = None
+        self.grad_name = None  # of the autograd node; of calls that came from the registry
         self.linearizations = {}
         self.derivative = None  # of a call that comes from a linearization: that, and which gradients are given
         self.turned = self  # see :mod:`.layout`
@@ -155,6 +157,11 @@ def _bind(op: Op, statics: tuple, keys: tuple, platform: str) -> Call:
         )  # fmt: skip
     except (TypeError, ValueError, ZeroDivisionError, RuntimeError, IndexError) as error:
         raise _translated(op, error, avals) from None
+    call.grad_name = (
+        op.grad_name
+        if isinstance(op.grad_name, str)
+        else op.grad_name(**named_statics, **dict(zip(op.operand_names, keys, strict=True)))
+    )
     if op.numbers is not None:
         call.refuse_numbers = op.numbers(target, *keys)
     if op.check is not None and (op.checked is None or op.checked(target, *keys)):
