@@ -80,7 +80,8 @@ def measured(library: str, name: str, steps: int, **env) -> dict:
     program = f"import json; from benchmarks import lengths; print(json.dumps({call}))"
     with tempfile.TemporaryDirectory() as cache:
         done = subprocess.run(
-            [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[1],
+            [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=True,
+            cwd=Path(__file__).parents[1],
             env={**os.environ, "JTORCH_CACHE_DIR": cache, **env},
         )  # fmt: skip
     return json.loads(done.stdout.splitlines()[-1])

@@ -13,6 +13,7 @@ _pause = _collector.Pause()  # before JAX is imported
 from . import autograd
 from . import dtypes as _dtypes
 from . import functions as _functions  # noqa: I001 (completes the Tensor class)
+from . import paths as _paths
 from .devices import device, get_default_device, set_default_device
 from .dtypes import can_cast, dtype, get_default_dtype, promote_types, set_default_dtype
 from .size import Size
@@ -52,6 +53,7 @@ globals().update(_dtypes.NAMED)
 globals().update(_export.functions("torch"))
 
 from importlib import import_module as _import_module
+from os import path as _path
 from math import e, inf, nan, pi
 
 from . import (
@@ -115,7 +117,9 @@ from .ao.qtypes import (
     qscheme,
     quint8,
 )
-from .errors import OutOfMemoryError
+from .dispatch_keys import DispatchKey, DispatchKeySet
+from .dispatch_keys import excluding as ExcludeDispatchKeyGuard
+from .errors import AcceleratorError, OutOfMemoryError
 from .functions.legacy import TYPES as _types
 from .functions.storages import EXPORTS as _storages
 from .limits import finfo, iinfo
@@ -134,11 +138,14 @@ from .switches import (
     set_num_threads,
     use_deterministic_algorithms,
 )
+from .tensor.overriding import without_all as DisableTorchFunction
+from .tensor.overriding import without_subclasses as DisableTorchFunctionSubclass
 from .tensor.printing import get_printoptions, set_printoptions
 
 from ._ops import ops  # PyTorch's name for operations by namespace; the package stays importable as jtorch.ops
 
 newaxis = None
+has_lapack = has_mkl = has_openmp = has_spectral = True
 legacy_contiguous_format = contiguous_format
 
 globals().update(_types)
@@ -168,11 +175,17 @@ def _disable_dynamo(fn=None, recursive=True):
     return _import_module("jtorch.compiler").disable(fn, recursive)
 
 
+def get_file_path(*path_components: str) -> str:
+    """A path below the folder that this package lies in."""
+    return _path.join(_path.dirname(_path.dirname(__file__)), *path_components)
+
+
 _LOADED_ON_USE = (
     "_C", "__config__", "__future__", "_dynamo", "_functorch", "_higher_order_ops", "_inductor", "_logging",
     "_tensor_str", "_utils", "accelerator", "compiler", "cpu", "distributions", "export", "func", "functional",
-    "functorch", "futures", "fx", "hub", "jit", "library", "masked", "mps", "multiprocessing", "nested", "onnx",
-    "overrides", "profiler", "quasirandom", "signal", "storage", "testing", "types", "xpu",
+    "functorch", "futures", "fx", "hub", "jit", "library", "masked", "monitor", "mps", "mtia", "multiprocessing",
+    "nested", "onnx", "overrides", "profiler", "return_types", "quasirandom", "signal", "storage", "testing",
+    "types", "xpu",
 )  # fmt: skip
 
 
@@ -195,11 +208,16 @@ def __getattr__(name):
         return _import_module("jtorch.futures").Future
     if name == "PyTorchFileReader":
         return _import_module("jtorch.serialization.reader").PyTorchFileReader
-    if name == "ScriptModule":
-        return _import_module("jtorch.jit").ScriptModule
+    if name in ("ScriptFunction", "ScriptModule", "fork", "wait"):
+        return getattr(_import_module("jtorch.jit"), name)
+    if name == "binomial":
+        return _import_module("jtorch.distributions.counts").binomial
+    if name == "Tag":
+        return _import_module("jtorch.library").Tag
     if name == "TensorType":
         return _import_module("jtorch._C").TensorType
     raise AttributeError(f"module 'jtorch' has no attribute {name!r}")
 
 
+_paths.install()
 _pause.end()

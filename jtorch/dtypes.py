@@ -274,12 +274,13 @@ def fits(value, to: dtype) -> bool:
     return low <= value <= int(limits.max)
 
 
-def check_fits(value, to: dtype) -> None:
+def check_fits(value, to: dtype, name: str | None = None) -> None:
     """Raises:
     RuntimeError: a Python number that does not fit a dtype (:func:`fits`).
     """
     if not fits(value, to):
-        raise RuntimeError(f"value cannot be converted to type {_C_NAMES.get(to, to.name)} without overflow")
+        name = name or _C_NAMES.get(to, to.name)  # torch.tensor names the dtype, other functions the type of C++
+        raise RuntimeError(f"value cannot be converted to type {name} without overflow")
 
 
 def can_cast(from_: dtype, to: dtype) -> bool:

@@ -19,5 +19,9 @@ def user_line() -> str:
     return "<unknown>"
 
 
+class AcceleratorError(RuntimeError):
+    """A device failed."""
+
+
 class OutOfMemoryError(RuntimeError):
     """The device's memory is exhausted."""

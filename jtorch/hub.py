@@ -155,13 +155,13 @@ def _entry(module, model: str):
     return found
 
 
-def list(github, force_reload=False, skip_validation=False, trust_repo=None, verbose=True, source="local"):  # noqa: A001
+def list(github, force_reload=False, skip_validation=False, trust_repo="check", verbose=True, source="local"):  # noqa: A001
     """The names of the models that a folder's ``hubconf.py`` makes."""
     module = _hubconf(github, source)
     return [n for n in dir(module) if callable(getattr(module, n)) and not n.startswith("_")]
 
 
-def help(github, model, force_reload=False, skip_validation=False, trust_repo=None, source="local"):  # noqa: A001
+def help(github, model, force_reload=False, skip_validation=False, trust_repo="check", source="local"):  # noqa: A001
     """The documentation of one of these models."""
     return _entry(_hubconf(github, source), model).__doc__
 

@@ -357,3 +357,12 @@ def test_half_with_complex_is_complex64():
 def test_no_cuda_says_what_there_is():
     with pytest.raises(RuntimeError, match="available"):
         jtorch.zeros(1).cuda()
+
+
+def test_float8_without_infinity_ends_at_its_largest_number():
+    def program(t):
+        x = t.tensor([1e5, float("inf"), -1e9, 460.0, 300.0, float("nan")])
+        return [x.to(t.float8_e4m3fn).float(), t.tensor(x.tolist(), dtype=t.float8_e4m3fn).float(),
+                x.to(t.float8_e5m2).float(), x.double().to(t.float8_e4m3fn).float()]  # fmt: skip
+
+    check(program)

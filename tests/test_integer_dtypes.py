@@ -6,6 +6,8 @@ import pytest
 
 import jtorch
 
+from .both import check, check_raises
+
 torch = pytest.importorskip("torch")
 
 INTEGERS = ("uint8", "int16")
@@ -130,3 +132,87 @@ def test_images_of_bytes(mode, antialias):
 def test_images_of_bytes_with_scales_of_their_own():
     values = torch.randint(0, 256, (1, 2, 10, 20), generator=torch.Generator().manual_seed(0)).tolist()
     _same(lambda module, x: module.ops.aten._upsample_bilinear2d_aa(x, [3, 3], False, 1.7, 0.9), "uint8", values)
+
+
+_ZERO = {
+    "number": lambda t: t.tensor([1, 2]) // 0,
+    "number, remainder": lambda t: t.tensor([1, 2]) % 0,
+    "number, fmod": lambda t: t.fmod(t.tensor([1, 2]), 0),
+    "number, div": lambda t: t.div(t.tensor([1, 2]), 0, rounding_mode="floor"),
+    "number, in place": lambda t: t.tensor([1, 2]).floor_divide_(0),
+    "uint8": lambda t: t.tensor([1, 2], dtype=t.uint8) // 0,
+    "tensor": lambda t: (t.tensor([1, 2]) // t.tensor([0, 1])).tolist(),
+    "tensor, remainder": lambda t: t.remainder(t.tensor([1, 2]), t.tensor([1, 0])).tolist(),
+    "tensor, fmod": lambda t: t.fmod(t.tensor([1, 2]), t.tensor(0)).tolist(),
+    "tensor, div": lambda t: t.div(t.tensor([1, 2]), t.tensor(0), rounding_mode="trunc").tolist(),
+    "reflected": lambda t: (5 // t.tensor([0, 1])).tolist(),
+    "reflected remainder": lambda t: (5 % t.tensor([0, 1])).tolist(),
+    "0-d": lambda t: (t.tensor(5) // t.tensor(0)).item(),
+    "bool": lambda t: (t.tensor(True) // t.tensor(0)).item(),
+    "used": lambda t: ((t.tensor([1, 2]) // t.tensor([0, 1])).float() * 2).sum().item(),
+}
+
+
+@pytest.mark.parametrize("name", _ZERO)
+def test_integers_divided_by_zero(name):
+    check_raises(_ZERO[name], RuntimeError, "ZeroDivisionError")
+
+
+@pytest.mark.parametrize("program", [
+    lambda t: t.tensor([1, 2]) ** -1, lambda t: t.tensor([1, -1, 0]).pow_(-2), lambda t: t.pow(t.tensor(3), -3),
+    lambda t: t.tensor([1], dtype=t.uint8) ** -1,
+])  # fmt: skip
+def test_integers_to_negative_powers(program):
+    check_raises(program, RuntimeError, "negative integer powers")
+
+
+def test_division_that_is_defined():
+    def program(t):
+        empty = t.zeros(0, dtype=t.int64)
+        return [
+            t.tensor([-8, 7]) // t.tensor([3, -2]), t.tensor([-8, 7]) % t.tensor([3, -2]), empty // 0,
+            empty // t.tensor([0]), t.tensor([1.0, 2.0]) // 0, t.tensor([1, 2]) // 0.0, t.tensor([1, 2]) / 0,
+            t.tensor([1, 2]) % 0.0, t.pow(t.tensor([1, 2]), t.tensor(-1)), t.pow(2, t.tensor([-1, 2])),
+            t.tensor([1, 2]).float() ** -1, t.tensor([2]) ** -1.0,
+        ]  # fmt: skip
+
+    check(program)
+
+
+def test_a_division_by_zero_spoils_what_depends_on_it_only():
+    kept, sound = jtorch.tensor([4, 6]), jtorch.tensor([1.0, 2.0])
+    other = sound * 2
+    kept //= jtorch.tensor([2, 0])
+    with pytest.raises(RuntimeError, match=r"ZeroDivisionError \(in floor_divide, recorded at .*test_integer_dtypes"):
+        kept.tolist()
+    assert other.tolist() == [2.0, 4.0] and (sound + 1).tolist() == [2.0, 3.0]
+
+
+def test_a_captured_division_sees_its_number():
+    halved = jtorch.compile(lambda x, n: x // n)
+    x = jtorch.tensor([4, 6])
+    for n in (2, 2, 2, 3):
+        assert halved(x, n).tolist() == [4 // n, 6 // n]
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        halved(x, 0)
+    for divisor in ([2, 1], [2, 1], [1, 2]):
+        assert halved(x, jtorch.tensor(divisor)).tolist() == [4 // divisor[0], 6 // divisor[1]]
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        halved(x, jtorch.tensor([1, 0])).tolist()
+
+
+def test_divisions_under_vmap():
+    divided = jtorch.vmap(lambda a, b: a // b)
+    assert divided(jtorch.tensor([4, 6]), jtorch.tensor([2, 4])).tolist() == [2, 1]
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        divided(jtorch.tensor([4, 6]), jtorch.tensor([2, 0])).tolist()
+
+
+@pytest.mark.parametrize("name", ("int8", "int32", "int64", "uint8", "uint16"))
+def test_numbers_too_large_for_a_tensor(name):
+    def program(t):
+        with pytest.raises(RuntimeError) as caught:
+            t.tensor([1e30], dtype=getattr(t, name))
+        return str(caught.value)
+
+    check(program)

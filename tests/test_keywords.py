@@ -26,7 +26,6 @@ ABSENT = {
         "set_num_threads": "by position, as PyTorch's",
         "threshold": "out",
         **dict.fromkeys(("addmm", "baddbmm", "bmm", "mm"), "out_dtype, which PyTorch's CPU refuses too"),
-        **dict.fromkeys(("group_norm", "layer_norm"), "cudnn's switch"),
         **dict.fromkeys(
             (
                 "ccol_indices_copy",

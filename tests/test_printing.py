@@ -13,6 +13,8 @@ from jtorch import dtypes
 from jtorch.tensor import printing
 from jtorch.tensor.printing import format_parameter, format_sparse, format_tensor, get_printoptions, set_printoptions
 
+from .both import check
+
 
 @pytest.fixture(autouse=True)
 def default_options():
@@ -199,3 +201,32 @@ def test_meta_like_torch():
 
 def test_only_numpy_is_needed():
     assert "jax" not in vars(printing)
+
+
+_NODES = """x.mean(0)|x.sum()|x.sum(0)|x.pow(2)|x.pow(x)|2**x|x.clamp(0)|x.clamp(t.ones(3))|x[None].squeeze(0)
+x[None].squeeze()|x[None].squeeze((0,))|1-x|x-1|t.ones(1)-x|1/x|x/2|x.prod(0)|x.median()|x.median(0)[0]
+x.masked_fill(x>0,t.tensor(1.))|x.div(2,rounding_mode='floor')|x.remainder(2)|x.remainder(x)|x.fmod(x)|x.lerp(x,.5)|x.lerp(x,x)|x.unflatten(1,(3,1))
+x.movedim(0,1)|t.outer(x[0],x[0])|t.linalg.det(q)|t.linalg.slogdet(q)[1]|t.linalg.svd(x)[1]|t.linalg.qr(x)[0]|x.tile(2)
+t.linalg.eigh(q)[0]|t.linalg.pinv(x)|t.linalg.vector_norm(x)|t.hstack([x,x])|t.broadcast_to(x,(2,2,3))|F.linear(x,x)
+F.linear(x[0],x)|F.linear(b,q)|F.linear(x,x,x[:,0])|F.linear(b,q,q[0])|x[0]@x[0]|q@q[0]|x[0]@x.T|q@x|b@q|b@b|b@q[0]
+F.interpolate(i,scale_factor=2)|F.interpolate(i,scale_factor=2,mode='bilinear')|F.pad(x,(1,1),mode='reflect')
+F.pad(i,(1,1,1,1),mode='replicate')|F.pad(x,(1,1))|F.softmax(x,0)|F.relu(x)|x.view(6)|x.T|x.t()|x.exp()|x*2|x+x"""
+
+
+@pytest.mark.parametrize("expression", _NODES.replace("\n", "|").split("|"))
+def test_names_of_nodes(expression):
+    def program(t):
+        x, q = t.ones(2, 3, requires_grad=True), t.eye(2).requires_grad_()
+        b, i = t.ones(2, 2, 2, requires_grad=True), t.ones(1, 1, 4, 4, requires_grad=True)
+        return eval(expression, {"t": t, "x": x, "q": q, "b": b, "i": i, "F": t.nn.functional}).grad_fn.name()
+
+    check(program)
+
+
+@pytest.mark.parametrize("name", ("float16", "bfloat16", "float32", "float64", "int8", "int32", "int64", "uint8"))
+def test_limits(name):
+    def program(t):
+        limits = (t.iinfo if "int" in name else t.finfo)(getattr(t, name))
+        return [repr(limits), limits.max, getattr(limits, "resolution", None)]
+
+    check(program)

@@ -321,3 +321,28 @@ ERRORS = {
 def test_errors(name):
     program, error, *words = ERRORS[name]
     check_raises(program, error, *words)
+
+
+def test_views_made_without_grad():
+    """They require grad as their base does, and are leaves: no gradient finds the way to what they show."""
+
+    def program(torch):
+        x = torch.ones(4, requires_grad=True)
+        y, plain = x * 2, torch.ones(4)
+        with torch.no_grad():
+            views = [x.view(2, 2), x[1:], y.view(2, 2), *x.chunk(2), x.view(2, 2).T, plain.view(2, 2), x.detach()]
+            integers = x.view(torch.int32)
+        (views[0] * 2).sum().backward()
+        return [(v.requires_grad, v.is_leaf, v.grad_fn is None) for v in views] + [
+            x.grad, x.detach(), integers.requires_grad, (views[1] + 1).requires_grad,
+        ]  # fmt: skip
+
+    check(program)
+    check_raises(_written_with_grad, RuntimeError, "A view was created in no_grad mode")
+
+
+def _written_with_grad(torch):
+    x = torch.ones(4, requires_grad=True)
+    with torch.no_grad():
+        v = x.view(2, 2)
+    v.mul_(2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from .. import cuda
+from .. import cuda, dtypes
 from ..cuda.streams import current_stream, set_stream
 from ..devices import device
 
@@ -72,13 +72,40 @@ class device_index(contextlib.ContextDecorator):
             set_device_index(self.before)
 
 
+def get_device_capability(device=None, /) -> dict:
+    """``{"supported_dtypes": ...}``: the dtypes an accelerator computes with."""
+    _require()
+    return {"supported_dtypes": {d for d in dtypes.ALL if d is not dtypes.complex32}}
+
+
+def get_memory_info(device_index=None, /) -> tuple[int, int]:
+    """(free, total) bytes of an accelerator's memory."""
+    _require()
+    return cuda.mem_get_info(device_index)
+
+
+def empty_host_cache() -> None:
+    """Accepted: XLA keeps the memory it pins."""
+    _require()
+
+
+class Graph:
+    """Refuses, naming the way out."""
+
+    def __init__(self, *args, **kwargs):
+        _require()
+        cuda.CUDAGraph()
+
+
 current_device_idx, set_device_idx = current_device_index, set_device_index
 memory_allocated, max_memory_allocated = cuda.memory_allocated, cuda.max_memory_allocated
 memory_reserved, max_memory_reserved = cuda.memory_reserved, cuda.max_memory_reserved
 memory_stats, reset_peak_memory_stats = cuda.memory_stats, cuda.reset_peak_memory_stats
+reset_accumulated_memory_stats = cuda.reset_accumulated_memory_stats
 
 __all__ = [
     "current_accelerator", "current_device_index", "current_stream", "device_count", "device_index", "empty_cache",
-    "is_available", "max_memory_allocated", "memory_allocated", "memory_stats", "set_device_index", "set_stream",
-    "synchronize",
+    "Graph", "empty_host_cache", "get_device_capability", "get_memory_info", "is_available", "max_memory_allocated",
+    "max_memory_reserved", "memory_allocated", "memory_reserved", "memory_stats", "reset_accumulated_memory_stats",
+    "reset_peak_memory_stats", "set_device_index", "set_stream", "synchronize",
 ]  # fmt: skip

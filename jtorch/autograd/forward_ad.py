@@ -126,7 +126,7 @@ def _push(op, operands, statics, results) -> list:
         pushing = _pushed.setdefault((call, active, outputs), _pushing(call, active, outputs))
     pushed = [tangents[i] for i in active]
     edges = [t._history() if t is not None else None for t in (*tensors, *pushed)]
-    values, node = engine.apply_call(pushing, flat + [t._value() for t in pushed], edges, op.grad_name, device)
+    values, node = engine.apply_call(pushing, flat + [t._value() for t in pushed], edges, call.grad_name, device)
     found: list = [None] * len(results)
     for k, i in enumerate(outputs):
         found[i] = _dispatch.wrap(values[k], None if node is None else (node, k))

@@ -42,6 +42,77 @@ enable_mem_efficient_sdp = enable_math_sdp = enable_cudnn_sdp = enable_flash_sdp
 mem_efficient_sdp_enabled = math_sdp_enabled = flash_sdp_enabled
 
 
+cudnn_sdp_enabled = flash_sdp_enabled
+
+
+def allow_fp16_bf16_reduction_math_sdp(enabled: bool) -> None:
+    """Accepted: attention sums in float32, whatever the operands are."""
+
+
+def fp16_bf16_reduction_math_sdp_allowed() -> bool:
+    """False: attention sums in float32."""
+    return False
+
+
+def is_flash_attention_available() -> bool:
+    """Whether PyTorch's flash kernel is there: False, XLA brings its own."""
+    return False
+
+
+is_ck_sdpa_available = is_flash_attention_available
+
+
+class _Library(str):
+    """The name of a library, as PyTorch's switches print theirs."""
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
+
+def _chooser(name: str, kind: str, known: dict[str, str]):
+    """A function that keeps which of several libraries is preferred."""
+    chosen = known["default"]
+
+    def prefer(backend=None):
+        nonlocal chosen
+        if backend is not None:
+            if str(backend) not in (*known, *known.values()):
+                raise RuntimeError(f"Unknown input value. Choose from: {', '.join(known)}.")
+            chosen = known.get(str(backend), str(backend))
+        return _Library(f"{kind}.{chosen}" if "." not in chosen else chosen)
+
+    prefer.__name__ = prefer.__qualname__ = name
+    prefer.__doc__ = "What it was last given: kept for reading, XLA chooses its libraries by itself."
+    return prefer
+
+
+preferred_linalg_library = _chooser(
+    "preferred_linalg_library", "_LinalgBackend", {"default": "Default", "cusolver": "Cusolver", "magma": "Magma"}
+)
+preferred_blas_library = _chooser(
+    "preferred_blas_library", "_BlasBackend",
+    {"default": "Cublas", "cublas": "Cublas", "cublaslt": "Cublaslt", "hipblaslt": "Cublaslt", "ck": "Ck"},
+)  # fmt: skip
+preferred_rocm_fa_library = _chooser(
+    "preferred_rocm_fa_library", "_ROCmFABackend", {"default": "Default", "aotriton": "AOTriton", "ck": "Ck"}
+)
+
+
+class _PlanCache:
+    """cuFFT's plans, which XLA keeps: nothing to count or to clear here."""
+
+    size = max_size = 0
+
+    def clear(self) -> None:
+        """Accepted."""
+
+    def __getitem__(self, device):
+        return self
+
+
+cufft_plan_cache = _PlanCache()
+
+
 class SDPAParams:
     """The arguments of an attention call, for the questions below."""
 

@@ -7,9 +7,12 @@ import inspect
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 
+import numpy as np
+
 from ..nn.modules.module import Module
 from ..tensor import Tensor
 from ..trace import capture as watching_trace
+from ..utils._pytree import tree_map_only
 from . import state as _state
 from .buckets import mark
 from .function import CompiledFunction
@@ -21,6 +24,20 @@ _COMPILING = ("inductor", "cudagraphs", "openxla", "xla", "onnxrt", "tvm", "hide
 #: PyTorch's debugging backends, which run operations as they come
 _EAGER = ("eager", "aot_eager", "aot_eager_decomp_partition", "eager_debug")
 _MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs", "lite")
+
+
+_default_backend = "inductor"
+
+
+def set_default_backend(backend: str | None) -> None:
+    """What :func:`compile` takes for ``backend`` where it is given none; None: ``"inductor"`` again."""
+    global _default_backend
+    _default_backend = "inductor" if backend is None else backend
+
+
+def get_default_backend() -> str:
+    """What :func:`set_default_backend` was last given."""
+    return _default_backend
 
 
 class InvalidBackend(RuntimeError):
@@ -62,7 +79,7 @@ def compile(
         NotImplementedError: ``backend`` is a function: it would be given an FX graph, which does not exist here; or
             ``shapes_spec`` is given: shapes are always static.
     """
-    backend = "inductor" if backend is None else backend
+    backend = _default_backend if backend is None else backend
     if shapes_spec is not None:
         raise NotImplementedError("compile(shapes_spec=) is not supported: every shape is captured by itself")
     if mode is not None and options is not None:
@@ -184,6 +201,41 @@ def list_backends(exclude_tags: Sequence[str] | None = ("debug", "experimental")
 
 def cudagraph_mark_step_begin() -> None:
     """Nothing to do: results are never overwritten by a later step."""
+
+
+def set_enable_guard_collectives(enabled: bool) -> bool:
+    """Accepted: each process decides by itself what it captures. Returns what was set before: it was off."""
+    return False
+
+
+def nested_compile_region(fn=None, *, options=None, max_reuse_entries: int = 8, reuse_hash_fn=None):
+    """``fn`` (or what is decorated): equal calls are lowered once in any case."""
+    return (lambda fn: fn) if fn is None else fn
+
+
+def wrap_numpy(fn):
+    """``fn`` of tensors in place of arrays: they are converted on the way in, and arrays on the way out."""
+
+    @functools.wraps(fn)
+    def wrapper(*args, **kwargs):
+        args, kwargs = tree_map_only(Tensor, lambda t: t.numpy(), (args, kwargs))
+        return tree_map_only(np.ndarray, Tensor._from_numpy, fn(*args, **kwargs))
+
+    return wrapper
+
+
+def save_cache_artifacts() -> None:
+    """None: compiled programs are kept in a folder, that ``JTORCH_CACHE_DIR`` names and that can be copied."""
+    return None
+
+
+def load_cache_artifacts(serialized_artifacts: bytes):
+    """Refuses: see :func:`save_cache_artifacts`.
+
+    Raises:
+        NotImplementedError: always.
+    """
+    raise NotImplementedError("load_cache_artifacts: copy the folder that JTORCH_CACHE_DIR names to the other machine")
 
 
 class set_stance:

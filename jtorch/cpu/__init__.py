@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from ..trace.recorder import sync
 from . import amp
 
@@ -24,3 +29,77 @@ def current_device() -> str:
 def synchronize(device=None) -> None:
     """Wait until everything recorded on this thread has run."""
     sync()
+
+
+def is_initialized() -> bool:
+    """True: nothing has to be started."""
+    return True
+
+
+def set_device(device) -> None:
+    """Accepted: there is one."""
+
+
+class Stream:
+    """The CPU's one queue of programs."""
+
+    def __init__(self, priority: int = -1):
+        pass
+
+    def wait_stream(self, stream) -> None:
+        """Already so: programs run in the order they were started."""
+
+    def record_event(self, event=None) -> None:
+        """Accepted."""
+
+    def wait_event(self, event) -> None:
+        """Already so."""
+
+
+class Event:
+    """A point in the program, which is reached once all before it has run."""
+
+    def query(self) -> bool:
+        """Whether everything before has run; this waits for it, and so answers True."""
+        sync()
+        return True
+
+    def record(self, stream=None) -> None:
+        """Accepted."""
+
+    def synchronize(self) -> None:
+        """Wait until everything recorded has run."""
+        sync()
+
+    wait = record
+
+
+def current_stream(device=None) -> Stream:
+    """The CPU's stream."""
+    return _stream
+
+
+_stream = Stream()
+
+
+@contextlib.contextmanager
+def stream(stream):
+    """``with stream(s):`` changes nothing: there is one stream."""
+    yield stream
+
+
+StreamContext = stream
+
+
+@functools.cache
+def get_capabilities() -> Mapping[str, bool]:
+    """Which extensions of its instructions the processor has, by name, as the operating system lists them."""
+    from ..backends.cpu import processor_flags
+
+    return MappingProxyType(dict.fromkeys(processor_flags(), True))
+
+
+__all__ = [
+    "Event", "Stream", "StreamContext", "current_device", "current_stream", "device_count", "get_capabilities",
+    "is_available", "is_initialized", "set_device", "stream", "synchronize",
+]  # fmt: skip

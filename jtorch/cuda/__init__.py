@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 from types import SimpleNamespace
 
 from .. import devices
-from ..errors import OutOfMemoryError
+from ..errors import AcceleratorError, OutOfMemoryError
 from ..functions.legacy import TYPES as _cpu_types
 from ..functions.legacy import tensor_type as _tensor_type
+from ..functions.storages import CLASSES as _cpu_storages
+from ..functions.storages import storage_type as _storage_type
 from ..tensor.random import default_generator
 from ..trace.jaxapi import backend_started
 from ..trace.recorder import sync
 from . import amp, driver, nccl
+from .sensors import clock_rate, device_memory_used, memory_usage, power_draw, temperature, utilization
 from .streams import DeviceEvent as Event
-from .streams import Stream, StreamContext, current_stream, default_stream, set_stream, stream
+from .streams import ExternalStream, Stream, StreamContext, current_stream, default_stream, set_stream, stream
 
 
 def _gpus() -> list:
@@ -84,12 +88,21 @@ class device(contextlib.ContextDecorator):
         _current = self.before
 
 
+class device_of(device):
+    """``with cuda.device_of(x):`` make the GPU that ``x`` lies on the current one inside the block."""
+
+    def __init__(self, obj):
+        super().__init__(obj.get_device() if obj.is_cuda else -1)
+
+
+def _index(device) -> int:
+    """The number of a GPU, given as one, as a device or as nothing for the current one."""
+    return _current if device is None else device if isinstance(device, int) else devices.device(device).index or 0
+
+
 def _stats(device) -> dict:
     gpus = _gpus()
-    if not gpus:
-        return {}
-    index = _current if device is None else device if isinstance(device, int) else devices.device(device).index or 0
-    return gpus[index].memory_stats() or {}
+    return (gpus[_index(device)].memory_stats() or {}) if gpus else {}
 
 
 def memory_allocated(device=None) -> int:
@@ -122,6 +135,19 @@ def memory_stats(device=None) -> dict:
     return dict(_stats(device))
 
 
+def memory_stats_as_nested_dict(device=None) -> dict:
+    """:func:`memory_stats`; XLA's names have no parts to nest by."""
+    return memory_stats(device)
+
+
+def host_memory_stats() -> dict:
+    """Empty: XLA keeps no count of the memory it pins for transfers."""
+    return {}
+
+
+host_memory_stats_as_nested_dict = host_memory_stats
+
+
 def memory_summary(device=None, abbreviated: bool = False) -> str:
     """:func:`memory_stats` as a table."""
     return "\n".join(f"{name:>32}  {value}" for name, value in _stats(device).items())
@@ -131,7 +157,42 @@ def reset_peak_memory_stats(device=None) -> None:
     """Accepted: XLA's peak counter cannot be reset."""
 
 
-reset_max_memory_allocated = reset_max_memory_cached = reset_peak_memory_stats
+reset_max_memory_allocated = reset_max_memory_cached = reset_accumulated_memory_stats = reset_peak_memory_stats
+
+
+def reset_peak_host_memory_stats() -> None:
+    """Nothing to reset: see :func:`host_memory_stats`."""
+
+
+reset_accumulated_host_memory_stats = reset_peak_host_memory_stats
+
+
+def set_per_process_memory_fraction(fraction: float, device=None) -> None:
+    """Accepted before JAX starts, as ``XLA_PYTHON_CLIENT_MEM_FRACTION``: the share of a GPU's memory XLA may take.
+
+    Raises:
+        TypeError, ValueError: ``fraction`` is no float, or outside [0, 1].
+        RuntimeError: there is no GPU, or JAX has started.
+    """
+    if not isinstance(fraction, float):
+        raise TypeError("Invalid type for fraction argument, must be `float`")
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"Invalid fraction value: {fraction}. Allowed range: 0~1")
+    _require()
+    if backend_started():
+        raise RuntimeError(
+            "set_per_process_memory_fraction: call this before any tensor is made, when JAX takes its memory"
+        )
+    os.environ[_FRACTION] = str(fraction)
+
+
+def get_per_process_memory_fraction(device=None) -> float:
+    """The share of a GPU's memory that XLA may take: three quarters unless it was told otherwise."""
+    _require()
+    return float(os.environ.get(_FRACTION, "0.75"))
+
+
+_FRACTION = "XLA_PYTHON_CLIENT_MEM_FRACTION"
 
 
 def empty_cache() -> None:
@@ -159,17 +220,34 @@ def manual_seed_all(seed: int) -> None:
         default_generator(devices.resolve(f"cuda:{i}")).manual_seed(int(seed))
 
 
+def seed() -> None:
+    """Seed the current GPU's generator with a number of the machine's."""
+    if is_available():
+        default_generator(devices.resolve("cuda")).seed()
+
+
+def seed_all() -> None:
+    """Seed every GPU's generator with one number of the machine's."""
+    if is_available():
+        manual_seed_all(default_generator(devices.resolve("cuda")).seed())
+
+
+def initial_seed() -> int:
+    """The seed of the current GPU's generator."""
+    _require()
+    return default_generator(devices.resolve("cuda")).initial_seed()
+
+
 def get_device_name(device=None) -> str:
     """The GPU's name."""
     _require()
-    index = _current if device is None else devices.device(device).index or 0
-    return _gpus()[index].device_kind
+    return _gpus()[_index(device)].device_kind
 
 
 def get_device_properties(device=None):
     """Name, compute capability, total memory and multiprocessor count of the GPU."""
     _require()
-    index = _current if device is None else device if isinstance(device, int) else devices.device(device).index or 0
+    index = _index(device)
     gpu = _gpus()[index]
     major, minor = get_device_capability(device)
     return SimpleNamespace(
@@ -235,6 +313,93 @@ def can_device_access_peer(device, peer_device) -> bool:
     )
 
 
+def get_arch_list() -> list[str]:
+    """Empty: XLA compiles for the GPU it finds."""
+    return []
+
+
+def get_gencode_flags() -> str:
+    """Empty: no compiler of CUDA's takes part."""
+    return ""
+
+
+def get_sync_debug_mode() -> int:
+    """0: waiting for the GPU is not reported; ``JTORCH_LOGS=flushes`` says what waits."""
+    _require()
+    return 0
+
+
+def set_sync_debug_mode(debug_mode: int | str) -> None:
+    """Takes 0 or ``"default"``.
+
+    Raises:
+        RuntimeError: there is no GPU, or there is no such mode.
+        NotImplementedError: a mode that warns or raises where the program waits.
+    """
+    _require()
+    modes = ("default", "warn", "error")
+    if debug_mode not in (*modes, 0, 1, 2):
+        raise RuntimeError(f"invalid value of debug_mode {debug_mode!r}, expected one of `default`, `warn`, `error`")
+    if debug_mode not in ("default", 0):
+        raise NotImplementedError("set_sync_debug_mode: JTORCH_LOGS=flushes says which lines wait for the GPU")
+
+
+def get_allocator_backend() -> str:
+    """``"native"``: XLA's own."""
+    return "native"
+
+
+def check_error(res: int) -> None:
+    """Raise CudaError unless a status of CUDA's runtime is 0."""
+    if res != 0:
+        raise CudaError(res)
+
+
+class CudaError(RuntimeError):
+    """A status of CUDA's runtime other than 0."""
+
+    def __init__(self, code: int):
+        super().__init__(f"CUDA error ({code})")
+
+
+class DeferredCudaCallError(Exception):
+    """A call that had to wait for CUDA to start failed. JAX starts on use, and so nothing waits."""
+
+
+def get_stream_from_external(data_ptr: int, device=None) -> ExternalStream:
+    """A stream that another library has made: :class:`ExternalStream`, which refuses."""
+    return ExternalStream(data_ptr, device)
+
+
+def _refusal(name: str, way_out: str):
+    """A function, or class, of PyTorch's that has no meaning on XLA.
+
+    It raises RuntimeError where there is no GPU, and else NotImplementedError naming the way out.
+    """
+
+    def refuse(*args, **kwargs):
+        _require()
+        raise NotImplementedError(f"torch.cuda.{name}: {way_out}")
+
+    refuse.__name__ = refuse.__qualname__ = name
+    refuse.__doc__ = f"Refuses: {way_out}"
+    return refuse
+
+
+for _name in ("caching_allocator_alloc", "caching_allocator_delete", "caching_allocator_disabled",
+              "caching_allocator_enable", "change_current_allocator", "CUDAPluggableAllocator", "MemPool",
+              "use_mem_pool"):  # fmt: skip
+    globals()[_name] = _refusal(_name, "XLA allocates; XLA_PYTHON_CLIENT_ALLOCATOR chooses how")
+for _name in ("cudart", "current_blas_handle", "current_solver_handle"):
+    globals()[_name] = _refusal(_name, "XLA keeps its libraries to itself; jax.ffi calls CUDA code of one's own")
+for _name in ("list_gpu_processes", "memory_snapshot"):
+    globals()[_name] = _refusal(_name, "nvidia-smi lists processes; jax.profiler.save_device_memory_profile, arrays")
+for _name in ("graph_pool_handle", "GreenContext"):
+    globals()[_name] = _refusal(_name, "wrap the function in jtorch.compile, which captures whole steps")
+
+has_half, has_magma = True, False
+
+
 class CUDAGraph:
     """Refuses, naming the way out."""
 
@@ -247,6 +412,7 @@ class CUDAGraph:
 graph = make_graphed_callables = CUDAGraph
 
 globals().update({name: _tensor_type(kind.dtype, "cuda") for name, kind in _cpu_types.items()})
+globals().update({kind.__name__: _storage_type(d, "cuda") for d, kind in _cpu_storages.items()})
 
 
 memory_cached, max_memory_cached = memory_reserved, max_memory_reserved
@@ -265,6 +431,6 @@ def _lazy_call(callable, **kwargs) -> None:
 def __getattr__(name):
     if name == "default_generators":
         return tuple(default_generator(devices.resolve(f"cuda:{i}")) for i in range(device_count()))
-    if name in ("memory", "nvtx"):
+    if name in ("comm", "graphs", "memory", "nvtx", "profiler", "random"):
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module 'torch.cuda' has no attribute {name!r}")

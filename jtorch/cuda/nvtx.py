@@ -11,6 +11,7 @@ from ..autograd.profiler import record_function
 class _Open(threading.local):
     def __init__(self):
         self.regions: list[record_function] = []
+        self.numbered: dict[int, record_function] = {}
 
 
 _open = _Open()
@@ -30,6 +31,20 @@ def range_pop() -> int:
     return len(_open.regions)
 
 
+def range_start(msg) -> int:
+    """Begin a region that need not lie within others; the number returned ends it."""
+    number = max(_open.numbered, default=0) + 1
+    _open.numbered[number] = record_function(msg).__enter__()
+    return number
+
+
+def range_end(range_id) -> None:
+    """End the region of that number; nothing if there is none."""
+    region = _open.numbered.pop(range_id, None)
+    if region is not None:
+        region.__exit__(None, None, None)
+
+
 @contextlib.contextmanager
 def range(msg: str, *args, **kwargs):
     """``with range("step {}", i):`` a region; also decorates functions."""
@@ -46,4 +61,4 @@ def mark(msg: str) -> None:
         pass
 
 
-__all__ = ["mark", "range", "range_pop", "range_push"]
+__all__ = ["mark", "range", "range_end", "range_pop", "range_push", "range_start"]

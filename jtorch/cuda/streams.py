@@ -103,6 +103,16 @@ class DeviceEvent(Event):
         super().__init__(enable_timing=enable_timing, blocking=blocking, interprocess=interprocess)
 
 
+class ExternalStream(Stream):
+    """A stream that another library has made: refused, because XLA would not put its programs there."""
+
+    def __init__(self, stream_ptr, device=None, **_):
+        raise NotImplementedError(
+            "ExternalStream: XLA runs its programs in streams of its own; call torch.cuda.synchronize() before the "
+            "other library reads what jtorch computes"
+        )
+
+
 def current_stream(device=None) -> Stream:
     """The device's stream."""
     return Stream(device)

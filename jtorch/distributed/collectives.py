@@ -412,7 +412,7 @@ def all_to_all(output_tensor_list, input_tensor_list, group=None, async_op=False
 # --- waiting for each other ----------------------------------------------------------------------------------------
 
 
-def barrier(group: ProcessGroup | None = None, async_op: bool = False, device_ids=None) -> Work | None:
+def barrier(group: ProcessGroup | None = None, async_op: bool = False, device_ids=None, timeout=None) -> Work | None:
     """Wait until all ranks of the group have come here, and until what they computed before is done.
 
     Raises:

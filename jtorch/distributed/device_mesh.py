@@ -243,7 +243,11 @@ def _checked_names(names, shape, what: str) -> tuple[str, ...]:
 
 
 def init_device_mesh(
-    device_type: str, mesh_shape: tuple[int, ...], *, mesh_dim_names: tuple[str, ...] | None = None
+    device_type: str,
+    mesh_shape: tuple[int, ...],
+    *,
+    mesh_dim_names: tuple[str, ...] | None = None,
+    backend_override=None,
 ) -> DeviceMesh:
     """A mesh of this process's first devices, or of the job's first ranks.
 
@@ -253,6 +257,7 @@ def init_device_mesh(
         device_type: ``"cpu"``, ``"cuda"``, ``"tpu"`` or ``"xla"``, without an index.
         mesh_shape: how many devices there are along each dimension.
         mesh_dim_names: names for the dimensions.
+        backend_override: accepted; XLA chooses who carries the messages of each dimension.
 
     Raises:
         RuntimeError: the machine has fewer devices, or the names do not fit.

@@ -73,11 +73,18 @@ def _draw(n: float, p: float, draw) -> float:
     return k if p <= 0.5 else n - k
 
 
-def binomial(count, prob):
-    """Binomial counts for Tensors ``count`` and ``prob`` of one shape."""
+def binomial(count, prob, generator=None):
+    """Binomial counts for Tensors ``count`` and ``prob`` of one shape.
+
+    Raises:
+        ValueError: one of them is not of a floating dtype.
+    """
+    for name, t in (("count", count), ("prob", prob)):
+        if not t.is_floating_point():
+            raise ValueError(f"binomial only supports floating-point dtypes for {name}, got: {t.dtype}")
     n = count.detach()._host("binomial()").astype(np.float64).reshape(-1)
     p = prob.detach()._host("binomial()").astype(np.float64).reshape(-1)
-    stream = generator_for(prob.device, None)._stream
+    stream = generator_for(prob.device, generator)._stream
     with stream.scalar_doubles(n.size) as draw:
         values = [_draw(a, b, draw) for a, b in zip(n.tolist(), p.tolist(), strict=True)]
     data = np.array(values, np.float64).astype(prob.dtype.np).reshape(tuple(prob.shape))

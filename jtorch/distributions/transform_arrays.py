@@ -44,7 +44,7 @@ class ReshapeTransform(Transform):
     def _inverse(self, y):
         return y.reshape(self.inverse_shape(y.shape))
 
-    def log_abs_det_jacobian(self, x, y):
+    def log_abs_det_jacobian(self, x, y, intermediates=None):
         return x.new_zeros(tuple(x.shape[: x.dim() - len(self.in_shape)]))
 
     @staticmethod
@@ -102,7 +102,7 @@ class StickBreakingTransform(_Plain):
         left = (1 - head.cumsum(-1)).clamp(min=jtorch.finfo(y.dtype).tiny)
         return head.log() - left.log() + self._offset(head.shape[-1], y).log()
 
-    def log_abs_det_jacobian(self, x, y):
+    def log_abs_det_jacobian(self, x, y, intermediates=None):
         x = x - self._offset(x.shape[-1], x).log()
         return (-x + F.logsigmoid(x) + y[..., :-1].log()).sum(-1)
 
@@ -141,7 +141,7 @@ class CorrCholeskyTransform(_Plain):
         t = y_vec / tril_matrix_to_vec(left, diag=-1).sqrt()
         return (t.log1p() - t.neg().log1p()) / 2
 
-    def log_abs_det_jacobian(self, x, y):
+    def log_abs_det_jacobian(self, x, y, intermediates=None):
         left = 1 - (y * y).cumsum(-1)
         stick = 0.5 * tril_matrix_to_vec(left, diag=-2).log().sum(-1)
         return stick - 2 * (x + F.softplus(-2 * x) - math.log(2.0)).sum(-1)

@@ -91,9 +91,9 @@ class Wishart(OfCovariance, ExponentialFamily):
         factor = self._unbroadcasted_scale_tril @ (noise + diagonal.diag_embed())
         return factor @ factor.mT
 
-    def rsample(self, sample_shape=(), max_try_correction=10):
+    def rsample(self, sample_shape=(), max_try_correction=None):
         sample = self._bartlett(sample_shape)
-        for _ in range(max_try_correction):
+        for _ in range(10 if max_try_correction is None else max_try_correction):
             singular = ~self.support.check(sample.detach())
             if not bool(singular.any().item()):
                 break

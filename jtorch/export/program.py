@@ -53,8 +53,8 @@ class ExportedProgram:
     def platforms(self) -> tuple[str, ...]:
         return tuple(self.exported.platforms)
 
-    def module(self) -> ExportedModule:
-        """The program as a module, whose parameters and buffers are this program's ``state_dict``."""
+    def module(self, check_guards: bool = True) -> ExportedModule:
+        """The program as a module, whose parameters and buffers are its ``state_dict``; inputs are checked."""
         return ExportedModule(self)
 
     def named_parameters(self):

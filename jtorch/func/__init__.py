@@ -10,6 +10,7 @@ import contextlib
 import functools
 
 from .. import autograd
+from ..nn.modules.batchnorm import _BatchNorm
 from ..nn.utils import stateless
 from ..tape import modes
 from ..tensor import Tensor
@@ -43,6 +44,15 @@ def _track(tree):
             fresh.append(leaf._detach().requires_grad_())
             fresh[-1]._func_level = level.open[-1]
     return pytree.tree_unflatten(fresh, form), fresh
+
+
+def replace_all_batch_norm_modules_(root):
+    """Let every ``BatchNorm`` inside ``root`` use its batch's statistics only, and keep none. Returns ``root``."""
+    for module in root.modules():
+        if isinstance(module, _BatchNorm):
+            module.track_running_stats = False
+            module.running_mean = module.running_var = module.num_batches_tracked = None
+    return root
 
 
 def _depends_elsewhere(tensor) -> bool:

@@ -182,8 +182,9 @@ def _from_outside(node, start: int) -> bool:
 
 
 def _derived(program: Program, transformed, checked) -> Op:
-    check = None
+    check, error = None, IndexError
     if program.checked and checked is not None:
+        error = program.checked[0].check.error
 
         def check(operands):
             return checked(*operands), program.checked[0].message or f"{program.name}: an index is out of range"
@@ -193,7 +194,7 @@ def _derived(program: Program, transformed, checked) -> Op:
         parameters=(Parameter("operands", "arrays", False, inspect.Parameter.empty, False, number=True),), promote=None,
         promoted=(), namespaces=(), aliases=(), method=False, inplace=False, out=False, returns=None, put=None,
         check=check, grad_name=f"{program.name.capitalize()}Backward0", differentiable=True, elementwise=False, doc="",
-        operand_names=("operands",),
+        operand_names=("operands",), error=error,
     )  # fmt: skip
 
 

@@ -145,6 +145,17 @@ def cuda(self, device=None, non_blocking=False, memory_format=None):
     return self.to(device=devices.device("cuda", 0 if device is None else devices.device(device).index or 0))
 
 
+def _absent(kind: str):
+    def move_there(self, device=None, non_blocking=False, memory_format=None):
+        raise RuntimeError(f"{kind}(): jtorch has no {kind} devices; torch.accelerator names the one there is")
+
+    composite(method=True, name=kind, doc="Raises RuntimeError: there is no such device.")(move_there)
+
+
+for _kind in ("xpu", "mtia", "ipu"):
+    _absent(_kind)
+
+
 @composite("torch", method=True)
 def clone(input, *, memory_format=None):
     """A copy with storage of its own; gradients flow through."""

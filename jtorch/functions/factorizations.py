@@ -50,7 +50,9 @@ def lobpcg(
 
 @composite("torch", out=True)
 def nuclear_norm(input, dim=None, keepdim=False):
-    """The sum of the singular values of matrices (of the whole matrix, or over two dims)."""
+    """The sum of the singular values of matrices: of the whole one, ``nuclear_norm(x, keepdim)``, or over two dims."""
+    if isinstance(dim, bool):
+        dim, keepdim = None, dim
     if dim is None:
         if input.dim() != 2:
             raise RuntimeError(

@@ -246,13 +246,13 @@ def repeat(self, *counts, repeats=()):
 
 
 @composite("torch", method=True, names={"axis": "dim"})
-def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
+def repeat_interleave(input=None, repeats=None, dim=None, *, output_size=None):
     """Each element repeated: by one number, or by a tensor of counts along ``dim``.
 
     Counts in a tensor decide the result's shape; give ``output_size`` to avoid reading them first.
     """
-    if repeats is None:  # repeat_interleave(counts)
-        counts = input
+    if input is None or repeats is None:  # repeat_interleave(counts)
+        counts = repeats if input is None else input
         total = int(counts.sum()) if output_size is None else output_size
         index = call("arange", 0, 1, length=counts.shape[0], dtype=dtypes.int64)
         return call("repeat_interleave.tensor", index, counts, dim=0, output_size=total)

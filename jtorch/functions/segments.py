@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .. import dtypes
+from .. import dtypes, return_types
 from ..ops.registry import OPS
 from ..ops.shapes import canonical_dim
 from ..tensor import Tensor
@@ -54,7 +54,7 @@ def segment_reduce(
 
 
 @composite("torch")
-def histogramdd(input, bins, *, range=None, weight=None, density=False, out=None):
+def histogramdd(input, bins, range=None, weight=None, density=False, *, out=None):
     """``(counts, edges)`` of points ``(..., N)``: an N-dimensional histogram and the N sequences of edges.
 
     The data is read. ``bins`` is a number (for every dimension), N numbers, or N tensors of edges; ``range`` is
@@ -87,7 +87,7 @@ def histogramdd(input, bins, *, range=None, weight=None, density=False, out=None
     if out is not None:
         out[0]._write_out(found)
         return out
-    return found, edges
+    return return_types.named("histogramdd", ("hist", "bin_edges"))(found, edges)
 
 
 @composite("torch", method=True, out=True)

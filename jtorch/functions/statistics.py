@@ -154,7 +154,7 @@ def gradient(input, *, spacing=1, dim=None, edge_order=1):
 
 
 @composite("torch", method=True, out=True)
-def histogram(input, bins, *, range=None, weight=None, density=False):
+def histogram(input, bins=100, *, range=None, weight=None, density=False):
     """``(counts, edges)`` of values in ``bins`` equal bins over ``range``, or between given edges; the data is read."""
     data = input.detach()._host("histogram()").reshape(-1)
     if isinstance(bins, Tensor):

@@ -166,17 +166,22 @@ class _TypedStorageType(type):
     """``isinstance(x, FloatStorage)`` asks for the dtype."""
 
     def __instancecheck__(cls, x) -> bool:
+        if not type.__instancecheck__(TypedStorage, x):
+            return False
         wanted = cls.__dict__.get("_dtype")
-        return type.__instancecheck__(TypedStorage, x) and (wanted is None or x.dtype is wanted)
+        return wanted is None or (x.dtype is wanted and x.device.type == cls._device_type)
 
 
 class TypedStorage(metaclass=_TypedStorageType):
     """The elements of a storage: ``TypedStorage(5, dtype=torch.float32)``, ``FloatStorage([1., 2.])``."""
 
     _dtype: dtypes.dtype | None = None
+    _device_type = "cpu"
 
     def __init__(self, *args, wrap_storage=None, dtype=None, device=None):
         kind = self._dtype or dtype or dtypes.get_default_dtype()
+        if device is None and self._device_type != "cpu":
+            device = self._device_type
         if wrap_storage is not None:
             flat = wrap_storage._bytes()
             self._t = _over(wrap_storage._tensor_storage)
@@ -322,16 +327,18 @@ def _typed_over(t: Tensor) -> TypedStorage:
     return found
 
 
-def _typed(d: dtypes.dtype) -> type:
+def storage_type(d: dtypes.dtype, device_type: str = "cpu") -> type:
+    """The class called ``<d>Storage``."""
     doc = f"A storage of {d} elements: of a size, or from a sequence."
-    return _TypedStorageType(
-        f"{d.legacy_name}Storage", (TypedStorage,), {"_dtype": d, "__doc__": doc, "__module__": "torch"}
-    )
+    return _TypedStorageType(f"{d.legacy_name}Storage", (TypedStorage,), {
+        "_dtype": d, "_device_type": device_type, "__doc__": doc,
+        "__module__": "torch" if device_type == "cpu" else f"torch.{device_type}",
+    })  # fmt: skip
 
 
 #: The class of each dtype's storages.
 CLASSES = {
-    d: _typed(d)
+    d: storage_type(d)
     for d in (
         dtypes.float64, dtypes.float32, dtypes.float16, dtypes.bfloat16, dtypes.int64, dtypes.int32, dtypes.int16,
         dtypes.int8, dtypes.uint8, dtypes.bool_, dtypes.complex64, dtypes.complex128,

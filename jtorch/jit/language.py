@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Final, get_args, get_origin
 
 from ..compiler.state import state
+from ..futures import Future
 
 
 def is_scripting() -> bool:
@@ -38,8 +39,13 @@ def _itself(fn):
     return fn
 
 
-unused = export = script_method = interface = script_if_tracing = _script_if_tracing = _itself
+unused = export = script_method = script_if_tracing = _script_if_tracing = _itself
 _overload = _overload_method = _itself
+
+
+def interface(obj):
+    """The class as it is."""
+    return obj
 
 
 def isinstance(obj, target_type) -> bool:  # noqa: A001 (PyTorch's name)
@@ -63,24 +69,11 @@ def _fits(obj, kind) -> bool:
     return all(_fits(x, inner[0]) for x in obj)
 
 
-class Future:
-    """The result of :func:`fork`, which is there already."""
-
-    def __init__(self, value):
-        self._value = value
-
-    def wait(self):
-        return self._value
-
-    value = wait
-
-    def done(self) -> bool:
-        return True
-
-
 def fork(func, *args, **kwargs) -> Future:
     """Run ``func`` now: operations run asynchronously in any case."""
-    return Future(func(*args, **kwargs))
+    future = Future()
+    future.set_result(func(*args, **kwargs))
+    return future
 
 
 def wait(future: Future):

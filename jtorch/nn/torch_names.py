@@ -53,6 +53,16 @@ def instance_norm(
     return F.instance_norm(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)
 
 
+def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5, cudnn_enable=True):
+    """``nn.functional.layer_norm``."""
+    return F.layer_norm(input, normalized_shape, weight, bias, eps)
+
+
+def group_norm(input, num_groups, weight=None, bias=None, eps=1e-5, cudnn_enabled=True):
+    """``nn.functional.group_norm``."""
+    return F.group_norm(input, num_groups, weight, bias, eps)
+
+
 def rrelu(input, lower=1.0 / 8, upper=1.0 / 3, training=False, generator=None):
     """``nn.functional.rrelu``."""
     if generator is not None:
@@ -68,7 +78,7 @@ _SAME = (
 )  # fmt: skip
 _OWN = (
     dropout, dropout_, alpha_dropout, feature_alpha_dropout, feature_dropout, embedding, batch_norm, instance_norm,
-    rrelu,
+    layer_norm, group_norm, rrelu,
 )  # fmt: skip
 
 #: Names to export as ``torch.*``, with their functions.

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from . import nodes
 from .elementwise import added
 from .outputs import picked, same_dtype
 from .registry import Array, Arrays, Number, op
@@ -378,7 +379,7 @@ def where(condition: Array, input: Array | Number, other: Array | Number):
     return jnp.where(condition.astype(bool), input, other)
 
 
-@op(promote="keep", inplace=True, out=False)
+@op(promote="keep", inplace=True, out=False, grad_name=nodes.by_tensor("MaskedFill", "value"))
 def masked_fill(input: Array, mask: Array, value: Array | Number):
     """``value`` (a number or a 0-d tensor, cast to ``input``'s type) where ``mask`` holds, ``input`` elsewhere.
 

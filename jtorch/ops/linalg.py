@@ -48,14 +48,14 @@ def adjoint(A):
 # --- determinants and inverses ---------------------------------------------------------------------------------------
 
 
-@op(namespaces=BOTH)
+@op(namespaces=BOTH, grad_name="LinalgDetBackward0")
 def det(A: Array):
     """The determinant."""
     _square("det", A)
     return jnp.linalg.det(A) if A.size else jnp.sum(A, (-2, -1)) + 1
 
 
-@op(namespaces=BOTH, returns=("sign", "logabsdet"))
+@op(namespaces=BOTH, returns=("sign", "logabsdet"), grad_name="LinalgSlogdetBackward0")
 def slogdet(A: Array):
     """The sign of the determinant and the logarithm of its absolute value."""
     _square("slogdet", A)
@@ -86,7 +86,7 @@ def inverse(input: Array):
     return inv(input)
 
 
-@op(namespaces=ONLY)
+@op(namespaces=ONLY, grad_name="LinalgPinvBackward0")
 def pinv(A: Array, *, atol: float | None = None, rtol: float | None = None, hermitian: bool = False):
     """The Moore-Penrose inverse; singular values up to ``rtol`` times the largest count as 0.
 
@@ -249,7 +249,7 @@ def cholesky(A: Array, upper: bool = False):
     return adjoint(L) if upper else L
 
 
-@op(namespaces=ONLY, returns=("Q", "R"))
+@op(namespaces=ONLY, returns=("Q", "R"), grad_name="LinalgQrBackward0")
 def qr(A: Array, mode: str = "reduced"):
     """``A = Q R`` with orthonormal columns of Q and upper triangular R; ``mode`` is reduced, complete or r."""
     _matrix("qr", A)
@@ -263,7 +263,7 @@ def qr(A: Array, mode: str = "reduced"):
     return Q, R
 
 
-@op(namespaces=ONLY, returns=("U", "S", "Vh"))
+@op(namespaces=ONLY, returns=("U", "S", "Vh"), grad_name="LinalgSvdBackward0")
 def svd(A: Array, full_matrices: bool = True, *, driver: str | None = None):
     """``A = U diag(S) Vh``; with ``full_matrices``, U and Vh are square.
 
@@ -311,7 +311,7 @@ def _hermitian_jvp(uplo, primals, tangents):
     return _hermitian(primals[0], uplo), (tangents[0] + adjoint(tangents[0])) / 2
 
 
-@op(namespaces=ONLY, returns=("eigenvalues", "eigenvectors"))
+@op(namespaces=ONLY, returns=("eigenvalues", "eigenvectors"), grad_name="LinalgEighBackward0")
 def eigh(A: Array, UPLO: str = "L"):
     """The eigenvalues (ascending) and eigenvectors of a symmetric or Hermitian matrix, read from one triangle."""
     _square("eigh", A)
@@ -319,7 +319,7 @@ def eigh(A: Array, UPLO: str = "L"):
     return values, vectors
 
 
-@op(namespaces=ONLY)
+@op(namespaces=ONLY, grad_name="LinalgEighBackward0")
 def eigvalsh(A: Array, UPLO: str = "L"):
     """The eigenvalues of a symmetric or Hermitian matrix, ascending."""
     return eigh(A, UPLO)[0]

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from . import backend
+from . import backend, nodes
 from .elementwise import added
 from .lowering_table import CPU
 from .outputs import same_dtype
@@ -85,7 +85,7 @@ def _affine_bwd(saved, g):
 affine.defvjp(_affine_fwd, _affine_bwd)
 
 
-@op(namespaces=("nn.functional",), grad_name="AddmmBackward0", out=same_dtype)
+@op(namespaces=("nn.functional",), grad_name=nodes.linear, out=same_dtype)
 def linear(input: Array, weight: Array, bias: Array | None = None):
     """``y = x Aᵀ + b`` with ``x`` of shape ``(..., in)``, ``A`` ``(out, in)`` or ``(in,)``, ``b`` ``(out,)``.
 

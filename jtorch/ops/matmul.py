@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from . import nodes
 from .elementwise import c_type_name, in_float32, is_bool, is_integral, refuse, same_shape, type_name
 from .lowering_table import CPU
 from .outputs import picked, same_dtype
@@ -128,7 +129,7 @@ def _bmm(a, b):
     return lax.dot_general(a, b, (((2,), (1,)), ((0,), (0,))))
 
 
-@op(out=same_dtype)
+@op(out=same_dtype, grad_name=nodes.matmul)
 def matmul(input: Array, other: Array):
     """The matrix product: vectors, matrices, and batches of matrices, whose batch dims broadcast.
 
@@ -221,7 +222,7 @@ def inner(input: Array, other: Array):
     return lax.dot_general(input, other, (((input.ndim - 1,), (other.ndim - 1,)), ((), ())))
 
 
-@op(promote="default", inplace=False, elementwise=False, aliases=("ger",))
+@op(promote="default", inplace=False, elementwise=False, aliases=("ger",), grad_name="MulBackward0")
 def outer(input: Array, vec2: Array):
     """The matrix ``input[i] * vec2[j]`` of two vectors."""
     for x, name in ((input, "self"), (vec2, "vec2")):

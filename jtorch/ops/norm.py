@@ -251,7 +251,7 @@ def _check_affine_dtypes(input, *parameters) -> None:
             )
 
 
-@op(namespaces=("torch", "nn.functional"), method=False, out=False, grad_name="NativeLayerNormBackward0")
+@op(namespaces=("nn.functional",), method=False, out=False, grad_name="NativeLayerNormBackward0")
 def layer_norm(
     input: Array,
     normalized_shape: tuple[int, ...],
@@ -367,7 +367,7 @@ _group_affine.defvjp(_group_affine_fwd, _group_affine_bwd)
 
 
 @op(
-    namespaces=("torch", "nn.functional"), method=False, out=False, grad_name="NativeGroupNormBackward0",
+    namespaces=("nn.functional",), method=False, out=False, grad_name="NativeGroupNormBackward0",
     channels_last=True,
 )  # fmt: skip
 def group_norm(

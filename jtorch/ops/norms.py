@@ -74,7 +74,7 @@ def _matrix_norm(x, order, dims, keepdim: bool):
     return out if keepdim else jnp.squeeze(out, dims)
 
 
-@op(namespaces=("linalg",))
+@op(namespaces=("linalg",), grad_name="LinalgVectorNormBackward0")
 def vector_norm(
     x: Array,
     ord: float = 2,

@@ -74,13 +74,13 @@ def _least(dtype):
     return -jnp.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min
 
 
-@op(name="median.dim", returns=("values", "indices"))
+@op(name="median.dim", returns=("values", "indices"), grad_name="MedianBackward1")
 def median_dim(input: Array, dim: int, keepdim: bool = False):
     """The median along ``dim`` (the lower of two middles) and its index; NaN if there is one."""
     return _median("median", input, dim, keepdim, False)
 
 
-@op(name="median.all", grad_name="MedianBackward1")
+@op(name="median.all", grad_name="MedianBackward0")
 def median_all(input: Array):
     """The median of all elements (the lower of two middles); NaN if there is one, or nothing at all."""
     return _median_of_all(input, False)
@@ -92,7 +92,7 @@ def nanmedian_dim(input: Array, dim: int, keepdim: bool = False):
     return _median("nanmedian", input, dim, keepdim, True)
 
 
-@op(name="nanmedian.all", grad_name="NanmedianBackward1")
+@op(name="nanmedian.all", grad_name="NanmedianBackward0")
 def nanmedian_all(input: Array):
     """The median of all elements that are not NaN."""
     return _median_of_all(input, True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import lax
 
+from . import nodes
 from .registry import Array, op
 
 _COMBINATIONS = """
@@ -80,7 +81,7 @@ def _crop(x, axis: int, low: int, high: int):
     return _cut(x, axis, -low, x.shape[axis] + high)
 
 
-@op(namespaces=("nn.functional",), grad_name="ConstantPadNdBackward0")
+@op(namespaces=("nn.functional",), grad_name=nodes.pad)
 def pad(input: Array, pad: tuple[int, ...], mode: str = "constant", value: float | None = None):
     """Pad the last ``len(pad) / 2`` dims; ``pad = (last low, last high, second last low, ...)``; negative ones crop.
 

@@ -16,6 +16,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from .. import dtypes
+from . import nodes
 from .elementwise import c_type_name, in_float32, is_bool, is_complex, is_integral, magnitude, refuse, same_shape
 from .registry import Array, Number, Scalar, op
 
@@ -95,7 +96,7 @@ def add(input: Array | Number, other: Array | Number, *, alpha: Scalar | None = 
     return x | y if is_bool(x) else x + y
 
 
-@op(promote="default", aliases=("subtract",), numbers_alone=True, types=_subtracted)
+@op(promote="default", aliases=("subtract",), numbers_alone=True, types=_subtracted, grad_name=nodes.sub)
 def sub(input: Array | Number, other: Array | Number, *, alpha: Scalar | None = None):
     """``input - alpha * other`` (``alpha`` is 1 by default).
 
@@ -139,7 +140,7 @@ def addcdiv(input: Array, tensor1: Array, tensor2: Array, *, value: Scalar = 1):
     return x + value * (a / b)
 
 
-@op(promote="default", types=_interpolated)
+@op(promote="default", types=_interpolated, grad_name=nodes.by_tensor("Lerp", "weight"))
 @in_float32
 def lerp(input: Array, end: Array, weight: Array | Number):
     """``input + weight * (end - input)``, computed from the nearer end, so that ``weight`` 1 gives ``end`` exactly."""
@@ -148,17 +149,57 @@ def lerp(input: Array, end: Array, weight: Array | Number):
     return jnp.where(jnp.abs(w) < 0.5, x + w * (y - x), y - (y - x) * (1 - w))
 
 
+# --- integers ---------------------------------------------------------------------------------------------------------
+
+
+def _computes_integers(target, *operands) -> bool:
+    """Whether there is anything to compute, and in integers."""
+    return target.category < dtypes.FLOAT and all(0 not in getattr(x, "shape", ()) for x in operands)
+
+
+def _zero_number(target, input, other, *_):
+    """Integers are not divided by the number 0; what a tensor holds is only known to the program (:func:`_zeros`)."""
+    return _refuse_zero if isinstance(other, type) and _computes_integers(target, input, other) else None
+
+
+def _refuse_zero(operands) -> None:
+    if operands[1] == 0:
+        raise RuntimeError("ZeroDivisionError")
+
+
+def _divides_integers(target, input, other, *_) -> bool:
+    return not isinstance(other, type) and _computes_integers(target, input, other)
+
+
+def _zeros(input, other, **_):
+    return jnp.any(other == 0), "ZeroDivisionError"
+
+
+#: What the operations have that divide integers as such.
+_BY_INTEGERS = {"numbers": _zero_number, "check": _zeros, "checked": _divides_integers, "error": RuntimeError}
+
+
+def _negative_number(target, input, exponent):
+    """Integers have no negative powers, if the exponent is a number: those of a tensor are rounded."""
+    return _refuse_negative if isinstance(exponent, type) and target.category < dtypes.FLOAT else None
+
+
+def _refuse_negative(operands) -> None:
+    if operands[1] < 0:
+        raise RuntimeError("Integers to negative integer powers are not allowed.")
+
+
 # --- division --------------------------------------------------------------------------------------------------------
 
 
-@op(promote="float", grad_name="DivBackward0", numbers_alone=True)
+@op(promote="float", grad_name=nodes.true_divide, numbers_alone=True)
 def true_divide(input: Array | Number, other: Array | Number):
     """``input / other``; integers give the default floating dtype. :func:`div` without a ``rounding_mode``."""
     x, y = same_shape(input, other)
     return x / y
 
 
-@op(name="div.mode", promote="default", grad_name="DivBackward1", numbers_alone=True)
+@op(name="div.mode", promote="default", grad_name=nodes.div_mode, numbers_alone=True, **_BY_INTEGERS)
 def div_mode(input: Array | Number, other: Array | Number, *, rounding_mode: str | None = None):
     """The quotient rounded to an integer: towards 0 (``"trunc"``) or downwards (``"floor"``). Dtypes stay.
 
@@ -176,7 +217,7 @@ def div_mode(input: Array | Number, other: Array | Number, *, rounding_mode: str
     return lax.div(x, y) if is_integral(x) else lax.stop_gradient(jnp.trunc(x / y))
 
 
-@op(promote="default", differentiable=False, numbers_alone=True)
+@op(promote="default", differentiable=False, numbers_alone=True, **_BY_INTEGERS)
 @in_float32
 def floor_divide(input: Array | Number, other: Array | Number):
     """The quotient rounded downwards. Dtypes stay; a float divided by 0 gives an infinity or NaN."""
@@ -195,7 +236,7 @@ def floor_divide(input: Array | Number, other: Array | Number):
     return jnp.where(y == 0, x / y, result)
 
 
-@op(promote="default")
+@op(promote="default", **_BY_INTEGERS, grad_name=nodes.by_tensor("Remainder", "other"))
 @in_float32
 def remainder(input: Array | Number, other: Array | Number):
     """``input - floor(input / other) * other``: the sign is ``other``'s, as in Python."""
@@ -203,7 +244,7 @@ def remainder(input: Array | Number, other: Array | Number):
     return jnp.remainder(*same_shape(input, other))
 
 
-@op(promote="default")
+@op(promote="default", **_BY_INTEGERS, grad_name=nodes.by_tensor("Fmod", "other"))
 @in_float32
 def fmod(input: Array, other: Array | Number):
     """``input - trunc(input / other) * other``: the sign is ``input``'s, as in C."""
@@ -228,9 +269,13 @@ def lcm(input: Array, other: Array):
 # --- powers ----------------------------------------------------------------------------------------------------------
 
 
-@op(promote="default")
+@op(promote="default", numbers=_negative_number, grad_name=nodes.pow)
 def pow(input: Array | Number, exponent: Array | Number):
-    """``input ** exponent``; either may be a number. An integer to a negative power is 0, except for 1 and -1."""
+    """``input ** exponent``; either may be a number. Integers to negative integers are rounded towards 0.
+
+    Raises:
+        RuntimeError: integers, and the exponent is a negative number.
+    """
     refuse("pow", input, when=is_bool(input))
     x, y = same_shape(input, exponent)
     if not is_integral(x):
@@ -323,7 +368,7 @@ def fmin(input: Array, other: Array):
     return jnp.where((x <= y) | (y != y), x, y)
 
 
-@op(promote="default", aliases=("clip",))
+@op(promote="default", aliases=("clip",), grad_name=nodes.clamp)
 def clamp(input: Array, min: Array | Number | None = None, max: Array | Number | None = None):
     """x limited to ``[min, max]``; ``max`` wins where ``min > max``. At a bound the gradient goes to x.
 

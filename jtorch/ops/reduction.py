@@ -13,6 +13,7 @@ import numpy as np
 from jax import lax
 
 from ..dtypes import dtype as Dtype
+from . import nodes
 from .elementwise import in_float32, is_bool, is_complex, is_integral, refuse, type_name
 from .outputs import not_integral, of_input_dtype, same_dtype
 from .registry import Array, op
@@ -33,7 +34,7 @@ def _sum(x, dims, keepdim):
     return jnp.sum(x, dims, keepdims=keepdim, dtype=x.dtype)
 
 
-@op
+@op(grad_name=nodes.over_dims("Sum"))
 def sum(input: Array, dim: int | tuple[int, ...] | None = None, keepdim: bool = False, *, dtype: Dtype | None = None):
     """The sum over ``dim``; of integers and bools, an int64."""
     x = accumulated(input, dtype)
@@ -44,7 +45,7 @@ def _count(shape, dims) -> int:
     return math.prod(shape[d] for d in dims)
 
 
-@op
+@op(grad_name=nodes.over_dims("Mean"))
 def mean(input: Array, dim: int | tuple[int, ...] | None = None, keepdim: bool = False, *, dtype: Dtype | None = None):
     """The mean over ``dim``.
 
@@ -97,7 +98,7 @@ def nanmean(
     return total / sum(input == input, dim, keepdim).astype(total.dtype)
 
 
-@op
+@op(grad_name=nodes.over_dims("Prod"))
 def prod(input: Array, dim: int | None = None, keepdim: bool = False, *, dtype: Dtype | None = None):
     """The product of all elements, or along one ``dim``; of integers and bools, an int64."""
     x = accumulated(input, dtype)

@@ -89,7 +89,7 @@ class Op:
     returns: tuple[str, ...] | None
     put: Callable | None
     check: Callable | None
-    grad_name: str
+    grad_name: str | Callable
     differentiable: bool | tuple[str, ...]
     elementwise: bool
     doc: str
@@ -102,6 +102,9 @@ class Op:
     host: Callable | None = None
     repeats: Callable | None = None
     types: Callable | None = None
+    checked: Callable | None = None
+    error: type = IndexError
+    numbers: Callable | None = None
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -158,8 +161,11 @@ def op(
     returns: tuple[str, ...] | None = None,
     put: Callable | None = None,
     check: Callable | None = None,
+    checked: Callable | None = None,
+    error: type = IndexError,
+    numbers: Callable | None = None,
     types: Callable | None = None,
-    grad_name: str | None = None,
+    grad_name: str | Callable | None = None,
     differentiable: bool | tuple[str, ...] = True,
     elementwise: bool | None = None,
     each: bool = False,
@@ -193,9 +199,14 @@ def op(
             replaced. Makes the op's results alias their first operand.
         check: ``check(*the op's parameters)`` returns ``(bad, message)``: a 0-d bool array that is true when an
             index operand is out of range, and the text of the ``IndexError`` (may name parameters' values).
+        checked: ``checked(target, *operands)``: whether operands of these types need that check (default: always).
+        error: the exception's type where it is none about an index.
+        numbers: ``numbers(target, *operands)``: a function of the list of operands that raises where one of them is a
+            number that the operation does not take, or None where operands of these types are all taken.
         types: ``types(target, *operands)`` raises where operands do not go together, before they are promoted. Each is
             an :class:`~jtorch.trace.aval.Aval`, the type of a Python number, or None; ``target`` is the common dtype.
-        grad_name: name of the autograd node (default: ``CamelCaseBackward0``).
+        grad_name: name of the autograd node (default: ``CamelCaseBackward0``), or a rule of
+            ``ops/nodes.py`` that tells it by the types of the operands.
         differentiable: False when no output ever carries a gradient; or the names in ``returns`` that may.
         elementwise: the output keeps the memory order of its inputs (default: ``promote`` is set).
         each: the ``Arrays`` are columns of one table, and so are the results, but for the last few, which depend on
@@ -215,7 +226,8 @@ def op(
         return lambda f: op(
             f, name=name, promote=promote, promoted=promoted, numbers_alone=numbers_alone, namespaces=namespaces,
             aliases=aliases, method=method, inplace=inplace, out=out, returns=returns, put=put, check=check,
-            types=types, grad_name=grad_name, differentiable=differentiable, elementwise=elementwise, each=each,
+            checked=checked, error=error, numbers=numbers, types=types, grad_name=grad_name,
+            differentiable=differentiable, elementwise=elementwise, each=each,
             channels_last=channels_last, turned=turned, host=host, repeats=repeats,
         )  # fmt: skip
     name = name or fn.__name__
@@ -238,7 +250,7 @@ def op(
     entry = Op(
         name=name, fn=fn, parameters=parameters, promote=promote, promoted=tuple(promoted),
         numbers_alone=numbers_alone, namespaces=namespaces, aliases=aliases, method=method, inplace=inplace, out=out,
-        returns=returns, put=put, check=check, types=types,
+        returns=returns, put=put, check=check, types=types, checked=checked, error=error, numbers=numbers,
         grad_name=grad_name or camel(name.split(".")[0]) + "Backward0",
         differentiable=differentiable, elementwise=elementwise, each=each, channels_last=channels_last, turned=turned,
         host=host, repeats=repeats, doc=inspect.getdoc(fn) or "", operand_names=operands,

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from . import nodes
 from .elementwise import in_float32, is_integral, refuse
 from .pool_adaptive import adaptive_mean
 from .registry import Array, op
@@ -151,7 +152,7 @@ def _check_arguments(x, size, scale_factor, mode, align_corners, antialias) -> N
         )
 
 
-@op(namespaces=("nn.functional",), grad_name="UpsampleBackward0")
+@op(namespaces=("nn.functional",), grad_name=nodes.interpolate)
 def interpolate(
     input: Array,
     size: int | tuple[int, ...] | None = None,

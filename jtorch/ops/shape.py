@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ..dtypes import BOOL, COMPLEX, get_default_dtype
+from ..dtypes import BOOL, COMPLEX, float8_e4m3fn, get_default_dtype
 from .outputs import joined, same_dtype
 from .registry import Array, Arrays, Scalar, Size, op
 from .shapes import canonical_dim, canonical_dims, existing_dim
@@ -89,7 +89,7 @@ def _nonempty(name: str, tensors):
         raise RuntimeError(f"{name} expects a non-empty TensorList")
 
 
-@op(promote="default", elementwise=False, out=joined)
+@op(promote="default", elementwise=False, out=joined, grad_name="CatBackward0")
 def hstack(tensors: Arrays):
     """Joined along the second dimension, or the first for vectors."""
     _nonempty("hstack", tensors)
@@ -218,7 +218,7 @@ def repeat(input: Array, repeats: Size):
     return _tile(input, repeats)
 
 
-@op(out=False)
+@op(out=False, grad_name="RepeatBackward0")
 def tile(input: Array, dims: Size):
     """As ``Tensor.repeat``, where missing leading counts are 1."""
     return _tile(input, (1,) * (input.ndim - len(dims)) + tuple(dims))
@@ -484,6 +484,8 @@ def to_dtype(input: Array, *, dtype):
         return input
     if dtype.category == BOOL:
         return input != 0
+    if dtype is float8_e4m3fn:  # which has no infinity: PyTorch's conversion ends at the largest number
+        input = jnp.clip(input, -448, 448) if not jnp.iscomplexobj(input) else input
     if jnp.iscomplexobj(input) and dtype.category != COMPLEX:
         input = input.real
     if jnp.issubdtype(input.dtype, jnp.floating) and jnp.issubdtype(target, jnp.integer) and target.itemsize < 4:

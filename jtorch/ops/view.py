@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from . import nodes
 from .registry import Array, Arrays, Number, Scalar, Size, op
 from .shapes import canonical_dim, canonical_dims, infer_size
 
@@ -90,7 +91,7 @@ def ravel(input: Array):
     return input.reshape(-1)
 
 
-@op(put=_put_reshape)
+@op(put=_put_reshape, grad_name="ViewBackward0")
 def unflatten(input: Array, dim: int, sizes: tuple[int, ...]):
     """Dimension ``dim`` split into ``sizes``, of which one may be -1.
 
@@ -111,7 +112,7 @@ def unflatten(input: Array, dim: int, sizes: tuple[int, ...]):
     return input.reshape(input.shape[:dim] + inner + input.shape[dim + 1 :])
 
 
-@op(put=_put_reshape)
+@op(put=_put_reshape, grad_name=nodes.squeeze)
 def squeeze(input: Array, dim: int | tuple[int, ...] | None = None):
     """Without the dimensions of size 1, or without those of ``dim`` that have size 1."""
     dims = range(input.ndim) if dim is None else () if dim == () else canonical_dims(dim, input.ndim)
@@ -228,7 +229,7 @@ def _put_movedim(base, new, source, destination):
     return jnp.transpose(new, _inverse(_movement(source, destination, base.ndim)))
 
 
-@op(aliases=("moveaxis",), put=_put_movedim)
+@op(aliases=("moveaxis",), put=_put_movedim, grad_name="PermuteBackward0")
 def movedim(input: Array, source: int | tuple[int, ...], destination: int | tuple[int, ...]):
     """The dimensions ``source`` moved to the places ``destination``; the others keep their order.
 
@@ -294,7 +295,7 @@ def expand(input: Array, size: Size):
     return jnp.broadcast_to(input, _expanded_shape(input.shape, size, input.dtype))
 
 
-@op(put=_put_expand)
+@op(put=_put_expand, grad_name="ExpandBackward0")
 def broadcast_to(input: Array, size: Size):
     """The same as ``expand``."""
     return jnp.broadcast_to(input, _expanded_shape(input.shape, size, input.dtype))

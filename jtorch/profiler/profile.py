@@ -85,6 +85,7 @@ class profile:
         self, *, activities=None, schedule: Callable[[int], ProfilerAction] | None = None, on_trace_ready=None,
         record_shapes: bool = False, profile_memory: bool = False, with_stack: bool = False, with_flops: bool = False,
         with_modules: bool = False, experimental_config=None, execution_trace_observer=None, acc_events: bool = False,
+        use_cuda: bool | None = None, custom_trace_id_callback=None, post_processing_timeout_s: float | None = None,
     ):  # fmt: skip
         if experimental_config is not None or execution_trace_observer is not None:
             raise NotImplementedError("profile: experimental_config and execution_trace_observer belong to Kineto")
@@ -190,7 +191,9 @@ class profile:
         return self.events().averages()
 
 
-def tensorboard_trace_handler(dir_name: str, worker_name: str | None = None, use_gzip: bool = False):
+def tensorboard_trace_handler(
+    dir_name: str, worker_name: str | None = None, use_gzip: bool = False, use_python_export: bool = False
+):
     """An ``on_trace_ready`` that writes each trace to a file of its own in ``dir_name``."""
 
     def handler(prof: profile) -> None:

@@ -98,11 +98,11 @@ class _Mode(DecoratorContextManager):
 class no_grad(_Mode):
     """Inside, nothing is recorded for backward. ``with no_grad():``, ``@no_grad()`` and ``@no_grad``."""
 
-    def __new__(cls, fn=None):
+    def __new__(cls, orig_func=None):
         self = super().__new__(cls)
-        return self if fn is None else self(fn)
+        return self if orig_func is None else self(orig_func)
 
-    def __init__(self, fn=None):
+    def __init__(self, orig_func=None):
         pass
 
     def _set(self):

@@ -101,26 +101,26 @@ def gradient_of(tensor, create_graph: bool):
     return Tracked(tensor._value(), tensor._history()) if create_graph else tensor._value()
 
 
-def _register_hook(node, hook):
-    """Call ``hook(grad_inputs, grad_outputs)`` after this node ran; a returned tuple replaces the input gradients."""
+def _register_hook(self, fn):
+    """Call ``fn(grad_inputs, grad_outputs)`` after this node ran; a returned tuple replaces the input gradients."""
 
     def run(results, grads, create_graph):
-        replaced = hook(
+        replaced = fn(
             tuple(tensor_of(r, create_graph) for r in results), tuple(tensor_of(g, create_graph) for g in grads)
         )
         return results if replaced is None else [gradient_of(r, create_graph) for r in _listed(replaced)]
 
-    return node.add_hook("post_hooks", run)
+    return self.add_hook("post_hooks", run)
 
 
-def _register_prehook(node, hook):
-    """Call ``hook(grad_outputs)`` before this node runs; a returned tuple replaces the output gradients."""
+def _register_prehook(self, fn):
+    """Call ``fn(grad_outputs)`` before this node runs; a returned tuple replaces the output gradients."""
 
     def run(grads, create_graph):
-        replaced = hook(tuple(tensor_of(g, create_graph) for g in grads))
+        replaced = fn(tuple(tensor_of(g, create_graph) for g in grads))
         return grads if replaced is None else [gradient_of(g, create_graph) for g in _listed(replaced)]
 
-    return node.add_hook("pre_hooks", run)
+    return self.add_hook("pre_hooks", run)
 
 
 Node.register_hook, Node.register_prehook = _register_hook, _register_prehook  # Tensors are unknown to the tape
@@ -246,7 +246,7 @@ class AutogradMixin:
         Raises:
             RuntimeError: nothing requires grad, the graph was freed, or no gradient was given for several elements.
         """
-        backward((self,), (gradient,), retain_graph, create_graph, inputs)
+        backward((self,), (gradient,), retain_graph, create_graph, inputs=inputs)
 
     def retain_grad(self) -> None:
         """Keep this non-leaf tensor's gradient in ``grad`` after backward."""
@@ -373,7 +373,7 @@ def _listed(x) -> tuple:
     return (x,) if isinstance(x, (_dispatch.TENSOR, GradientEdge)) else tuple(x)
 
 
-def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, inputs=None, grad_variables=None):
+def backward(tensors, grad_tensors=None, retain_graph=None, create_graph=False, grad_variables=None, inputs=None):
     """The sum of gradients of ``tensors`` with respect to graph leaves, accumulated into their ``grad``."""
     if grad_variables is not None:
         grad_tensors = grad_variables

@@ -236,10 +236,12 @@ def to_numpy(data, dtype: dtypes.dtype | None) -> np.ndarray:
             if array.dtype.kind == "c" and dtype.category != dtypes.COMPLEX and dtype is not dtypes.bool_:
                 raise TypeError("must be real number, not complex")
             if dtype.category == dtypes.INT and array.dtype.kind != "b":
-                dtypes.check_fits(array.min().item(), dtype)
-                dtypes.check_fits(array.max().item(), dtype)
+                dtypes.check_fits(array.min().item(), dtype, dtype.name)
+                dtypes.check_fits(array.max().item(), dtype, dtype.name)
     if dtype is not None and array.dtype != dtype.np:
         with np.errstate(all="ignore"):
+            if dtype is dtypes.float8_e4m3fn:  # which has no infinity: PyTorch's conversion ends at the largest number
+                array = array.clip(-448, 448)
             array = (array != 0) if dtype is dtypes.bool_ else array.astype(dtype.np)
     return array
 

@@ -153,6 +153,8 @@ def dispatch(op: Op, operands: tuple, statics: tuple):
     elif device is MIXED:
         flat, device = _to_common_device(op, flat)
     call = intern(op, statics, tuple(keys), device.platform, needs)
+    if call.refuse_numbers is not None:
+        call.refuse_numbers(flat)
     if not needs:
         if op.put is not None:
             return _view(op, operands, statics, None, call.out_avals[0], None)  # recorded when somebody reads it
@@ -164,7 +166,7 @@ def dispatch(op: Op, operands: tuple, statics: tuple):
         mask = tuple([e is not None and a.is_float for e, a in zip(edges, call.in_avals, strict=True)])
         if True in mask:
             storages = [None if t is None else t._storage for t in tensors]
-            values, node = record_linearized(call, flat, edges, mask, op.grad_name, device, storages)
+            values, node = record_linearized(call, flat, edges, mask, call.grad_name, device, storages)
         else:
             values, node = record(call, flat, device), None
         if op.put is not None:
@@ -271,6 +273,8 @@ def _view(op: Op, operands, statics, value: Value | None, aval, edge):
     t._edge, t._edge_history = edge, t._root._history_count
     if not modes.state.grad:
         t._made_without_grad = True
+        # as of PyTorch's views: a leaf of its own, from which no gradient finds the way to what it shows
+        t._requires_grad = aval.is_float and t._root.requires_grad
     if base._inference:
         t._inference = True
     return t

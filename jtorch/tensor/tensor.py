@@ -178,15 +178,15 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
                 )
             return
         self._refresh()
-        if self._root._requires_grad and self._root._edge is None:
-            raise RuntimeError(
-                "a view of a leaf Variable that requires grad is being used in an in-place operation. Use "
-                "torch.no_grad(), or write to .detach() if the write should not be recorded."
-            )
         if self._made_without_grad and self._root.requires_grad:
             raise RuntimeError(
                 "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Create the "
                 "view inside the same mode, or modify it under no_grad."
+            )
+        if self._root._requires_grad and self._root._edge is None:
+            raise RuntimeError(
+                "a view of a leaf Variable that requires grad is being used in an in-place operation. Use "
+                "torch.no_grad(), or write to .detach() if the write should not be recorded."
             )
 
     def _store(self, result: Tensor, what: str) -> Tensor:

@@ -46,8 +46,8 @@ class Call:
 
     __slots__ = (
         "id", "name", "fn", "jitted", "in_avals", "in_kinds", "out_avals", "single", "op", "key", "platform", "check",
-        "linearizations", "kept_as", "derivative", "turned", "code", "check_code",
-        "program", "_precision",
+        "linearizations", "kept_as", "derivative", "turned", "code", "check_code", "program", "refuse_numbers",
+        "grad_name", "_precision",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +60,9 @@ class Call:
         self.in_kinds = tuple(in_kinds) if in_kinds is not None else (None,) * len(self.in_avals)
         #: ``check(*arrays)``: whether an index is out of range, or None; traced once, it has its ``message``
         self.check = None
+        #: ``refuse_numbers(operands)``: raises where an operand is a number that the operation does not take, or None
+        self.refuse_numbers = None
+        self.grad_name = None  # of the autograd node; of calls that came from the registry
         self.linearizations = {}
         self.derivative = None  # of a call that comes from a linearization: that, and which gradients are given
         self.turned = self  # see :mod:`.layout`
@@ -186,13 +189,20 @@ def _bind(op: Op, statics: tuple, keys: tuple, platform: str) -> Call:
     call = Call(
         op.name, fn, avals, number_kinds, platform, op, (statics, keys), kept.call_name(op, statics, keys, platform),
     )  # fmt: skip
-    if op.check is not None:
+    call.grad_name = (
+        op.grad_name
+        if isinstance(op.grad_name, str)
+        else op.grad_name(**named_statics, **dict(zip(op.operand_names, keys, strict=True)))
+    )
+    if op.numbers is not None:
+        call.refuse_numbers = op.numbers(target, *keys)
+    if op.check is not None and (op.checked is None or op.checked(target, *keys)):
 
         def check(*arrays):
             bad, check.message = op.check(**arguments(arrays))
             return jnp.asarray(bad)
 
-        check.message = None
+        check.message, check.error = None, op.error
         call.check = check
     return call
 

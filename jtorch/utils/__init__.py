@@ -6,7 +6,7 @@ from jtorch.utils import data
 
 _ON_USE = (
     "_contextlib", "_ordered_set", "_python_dispatch", "_pytree", "_triton", "benchmark", "checkpoint", "cpp_extension",
-    "deterministic", "dlpack", "flop_counter", "hooks", "model_zoo", "tensorboard", "weak",
+    "deterministic", "dlpack", "flop_counter", "hooks", "model_zoo", "module_tracker", "tensorboard", "weak",
 )  # fmt: skip
 
 
@@ -30,6 +30,17 @@ def swap_tensors(t1, t2) -> None:
     t1.__dict__.update(t2.__dict__)
     t2.__dict__.clear()
     t2.__dict__.update(first)
+
+
+def set_module(obj, mod) -> None:
+    """Let ``obj`` say that it is defined in the module of that name.
+
+    Raises:
+        TypeError: ``mod`` is no name.
+    """
+    if not isinstance(mod, str):
+        raise TypeError("The mod argument should be a string")
+    obj.__module__ = mod
 
 
 def __getattr__(name):

@@ -266,10 +266,10 @@ def tree_is_leaf(tree, is_leaf: Callable[[Any], bool] | None = None) -> bool:
     return _is_leaf(tree, is_leaf)
 
 
-def is_structseq_instance(x) -> bool:
-    """Whether ``x`` is a structure of the interpreter's (``os.stat_result``): a tuple with named fields."""
-    cls = type(x)
-    return isinstance(x, tuple) and cls.__base__ is tuple and isinstance(getattr(cls, "n_sequence_fields", None), int)
+def is_structseq_instance(obj) -> bool:
+    """Whether ``obj`` is a structure of the interpreter's (``os.stat_result``): a tuple with named fields."""
+    cls = type(obj)
+    return isinstance(obj, tuple) and cls.__base__ is tuple and isinstance(getattr(cls, "n_sequence_fields", None), int)
 
 
 def _broadcast_to_and_flatten(tree, treespec: TreeSpec, is_leaf: Callable[[Any], bool] | None = None) -> list | None:
@@ -357,9 +357,11 @@ def tree_map(func: Callable, tree, *rests, is_leaf=None):
     return tree_unflatten([func(*row) for row in zip(*columns, strict=True)], spec)
 
 
-def tree_map_only(types, func: Callable, tree, is_leaf=None):
+def tree_map_only(type_or_types_or_pred, func: Callable, tree, is_leaf=None):
     """``func`` of each leaf that is one of these types (or for which this function is true); the others stay."""
-    wanted = types if callable(types) and not isinstance(types, type) else lambda x: isinstance(x, types)
+    wanted = type_or_types_or_pred
+    if isinstance(wanted, type) or not callable(wanted):
+        return tree_map_only(lambda x: isinstance(x, type_or_types_or_pred), func, tree, is_leaf)
     return tree_map(lambda x: func(x) if wanted(x) else x, tree, is_leaf=is_leaf)
 
 
@@ -369,9 +371,9 @@ def tree_map_(func: Callable, tree, *rests, is_leaf=None):
     return tree
 
 
-def tree_map_only_(types, func: Callable, tree, is_leaf=None):
+def tree_map_only_(type_or_types_or_pred, func: Callable, tree, is_leaf=None):
     """Call ``func`` on each leaf of these types; returns ``tree`` itself."""
-    tree_map_only(types, func, tree, is_leaf)
+    tree_map_only(type_or_types_or_pred, func, tree, is_leaf)
     return tree
 
 
@@ -395,14 +397,14 @@ def tree_any(pred: Callable, tree, is_leaf=None) -> bool:
     return any(map(pred, tree_iter(tree, is_leaf)))
 
 
-def tree_all_only(types, pred: Callable, tree, is_leaf=None) -> bool:
+def tree_all_only(type_or_types, pred: Callable, tree, is_leaf=None) -> bool:
     """Whether ``pred`` holds of each leaf of these types."""
-    return all(pred(x) for x in tree_iter(tree, is_leaf) if isinstance(x, types))
+    return all(pred(x) for x in tree_iter(tree, is_leaf) if isinstance(x, type_or_types))
 
 
-def tree_any_only(types, pred: Callable, tree, is_leaf=None) -> bool:
+def tree_any_only(type_or_types, pred: Callable, tree, is_leaf=None) -> bool:
     """Whether ``pred`` holds of a leaf of these types."""
-    return any(pred(x) for x in tree_iter(tree, is_leaf) if isinstance(x, types))
+    return any(pred(x) for x in tree_iter(tree, is_leaf) if isinstance(x, type_or_types))
 
 
 # --- places
@@ -445,14 +447,14 @@ def tree_map_with_path(func: Callable, tree, *rests, is_leaf=None):
     return tree_unflatten([func(*row[0], *row[1:]) for row in zip(found, *columns, strict=True)], spec)
 
 
-def keystr(path) -> str:
+def keystr(kp) -> str:
     """A path as text: ``['a'][0].b``."""
-    return "".join(map(str, path))
+    return "".join(map(str, kp))
 
 
-def key_get(obj, path):
+def key_get(obj, kp):
     """The part of ``obj`` at a path."""
-    for key in path:
+    for key in kp:
         obj = key.get(obj)
     return obj
 

@@ -52,8 +52,8 @@ class CheckpointPolicy(enum.Enum):
 class SelectiveCheckpointContext:
     """The first argument of a policy: whether the region runs for the second time."""
 
-    def __init__(self, *, is_recompute: bool):
-        self.is_recompute = is_recompute
+    def __init__(self, *, is_recompute: bool, op_output=None):
+        self.is_recompute, self.op_output = is_recompute, op_output
 
 
 class _Selective(Around):

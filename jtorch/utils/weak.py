@@ -49,6 +49,16 @@ class WeakIdKeyDictionary(MutableMapping):
         return sum(ref() is not None for ref in list(self.data))
 
 
+class TensorWeakRef:
+    """A weak reference to a tensor: called, it is the tensor, or None once that is gone."""
+
+    def __init__(self, tensor):
+        self.ref = WeakIdRef(tensor)
+
+    def __call__(self):
+        return self.ref()
+
+
 WeakTensorKeyDictionary, WeakTensorRefKey = WeakIdKeyDictionary, WeakIdRef
 
-__all__ = ["WeakIdKeyDictionary", "WeakIdRef", "WeakTensorKeyDictionary", "WeakTensorRefKey"]
+__all__ = ["TensorWeakRef", "WeakIdKeyDictionary", "WeakIdRef", "WeakTensorKeyDictionary", "WeakTensorRefKey"]

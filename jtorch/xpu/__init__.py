@@ -49,6 +49,13 @@ class device(contextlib.nullcontext):
         super().__init__()
 
 
+class device_of(device):
+    """``with xpu.device_of(x):`` nothing: no tensor lies on such a GPU."""
+
+    def __init__(self, obj):
+        super().__init__(None)
+
+
 default_generators: tuple = ()
 
 for _name in (
@@ -63,6 +70,10 @@ for _name in (
 for _name in (
     "current_device", "current_stream", "get_device_capability", "get_device_name", "get_device_properties",
     "get_rng_state", "init", "initial_seed", "mem_get_info", "set_device", "set_rng_state", "synchronize",
+    "XPUGraph", "XPUPluggableAllocator", "MemPool", "can_device_access_peer", "change_current_allocator", "clock_rate",
+    "device_memory_used", "get_per_process_memory_fraction", "get_stream_from_external", "graph", "graph_pool_handle",
+    "is_current_stream_capturing", "make_graphed_callables", "memory_usage", "power_draw",
+    "set_per_process_memory_fraction", "temperature", "use_mem_pool", "utilization",
 ):  # fmt: skip
     globals()[_name] = refusal("xpu", _name, _HINT)
 
@@ -70,6 +81,19 @@ for _name in (
 def memory_stats(device=None) -> dict:
     """Empty: there is no device."""
     return {}
+
+
+memory_stats_as_nested_dict = memory_stats
+
+
+def memory_snapshot(mempool_id=None) -> list:
+    """Empty: there is no device."""
+    return []
+
+
+def get_gencode_flags() -> str:
+    """Empty: there is no device."""
+    return ""
 
 
 def get_rng_state_all() -> list:
@@ -94,4 +118,9 @@ __all__ = [
     "max_memory_allocated", "max_memory_reserved", "mem_get_info", "memory_allocated", "memory_reserved",
     "memory_stats", "reset_accumulated_memory_stats", "reset_peak_memory_stats", "seed", "seed_all", "set_device",
     "set_rng_state", "set_rng_state_all", "set_stream", "stream", "synchronize",
+    "XPUGraph", "XPUPluggableAllocator", "MemPool", "can_device_access_peer", "change_current_allocator", "clock_rate",
+    "device_memory_used", "device_of", "get_gencode_flags", "get_per_process_memory_fraction",
+    "get_stream_from_external", "graph", "graph_pool_handle", "is_current_stream_capturing", "make_graphed_callables",
+    "memory_snapshot", "memory_stats_as_nested_dict", "memory_usage", "power_draw", "set_per_process_memory_fraction",
+    "temperature", "use_mem_pool", "utilization",
 ]  # fmt: skip

@@ -63,8 +63,9 @@ class AdaptiveLogSoftmaxWithLoss(Module):
             into.reset_parameters()
             out.reset_parameters()
 
-    def forward(self, input, target):
+    def forward(self, input_, target_):
         """The log-probability of each target, and the mean negative one."""
+        input, target = input_, target_
         batched = input.dim() > 1
         x = input if batched else input.unsqueeze(0)
         y = target if target.dim() > 0 else target.unsqueeze(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import warnings
 
 import jtorch
@@ -199,3 +200,7 @@ LazyBatchNorm1d, LazyBatchNorm2d, LazyBatchNorm3d = map(_lazy_norm, (BatchNorm1d
 LazyInstanceNorm1d, LazyInstanceNorm2d, LazyInstanceNorm3d = map(
     _lazy_norm, (InstanceNorm1d, InstanceNorm2d, InstanceNorm3d)
 )
+
+for _kind in [k for name, k in globals().items() if name.startswith("Lazy") and hasattr(k, "cls_to_become")]:
+    if _kind.cls_to_become is not None:  # where PyTorch defines them: beside the module they become
+        setattr(sys.modules[_kind.cls_to_become.__module__], _kind.__name__, _kind)

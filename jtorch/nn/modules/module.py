@@ -537,6 +537,18 @@ class Module(HooksMixin, StateDictMixin):
         """Move to a GPU; returns self."""
         return self._apply(lambda t: t.cuda(device))
 
+    def xpu(self, device=None):
+        """Raises RuntimeError where there are parameters: there is no such device."""
+        return self._apply(lambda t: t.xpu(device))
+
+    def mtia(self, device=None):
+        """Raises RuntimeError where there are parameters: there is no such device."""
+        return self._apply(lambda t: t.mtia(device))
+
+    def ipu(self, device=None):
+        """Raises RuntimeError where there are parameters: there is no such device."""
+        return self._apply(lambda t: t.ipu(device))
+
     def type(self, dst_type):
         """Convert every parameter and buffer to a dtype; returns self."""
         return self._apply(lambda t: t.type(dst_type))

@@ -29,7 +29,8 @@ class DistributedDataParallel(Module, Joinable):
         module: the module; its parameters appear as ``module.<name>``.
         device_ids: the device inputs are moved to, as a list of one; None for modules on the CPU.
         output_device: accepted for compatibility; outputs stay where they were computed.
-        broadcast_buffers: before each forward, buffers become rank 0's.
+        broadcast_buffers: the older name of ``forward_sync_buffers``.
+        forward_sync_buffers: before each forward, buffers become rank 0's.
         init_sync: check parameters, and broadcast rank 0's, at the beginning.
         process_group: the ranks that take part (default: all).
         bucket_cap_mb, gradient_as_bucket_view: accepted; gradients under 512 KB travel together, larger ones apart,
@@ -43,12 +44,23 @@ class DistributedDataParallel(Module, Joinable):
         NotImplementedError: ``mixed_precision`` and options for hooks of single parameters; use autocast.
     """
 
+    @property
+    def broadcast_buffers(self) -> bool:
+        """The older name of ``forward_sync_buffers``."""
+        return self.forward_sync_buffers
+
+    @broadcast_buffers.setter
+    def broadcast_buffers(self, value: bool) -> None:
+        self.forward_sync_buffers = value
+
     def __init__(
-        self, module, device_ids=None, output_device=None, dim: int = 0, broadcast_buffers: bool = True,
+        self, module, device_ids=None, output_device=None, dim: int = 0, broadcast_buffers: bool | None = None,
         init_sync: bool = True, process_group=None, bucket_cap_mb: float | None = None,
         find_unused_parameters: bool = False, check_reduction: bool = False, gradient_as_bucket_view: bool = False,
         static_graph: bool = False, delay_all_reduce_named_params=None, param_to_hook_all_reduce=None,
         mixed_precision=None, device_mesh=None, skip_all_reduce_unused_params: bool = False,
+        bucket_cap_mb_list: list | None = None, batched_grad_copy: bool = False,
+        forward_sync_buffers: bool | None = None,
     ):  # fmt: skip
         super().__init__()
         for name, value in (
@@ -92,7 +104,9 @@ class DistributedDataParallel(Module, Joinable):
         self.device = self._reduced[0].device
         self.device_ids = None if not device_ids else [_index(device_ids[0])]
         self.output_device, self.dim, self.module = output_device, dim, module
-        self.broadcast_buffers, self.static_graph = broadcast_buffers, static_graph
+        if forward_sync_buffers is None:
+            forward_sync_buffers = broadcast_buffers is None or broadcast_buffers
+        self.forward_sync_buffers, self.static_graph = forward_sync_buffers, static_graph
         self.find_unused_parameters = find_unused_parameters
         self.gradient_as_bucket_view, self.bucket_cap_mb = gradient_as_bucket_view, bucket_cap_mb
         self.require_backward_grad_sync = self.require_forward_param_sync = True
@@ -130,7 +144,7 @@ class DistributedDataParallel(Module, Joinable):
     def forward(self, *inputs, **kwargs):
         self._check_finished()
         self._active = Join.notify_join_context(self)
-        if self.require_forward_param_sync and self.broadcast_buffers and self._buffers_reduced:
+        if self.require_forward_param_sync and self.forward_sync_buffers and self._buffers_reduced:
             self._sync_buffers()
         if self._join_config.enable:
             self._ask_whether_backward_reduces(self.require_backward_grad_sync)
@@ -349,7 +363,7 @@ class _DDPJoinHook(JoinHook):
 
     def main_hook(self) -> None:
         ddp = self.ddp
-        if ddp.require_forward_param_sync and ddp.broadcast_buffers and ddp._buffers_reduced:
+        if ddp.require_forward_param_sync and ddp.forward_sync_buffers and ddp._buffers_reduced:
             ddp._sync_buffers(done=True)
         ddp.require_forward_param_sync = ddp._ask_whether_backward_reduces(False)
         if ddp.require_forward_param_sync:

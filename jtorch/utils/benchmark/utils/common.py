@@ -83,9 +83,9 @@ class Measurement:
         return "\n".join(lines)
 
 
-def select_unit(seconds: float) -> tuple[float, str]:
+def select_unit(t: float) -> tuple[float, str]:
     """The time in the unit that suits it, and the unit's name."""
     for scale, unit in ((1e-9, "ns"), (1e-6, "us"), (1e-3, "ms")):
-        if seconds < 0.999999e3 * scale:  # a thousand, however it was rounded
-            return seconds / scale, unit
-    return seconds, "s"
+        if t < 0.999999e3 * scale:  # a thousand, however it was rounded
+            return t / scale, unit
+    return t, "s"

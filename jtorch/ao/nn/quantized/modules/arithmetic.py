@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jtorch
 from jtorch import nn
 
@@ -31,13 +33,30 @@ class FloatFunctional(nn.Module):
         """``x y``."""
         return self.activation_post_process(x * y)
 
+    def add_scalar(self, x, y):
+        """``x + y`` for a number ``y``, on the grid of ``x`` moved: nothing is observed."""
+        return x + y
+
+    def mul_scalar(self, x, y):
+        """``x y`` for a number ``y``, on the grid of ``x`` stretched: nothing is observed."""
+        return x * y
+
     def add_relu(self, x, y):
         """``max(x + y, 0)``."""
         return self.activation_post_process(jtorch.relu(x + y))
 
+    def matmul(self, x, y):
+        """``x @ y``."""
+        return self.activation_post_process(jtorch.matmul(x, y))
+
     def cat(self, x, dim: int = 0):
         """Tensors end to end along ``dim``."""
         return self.activation_post_process(jtorch.cat(x, dim))
+
+
+def _bounds(dtype) -> tuple[int, int]:
+    """The least and the greatest integer of a quantized dtype."""
+    return (0, 255) if dtype is jtorch.quint8 else (-128, 127)
 
 
 class QFunctional(WithOutputGrid):
@@ -54,6 +73,24 @@ class QFunctional(WithOutputGrid):
         dtype = need_quantized(operands[0], self).dtype
         result = f(*[dequantize(need_quantized(x, self)) for x in operands])
         return quantize_per_tensor(result, self.scale, self.zero_point, dtype)
+
+    def add_scalar(self, x, y):
+        """``x + y`` for a number ``y``: the zero point moves, and the step grows where it would leave the range."""
+        scale, (low, high) = need_quantized(x, self).q_scale(), _bounds(x.dtype)
+        zero = x.q_zero_point() - math.floor(y / scale + 0.5)
+        inside = min(max(zero, low), high)
+        scale *= 1 + abs(zero - inside) / (high - low)
+        return quantize_per_tensor(dequantize(x) + y, scale, inside, x.dtype)
+
+    def mul_scalar(self, x, y):
+        """``x y`` for a number ``y``: the step is multiplied; a negative number turns the range around."""
+        (low, high), zero = _bounds(need_quantized(x, self).dtype), x.q_zero_point()
+        scale, zero = (x.q_scale() * abs(y), zero if y > 0 else low + high - zero) if y else (1.0, 0)
+        return quantize_per_tensor(dequantize(x) * y, scale, zero, x.dtype)
+
+    def matmul(self, x, y):
+        """``x @ y``."""
+        return self._on_grid(jtorch.matmul, x, y)
 
     def add(self, x, y):
         """``x + y``."""

@@ -1,0 +1,3 @@
+"""Whether PyTorch's xnnpack backend is present: it is not, XLA brings its own kernels."""
+
+enabled = False
