@@ -12,7 +12,7 @@ from ..tape import modes
 from ..tensor import Tensor
 from ..tensor.creation import dtype_of, factory
 from ..tensor.dispatch import call, common_shape, wrap
-from ..tensor.export import _sizes, composite
+from ..tensor.export import _sizes, composite, sizes_given
 from ..tensor.layout import dense_strides
 from ..tensor.random import default_generator, draw, draw_like, generator_for, manual_seed
 from ..trace.value import put
@@ -59,7 +59,7 @@ def _size_factory(name, kind, parameters, doc):
     @composite("torch", name=name, doc=doc)
     @factory(out=True)
     def make(*size_, size=None, generator=None, dtype=None, device=None):
-        shape = _sizes((size,)) if size is not None else _sizes(size_) if size_ else ()
+        shape = sizes_given(name, "size", size_, size)
         _floating(dtype_of(dtype), kind)
         return draw(kind, shape, parameters, dtype_of(dtype), device, generator)
 
