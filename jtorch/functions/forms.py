@@ -254,7 +254,7 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
         total = int(counts.sum()) if output_size is None else output_size
         index = call("arange", 0, 1, length=counts.shape[0], dtype=dtypes.int64)
         return call("repeat_interleave.tensor", index, counts, dim=0, output_size=total)
-    if isinstance(repeats, int) or (isinstance(repeats, Tensor) and repeats.numel() == 1):
+    if isinstance(repeats, (int, np.integer)) or (isinstance(repeats, Tensor) and repeats.numel() == 1):
         return function(OPS["repeat_interleave"])(input, int(repeats), dim)
     if not isinstance(repeats, Tensor):
         repeats = wrap(put(np.asarray(repeats, np.int64), input.device))

@@ -11,7 +11,7 @@ from ..streams import samplers
 from ..tape import modes
 from ..tensor import Tensor
 from ..tensor.creation import dtype_of, factory
-from ..tensor.dispatch import call, common_shape, wrap
+from ..tensor.dispatch import call, common_shape, wrap, write_out
 from ..tensor.export import _sizes, composite, sizes_given
 from ..tensor.layout import dense_strides
 from ..tensor.random import default_generator, draw, draw_like, generator_for, manual_seed
@@ -145,9 +145,12 @@ def normal(mean=0.0, std=1.0, size=None, *, generator=None, dtype=None, device=N
     return _sampled("_normal", t, mean, std)
 
 
-@composite("torch", method=True, out=True)
-def bernoulli(input, p=None, *, generator=None):
-    """Zeros and ones; one with probability ``input`` (or with the number ``p`` everywhere)."""
+@composite("torch", method=True)
+def bernoulli(input, p=None, *, generator=None, out=None):
+    """Zeros and ones; one with probability ``input`` (or with the number ``p`` everywhere). ``out`` has any dtype."""
+    if out is not None:
+        drawn = bernoulli(input, p, generator=generator)
+        return write_out("bernoulli", (input,), drawn.to(out.dtype), out)
     if p is not None:
         t = draw("bernoulli", input.shape, (float(p),), input.dtype, input.device, generator)
     elif input.device is devices.CPU:
