@@ -39,8 +39,8 @@ class TensorRecord:
     is_parameter: bool = False
     device: str = "cpu"
     state: dict[str, Any] = field(default_factory=dict)  # attributes the program hung on the tensor
-    is_wrapper: bool = False  # it has no elements: what it stands for are attributes
     subclass: type | None = None  # the tensor's class, when it is a subclass of Tensor or Parameter
+    is_wrapper: bool = False  # it has no elements: what it stands for are attributes
 
 
 class LoadedStorage:
