@@ -95,6 +95,10 @@ RAISES = {
     "heaviside of two dtypes": (lambda t: t.heaviside(t.ones(2), t.ones(2).double()), RuntimeError, "dtypes"),
     "addcdiv of integers": (
         lambda t: t.ones(2).addcdiv(t.tensor([1, 2]), t.tensor([1, 2])), RuntimeError, "Integer division"),
+    "one of a batch is singular": (
+        lambda t: t.linalg.inv(t.stack([t.eye(2), t.zeros(2, 2)])), RuntimeError, "(Batch element 1)", "is zero"),
+    "one of a batch is not positive": (
+        lambda t: t.linalg.cholesky(t.stack([t.eye(2), -t.eye(2)])), RuntimeError, "(Batch element 1)", "order 1"),
     "quantile beyond 1": (lambda t: t.ones(2).quantile(1.5), RuntimeError, "[0, 1]", "1.5"),
     "quantile by another dtype": (
         lambda t: t.ones(2).quantile(t.tensor(0.5, dtype=t.float64)), RuntimeError, "same dtype"),
