@@ -36,6 +36,31 @@ SAME = {
     "gradient is a tuple": lambda t: type(t.gradient(t.tensor([1.0, 3.0]))).__name__,
     "a 0-d weight of another dtype": lambda t: t.lerp(t.ones(2), t.zeros(2), t.tensor(0.5, dtype=t.float64)),
     "addcdiv of integers into floats": lambda t: t.addcdiv(t.ones(2), t.ones(2), t.tensor([1, 2])),
+    "masked products over dims in any order": lambda t: (
+        t.masked.prod(t.arange(24.0).reshape(2, 3, 2, 2) + 1, dim=(2, 0)),
+        t.masked.prod(t.arange(24.0).reshape(2, 3, 2, 2) + 1, dim=(-1, 0, 1), keepdim=True),
+    ),
+    "no dims are none for all and any": lambda t: (
+        t.all(t.tensor([[1.0, 0.0]]), dim=()), t.any(t.zeros(2, 1), dim=(), keepdim=True), t.sum(t.ones(2, 3), dim=()),
+    ),
+    "hashes over dims": lambda t: (
+        t.hash_tensor(t.arange(6).reshape(2, 3), dim=None).to(t.int64),
+        t.hash_tensor(t.arange(6).reshape(2, 3), dim=(-1,), keepdim=True).to(t.int64),
+    ),
+    "histogramdd has names": lambda t: [
+        t.histogramdd(t.tensor([[0.0, 1.0]]), 2).hist, *t.histogramdd(t.tensor([[0.0, 1.0]]), 2).bin_edges,
+    ],
+    "NumPy numbers of pieces": lambda t: [
+        *t.chunk(t.arange(5), np.int64(2)), *t.vsplit(t.ones(4, 2), np.int64(2)), *t.ones(2, 4).hsplit(np.int32(2)),
+        t.repeat_interleave(t.tensor([1, 2]), np.int64(2)), t.arange(4).repeat_interleave(np.int64(2), dim=0),
+    ],
+    "Bernoulli numbers of any dtype": lambda t: (
+        t.bernoulli(t.tensor([0.0, 1.0]), out=t.zeros(2, dtype=t.int64)),
+        t.bernoulli(t.tensor([0.0, 1.0]), out=t.zeros(2, dtype=t.bool)),
+    ),
+    "nonzero into a tensor": lambda t: (
+        t.nonzero(t.eye(2), out=t.zeros(0, dtype=t.int64)), t.nonzero(t.eye(2), as_tuple=True),
+    ),
     "quantiles": lambda t: (t.ones(3).quantile(0.5), t.ones(2, 3).quantile(t.tensor([0.1, 0.9]), dim=1, keepdim=True)),
 }  # fmt: skip
 
@@ -70,6 +95,10 @@ RAISES = {
     "heaviside of two dtypes": (lambda t: t.heaviside(t.ones(2), t.ones(2).double()), RuntimeError, "dtypes"),
     "addcdiv of integers": (
         lambda t: t.ones(2).addcdiv(t.tensor([1, 2]), t.tensor([1, 2])), RuntimeError, "Integer division"),
+    "one of a batch is singular": (
+        lambda t: t.linalg.inv(t.stack([t.eye(2), t.zeros(2, 2)])), RuntimeError, "(Batch element 1)", "is zero"),
+    "one of a batch is not positive": (
+        lambda t: t.linalg.cholesky(t.stack([t.eye(2), -t.eye(2)])), RuntimeError, "(Batch element 1)", "order 1"),
     "quantile beyond 1": (lambda t: t.ones(2).quantile(1.5), RuntimeError, "[0, 1]", "1.5"),
     "quantile by another dtype": (
         lambda t: t.ones(2).quantile(t.tensor(0.5, dtype=t.float64)), RuntimeError, "same dtype"),

@@ -71,7 +71,52 @@ ERRORS = {
     "sum_to_size": (lambda t: z(t, 4, 5).sum_to_size(4, 2), RuntimeError, "not expandable"),
     "narrow start": (lambda t: z(t, 5).narrow(0, t.tensor([1, 2]), 2), RuntimeError, "0-dim integral"),
     "_int_mm": (lambda t: t._int_mm(z(t, 2, 2), z(t, 2, 2)), RuntimeError, "int8", "float"),
+    "zeros of no size": (lambda t: t.zeros(), TypeError, "size"),
+    "rand of no size": (lambda t: t.rand(), TypeError, "size"),
+    "new_zeros of no size": (lambda t: z(t, 2).new_zeros(), TypeError, "size"),
+    "view as nothing": (lambda t: z(t).view(), TypeError),
+    "reshape to nothing": (lambda t: z(t).reshape(), TypeError, "shape"),
+    "repeat no times": (lambda t: z(t).repeat(), TypeError, "repeats"),
+    "resize to nothing": (lambda t: z(t, 1).resize_(), TypeError, "size"),
+    "flip of nothing": (lambda t: z(t, 2, 2).flip(), TypeError, "dims"),
+    "permute by nothing": (lambda t: t.permute(z(t)), TypeError, "dims"),
+    # None where a tensor belongs
+    "relu of None": (lambda t: t.nn.functional.relu(None), TypeError, "input", "Tensor, not NoneType"),
+    "sum with None": (lambda t: t.add(z(t, 2), None), TypeError, "other", "Tensor, not NoneType"),
+    "product with None": (lambda t: t.matmul(z(t, 2), None), TypeError, "other", "Tensor, not NoneType"),
+    "linear of None": (lambda t: t.nn.functional.linear(None, z(t, 2, 2)), TypeError, "Tensor, not NoneType"),
+    # what losses and layers ask of their values
+    "probability above one": (
+        lambda t: t.nn.functional.binary_cross_entropy(t.tensor([0.5, 1.5]), t.ones(2)).item(),
+        RuntimeError, "elements of input should be between 0 and 1"),
+    "probability that is NaN": (
+        lambda t: t.nn.functional.binary_cross_entropy(t.tensor([float("nan")]), t.ones(1)).item(),
+        RuntimeError, "elements of input should be between 0 and 1"),
+    "target above one": (
+        lambda t: t.nn.functional.binary_cross_entropy(t.tensor([0.5]), t.tensor([2.0])).item(),
+        RuntimeError, "elements of target should be between 0 and 1"),
+    "negative variance": (  # PyTorch reads the tensor first: ValueError
+        lambda t: t.nn.functional.gaussian_nll_loss(z(t, 2), z(t, 2), -t.ones(2)).item(),
+        (RuntimeError, ValueError), "var has negative entry"),
+    "cosine of vectors of two lengths": (
+        lambda t: t.nn.functional.cosine_embedding_loss(z(t, 1, 5), z(t, 1, 6), t.ones(1)), RuntimeError, "(5)", "(6)"),
+    "weights of another dtype": (
+        lambda t: t.nn.functional.embedding_bag(
+            t.tensor([0]), z(t, 2, 2), t.tensor([0]), mode="sum", per_sample_weights=t.ones(1, dtype=t.float64)),
+        RuntimeError, "weight", "per_sample_weights"),
+    "LSTM of no steps": (lambda t: t.nn.LSTM(2, 3)(z(t, 0, 1, 2)), RuntimeError, "sequence length", "larger than 0"),
+    "GRU of no steps": (lambda t: t.nn.GRU(2, 3)(z(t, 0, 1, 2)), RuntimeError, "sequence length", "larger than 0"),
+    "RNN of no steps": (lambda t: t.nn.RNN(2, 3)(z(t, 0, 1, 2)), RuntimeError, "sequence length", "larger than 0"),
+    "size of a lazy parameter": (lambda t: t.nn.LazyLinear(2).weight.numel(), ValueError, "uninitialized"),
+    # nonzero
+    "nonzero into floats": (lambda t: t.nonzero(z(t, 2), out=z(t, 0)), RuntimeError, "Long", "Float"),
+    "nonzero's columns into a tensor": (
+        lambda t: t.nonzero(z(t, 2), as_tuple=True, out=z(t, 0, dtype=t.int64)), RuntimeError, "out", "as_tuple"),
+    "shape in a tensor": (lambda t: t.unravel_index(t.tensor(1), t.tensor([2])), TypeError, "int or sequence of ints"),
+    "index into nothing": (lambda t: z(t, 2, 0)[[0], [0]], IndexError, "for dimension with size 0"),
     # dims
+    "dim of a float": (lambda t: z(t, 2).cumsum(1.0), TypeError, "must be int, not float"),
+    "dim of a string": (lambda t: z(t, 2, 2).unflatten("a", (1, 2)), TypeError, "must be int, not str"),
     "unbind of 0-d": (lambda t: z(t).unbind(), IndexError, "no dimensions"),
     "roll without shifts": (lambda t: z(t, 2).roll(()), RuntimeError, "shifts"),
     "roll of 0-d": (lambda t: z(t).roll(1, 0), IndexError, "no dimensions"),

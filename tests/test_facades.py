@@ -372,6 +372,20 @@ def test_tensorboard(tmp_path):
     assert rows == b"\0" + image[0].tobytes() + b"\0" + image[1].tobytes()
 
 
+def test_streams_of_the_cpu():
+    for lib in (jtorch, pytest.importorskip("torch")):
+        cpu = lib.get_device_module("cpu")
+        before, own = cpu.current_stream(), cpu.Stream()
+        with cpu.stream(own):
+            assert cpu.current_stream() is own
+        assert cpu.current_stream() is before and cpu.is_initialized() and cpu.set_device("cpu") is None
+        event = cpu.Event()
+        event.record(own)
+        own.wait_event(event)
+        own.wait_stream(before)
+        assert event.query() is True and own.record_event() is None
+
+
 def test_dlpack_and_hooks():
     dlpack = part(jtorch, "utils.dlpack")
     assert dlpack.from_dlpack(np.arange(3.0)).tolist() == [0.0, 1.0, 2.0]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gc
+import importlib
 import pickle
+import weakref
 from collections import OrderedDict
 
 import pytest
@@ -565,3 +568,48 @@ def test_a_parameter_made_anew_with_the_attributes_of_another():
     assert new.is_meta and not new.requires_grad and old.tolist() == [1, 1] and old.requires_grad
     with pytest.raises(TypeError, match="'mine'"):
         jtorch.nn.Parameter(old, mine=1)
+
+
+def test_handles_of_hooks():
+    """A handle knows the table that its hook is in, and keeps neither it nor the module alive."""
+
+    def log(lib):
+        m = lib.nn.Linear(2, 2)
+        handle = m.register_forward_hook(lambda *a: None, with_kwargs=True)
+        out = [len(handle.hooks_dict_ref()), handle.id in handle.hooks_dict_ref(), len(handle.extra_dict_ref)]
+        handle.remove()
+        out += [len(handle.hooks_dict_ref()), len(m._forward_hooks_with_kwargs)]
+
+        hooks = importlib.import_module(f"{lib.__name__}.utils.hooks")
+        table, more = OrderedDict(), OrderedDict()
+        with hooks.RemovableHandle(table, extra_dict=more) as own:
+            table[own.id], more[own.id] = "hook", "about it"
+            again = pickle.loads(pickle.dumps((table, own)))[1]
+        out += [len(table), len(more), again.id == own.id]
+
+        m.register_load_state_dict_pre_hook(_no_hook)
+        copied = copy.deepcopy(m)
+        copied.load_state_dict(m.state_dict())
+        kept = weakref.ref(m)
+        gc.disable()
+        try:
+            del m
+            out.append(kept() is None)
+        finally:
+            gc.enable()
+        return out
+
+    both(log)
+
+
+def _no_hook(module, *args):
+    assert isinstance(module.weight.shape[0], int)
+
+
+@pytest.mark.filterwarnings("ignore:Using a non-full backward hook:FutureWarning")
+def test_a_backward_hook_that_returns_too_few():
+    for lib in (jtorch, pytest.importorskip("torch")):
+        m = lib.nn.Sigmoid()
+        m.register_backward_hook(lambda m, grad_in, grad_out: ())
+        with pytest.raises(RuntimeError, match="got 0, but expected 1"):
+            m(lib.ones(2, requires_grad=True)).sum().backward()

@@ -81,6 +81,19 @@ def test_pruning_is_pytorchs(pruned):
     check(program)
 
 
+def test_amounts_to_prune():
+    def program(lib):
+        p = methods(lib)
+        return [
+            p._compute_nparams_toprune(0.2, 10), p._compute_nparams_toprune(3, 10),
+            p._validate_pruning_amount_init(0.5), p._validate_pruning_amount(0.9, 1),
+        ]  # fmt: skip
+
+    check(program)
+    with pytest.raises(ValueError, match="to prune=19"):
+        prune._validate_pruning_amount(20, 19)
+
+
 def test_a_pruning_method_of_ones_own():
     class EveryOther(prune.BasePruningMethod):
         PRUNING_TYPE = "unstructured"

@@ -374,6 +374,7 @@ def foreach(torch):
     a, b = [torch.ones(2), torch.arange(3.0)], [torch.full((2,), 2.0), torch.arange(3.0) + 1]
     made = [
         torch._foreach_add(a, b), torch._foreach_add(a, 1), torch._foreach_add(a, b, alpha=2),
+        torch._foreach_clone(a), torch._foreach_max(b), torch._foreach_powsum(a, 3), torch._foreach_powsum(b),
         torch._foreach_mul(a, [2, 3]), torch._foreach_sqrt(b), torch._foreach_div(a, b),
         torch._foreach_lerp(a, b, 0.5), torch._foreach_addcmul(a, b, b, 0.1), torch._foreach_maximum(a, b),
         torch._foreach_neg(a), torch._foreach_norm(b), torch._foreach_pow(b, 2), torch._foreach_clamp_min(a, 0.5),

@@ -1,5 +1,10 @@
 """Tensors without content whose class answers for every operation: ``_make_wrapper_subclass``."""
 
+import copy
+import importlib.util
+import io
+import pickle
+
 import pytest
 
 import jtorch as torch
@@ -84,7 +89,6 @@ def test_a_parameter_of_a_module(bias):
 
 
 def test_copies():
-    import copy
 
     layer = torch.nn.Linear(2, 2, bias=False)
     layer.weight = torch.nn.Parameter(scaled(), requires_grad=False)
@@ -107,3 +111,56 @@ def test_names_of_operations():
     assert isinstance(y, Logged) and y.inner.tolist() == [0, 1]
     assert Logged.seen == ["aten.mul.Tensor", "aten.sub.Tensor", "aten.relu.default", "aten.select.int"]
     assert aten.mul.Tensor is aten.mul.Tensor
+
+
+def test_attributes_stay_with_a_tensor():
+    """What a program puts on a tensor is copied and saved with it, whatever its name."""
+    both = [torch] + ([importlib.import_module("torch")] if importlib.util.find_spec("torch") else [])
+    for lib in both:
+        x = lib.ones(2)
+        x._tag, x.name_ = [5], "a"
+        shallow, deep = copy.copy(x), copy.deepcopy(x)
+        assert shallow._tag is x._tag and deep._tag == [5] and deep._tag is not x._tag and deep.name_ == "a"
+        assert pickle.loads(pickle.dumps(x))._tag == [5]
+        p = lib.nn.Parameter(lib.ones(2))
+        p._no_weight_decay = True
+        for t, name in ((x, "_tag"), (p, "_no_weight_decay")):
+            buffer = io.BytesIO()
+            lib.save({"t": t}, buffer)
+            buffer.seek(0)
+            assert getattr(lib.load(buffer, weights_only=False)["t"], name) == getattr(t, name)
+
+
+def test_wrappers_are_copied_and_saved():
+    hidden = Hidden(torch.arange(3.0))
+    again = copy.deepcopy(torch.nn.Parameter(hidden))
+    assert type(again) is Hidden and again._inner.tolist() == [0, 1, 2] and again._inner is not hidden._inner
+    for t in (hidden, torch.nn.Parameter(hidden)):
+        buffer = io.BytesIO()
+        torch.save([t], buffer)
+        buffer.seek(0)
+        (loaded,) = torch.load(buffer, weights_only=False)
+        assert type(loaded) is Hidden and loaded._inner.tolist() == [0, 1, 2]
+        assert loaded.shape == (3,) and loaded.requires_grad == t.requires_grad
+        buffer.seek(0)
+        with pytest.raises(pickle.UnpicklingError, match="Hidden"):
+            torch.load(buffer)
+        buffer.seek(0)
+        with torch.serialization.safe_globals([Hidden]):
+            assert torch.load(buffer)[0]._inner.tolist() == [0, 1, 2]
+
+
+class Hidden(torch.Tensor):
+    """Wraps a tensor in an attribute that is not public."""
+
+    @staticmethod
+    def __new__(cls, inner):
+        return torch.Tensor._make_wrapper_subclass(cls, inner.shape, dtype=inner.dtype)
+
+    def __init__(self, inner):
+        self._inner = inner
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        args, kwargs = tree_map_only(cls, lambda x: x._inner, (args, kwargs or {}))
+        return tree_map(lambda x: cls(x) if isinstance(x, torch.Tensor) else x, func(*args, **kwargs))

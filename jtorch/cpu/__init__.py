@@ -74,21 +74,34 @@ class Event:
     wait = record
 
 
+_current = Stream()
+
+
 def current_stream(device=None) -> Stream:
-    """The CPU's stream."""
-    return _stream
+    """The stream of the innermost ``with stream(...)``."""
+    return _current
 
 
-_stream = Stream()
+class StreamContext(contextlib.AbstractContextManager):
+    """``with StreamContext(s):`` makes ``s`` the current stream; None changes nothing."""
+
+    def __init__(self, stream: Stream | None):
+        self.stream = stream
+
+    def __enter__(self) -> None:
+        global _current
+        self.before = _current
+        if self.stream is not None:
+            _current = self.stream
+
+    def __exit__(self, *exc) -> None:
+        global _current
+        _current = self.before
 
 
-@contextlib.contextmanager
-def stream(stream):
-    """``with stream(s):`` changes nothing: there is one stream."""
-    yield stream
-
-
-StreamContext = stream
+def stream(stream: Stream | None) -> StreamContext:
+    """A context in which ``stream`` is the current one."""
+    return StreamContext(stream)
 
 
 @functools.cache

@@ -108,3 +108,27 @@ def _foreach_copy_(self, src, non_blocking=False) -> None:
     """Copy every tensor of a second list into that of the first."""
     for t, s in zip(self, _each(src, len(self)), strict=True):
         t.copy_(s)
+
+
+@composite("torch")
+def _foreach_clone(self, *, memory_format=None):
+    """A copy of every tensor of a list."""
+    return tuple(t.clone() if memory_format is None else t.clone(memory_format=memory_format) for t in self)
+
+
+@composite("torch")
+def _foreach_max(self):
+    """The greatest element of every tensor of a list."""
+    return tuple(t.max() for t in self)
+
+
+@composite("torch")
+def _foreach_mm(self, mat2):
+    """The matrix product of every tensor of a list with that of a second one."""
+    return tuple(a.mm(b) for a, b in zip(self, _each(mat2, len(self)), strict=True))
+
+
+@composite("torch")
+def _foreach_powsum(self, ord=2, dtype=None):
+    """The sum of the ``ord``-th powers of the magnitudes, of every tensor of a list."""
+    return tuple(t.abs().pow(ord).sum(dtype=dtype) for t in self)

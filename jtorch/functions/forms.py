@@ -14,7 +14,7 @@ from ..ops.view import check_narrow, check_select
 from ..tensor import Tensor, layout
 from ..tensor.creation import filled
 from ..tensor.dispatch import call, dispatch, wrap
-from ..tensor.export import _sizes, composite, function
+from ..tensor.export import composite, function, sizes_given
 from ..tensor.layout import dense_strides
 from ..trace.value import put
 
@@ -134,12 +134,10 @@ def view(self, *shape, size=None, dtype=None):
     Raises:
         RuntimeError: the elements do not lie in memory so that a view of this shape exists; use ``reshape``.
     """
-    if size is not None:
-        shape = (size,)
     if dtype is not None or (len(shape) == 1 and isinstance(shape[0], dtypes.dtype)):
         target = dtype or shape[0]
         return self if target is self.dtype else _view_as_dtype(self, target)
-    new = _sizes(shape)
+    new = sizes_given("view", "size", shape, size)
     if not _can_view(self, new):
         raise RuntimeError(
             "view size is not compatible with input tensor's size and stride (at least one dimension spans across "
@@ -176,7 +174,7 @@ def reshape(input, *shape_, shape=None):
     Raises:
         RuntimeError: the sizes do not multiply to the number of elements.
     """
-    new = _sizes(shape_ if shape is None else (shape,))
+    new = sizes_given("reshape", "shape", shape_, shape)
     if not _can_view(input, new):
         input = dispatch(OPS["_identity"], (input,), ())
     return dispatch(OPS["reshape"], (input,), (new,))
@@ -240,9 +238,9 @@ def unfold(self, dimension, size, step):
 
 
 @composite(method=True)
-def repeat(self, *counts, repeats=()):
+def repeat(self, *counts, repeats=None):
     """The tensor tiled ``repeats`` times along each dimension."""
-    return dispatch(OPS["repeat"], (self,), (_sizes(counts or (repeats,)),))
+    return dispatch(OPS["repeat"], (self,), (sizes_given("repeat", "repeats", counts, repeats),))
 
 
 @composite("torch", method=True, names={"axis": "dim"})
@@ -256,7 +254,7 @@ def repeat_interleave(input=None, repeats=None, dim=None, *, output_size=None):
         total = int(counts.sum()) if output_size is None else output_size
         index = call("arange", 0, 1, length=counts.shape[0], dtype=dtypes.int64)
         return call("repeat_interleave.tensor", index, counts, dim=0, output_size=total)
-    if isinstance(repeats, int) or (isinstance(repeats, Tensor) and repeats.numel() == 1):
+    if isinstance(repeats, (int, np.integer)) or (isinstance(repeats, Tensor) and repeats.numel() == 1):
         return function(OPS["repeat_interleave"])(input, int(repeats), dim)
     if not isinstance(repeats, Tensor):
         repeats = wrap(put(np.asarray(repeats, np.int64), input.device))
@@ -337,14 +335,14 @@ for _name in ("squeeze_", "unsqueeze_", "transpose_", "t_", "swapaxes_", "swapdi
 
 
 @composite(method=True)
-def resize_(self, *sizes, size=(), memory_format=None):
+def resize_(self, *sizes, size=None, memory_format=None):
     """Change the shape in place; elements beyond the old ones are zero.
 
     Raises:
         RuntimeError: the tensor requires grad or is a view; or ``memory_format`` is ``preserve_format``, or none for as
             many dimensions as there are.
     """
-    new = _sizes(sizes or (size,))
+    new = sizes_given("resize_", "size", sizes, size)
     if memory_format is layout.preserve_format:
         raise RuntimeError("Unsupported memory format Preserve: resize_ takes a format of its own, or none")
     if memory_format is None and tuple(self.shape) == new:

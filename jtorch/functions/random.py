@@ -11,8 +11,8 @@ from ..streams import samplers
 from ..tape import modes
 from ..tensor import Tensor
 from ..tensor.creation import dtype_of, factory
-from ..tensor.dispatch import call, common_shape, wrap
-from ..tensor.export import _sizes, composite
+from ..tensor.dispatch import call, common_shape, wrap, write_out
+from ..tensor.export import _sizes, composite, sizes_given
 from ..tensor.layout import dense_strides
 from ..tensor.random import default_generator, draw, draw_like, generator_for, manual_seed
 from ..trace.value import put
@@ -59,7 +59,7 @@ def _size_factory(name, kind, parameters, doc):
     @composite("torch", name=name, doc=doc)
     @factory(out=True)
     def make(*size_, size=None, generator=None, dtype=None, device=None):
-        shape = _sizes((size,)) if size is not None else _sizes(size_) if size_ else ()
+        shape = sizes_given(name, "size", size_, size)
         _floating(dtype_of(dtype), kind)
         return draw(kind, shape, parameters, dtype_of(dtype), device, generator)
 
@@ -145,9 +145,12 @@ def normal(mean=0.0, std=1.0, size=None, *, generator=None, dtype=None, device=N
     return _sampled("_normal", t, mean, std)
 
 
-@composite("torch", method=True, out=True)
-def bernoulli(input, p=None, *, generator=None):
-    """Zeros and ones; one with probability ``input`` (or with the number ``p`` everywhere)."""
+@composite("torch", method=True)
+def bernoulli(input, p=None, *, generator=None, out=None):
+    """Zeros and ones; one with probability ``input`` (or with the number ``p`` everywhere). ``out`` has any dtype."""
+    if out is not None:
+        drawn = bernoulli(input, p, generator=generator)
+        return write_out("bernoulli", (input,), drawn.to(out.dtype), out)
     if p is not None:
         t = draw("bernoulli", input.shape, (float(p),), input.dtype, input.device, generator)
     elif input.device is devices.CPU:

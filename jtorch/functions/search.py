@@ -5,21 +5,39 @@ from __future__ import annotations
 import numpy as np
 
 from .. import devices, dtypes
+from ..ops.elementwise import type_name
 from ..ops.outputs import picked
 from ..ops.registry import OPS
 from ..ops.shapes import broadcast_shapes
 from ..tensor import Tensor
-from ..tensor.dispatch import wrap
+from ..tensor.dispatch import wrap, write_out
 from ..tensor.export import composite, function
 from ..trace.value import put
 
 
-@composite("torch", method=True, out=True)
-def nonzero(input, *, as_tuple=False):
+def _of_indices(result, out, inputs) -> None:
+    """Raises:
+    RuntimeError: ``out`` is not int64.
+    """
+    if out.dtype is not dtypes.int64:
+        raise RuntimeError(
+            f"nonzero: Expected out tensor to have scalar type Long but got scalar type {type_name(out)}"
+        )
+
+
+@composite("torch", method=True)
+def nonzero(input, *, out=None, as_tuple=False):
     """Indices of the non-zero elements, one row each (a tuple of index tensors with ``as_tuple``).
 
     The number of results depends on the data, so the recorded program runs first.
+
+    Raises:
+        RuntimeError: ``out`` together with ``as_tuple``, or of another dtype than int64.
     """
+    if out is not None:
+        if as_tuple:
+            raise RuntimeError("nonzero does not support the out kwarg when as_tuple is True")
+        return write_out("nonzero", (input,), nonzero(input), out, _of_indices)
     data = input.detach()._host("nonzero()")
     if not input.shape:
         data = data.reshape(1)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import dtypes, return_types
 from ..ops.registry import OPS
-from ..ops.shapes import canonical_dim
+from ..ops.shapes import canonical_dim, canonical_dims
 from ..tensor import Tensor
 from ..tensor.dispatch import call, dispatch, wrap
 from ..tensor.export import composite
@@ -105,9 +105,9 @@ def hash_tensor(input, dim=(), *, keepdim=False, mode=0):
         if input.dtype.category >= dtypes.FLOAT
         else data.astype(np.int64).view(np.uint64)
     )
-    axes = (
-        tuple(np.arange(data.ndim)) if data.ndim == 0 or dim == () else (dim,) if isinstance(dim, int) else tuple(dim)
-    )
+    axes = canonical_dims(dim, data.ndim)
+    if not all(data.shape[d] for d in axes):
+        raise IndexError(f"hash_tensor: Expected reduction dims {list(axes)} to have non-zero sizes.")
     found = np.bitwise_xor.reduce(bits, axis=axes, keepdims=keepdim) if axes else bits
     return wrap(put(np.ascontiguousarray(found).reshape(np.shape(found)), input.device))
 

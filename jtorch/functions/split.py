@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import operator
+
+import numpy as np
+
 from .. import dtypes
 from ..ops.registry import OPS
 from ..ops.shapes import canonical_dim, existing_dim
@@ -78,6 +82,7 @@ def chunk(input, chunks, dim=0):
     """
     if not input.dim():
         raise RuntimeError("chunk expects at least a 1-dimensional tensor")
+    chunks = operator.index(chunks)
     if chunks <= 0:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
     dim = canonical_dim(dim, input.dim())
@@ -135,7 +140,7 @@ def _along(name, at, least: int):
                 f"torch.{name} requires a tensor with at least {least} dimension, but got a tensor with {input.dim()} "
                 "dimensions!"
             )
-        dim, number = at(input.dim()), isinstance(indices_or_sections, int)
+        dim, number = at(input.dim()), isinstance(indices_or_sections, (int, np.integer))
         if not number and not (isinstance(indices_or_sections, (tuple, list, Tensor))):
             raise TypeError(
                 f"{name}() received an invalid combination of arguments - got ({type(input).__name__}, "

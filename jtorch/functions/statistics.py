@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .. import dtypes, return_types
@@ -179,6 +181,8 @@ def unravel_index(indices, shape):
     """The coordinates, in a tensor of ``shape``, of positions in it flattened: one tensor a dimension."""
     if not isinstance(indices, Tensor) or indices.dtype.category > dtypes.INT:
         raise TypeError(f"expected 'indices' to be integer dtype, but got {getattr(indices, 'dtype', type(indices))}")
+    if not isinstance(shape, (int, Sequence)) or isinstance(shape, str):
+        raise TypeError(f"expected 'shape' to be int or sequence of ints, but got {type(shape)}")
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     wrong = [n for n in shape if not isinstance(n, int)]
     if wrong:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ..ops.registry import OPS
 from ..return_types import named
 from ..tensor.export import composite, function
@@ -12,13 +14,20 @@ class LinAlgError(RuntimeError):
     """A matrix is singular, or not positive-definite, where it must not be."""
 
 
-def _failure(info) -> int:
-    """The first nonzero ``info``; 0 when all went well, and where there is no data to ask: on meta, in an export."""
+class _Failure(NamedTuple):
+    where: str  # which matrix of a batch
+    k: int  # its ``info``
+
+
+def _failure(info) -> _Failure | None:
+    """The first nonzero ``info``; None when all went well, and where there is no data to ask: on meta, in an export."""
     if info.is_meta or isinstance(info._value().trace, GraphTrace):
-        return 0
+        return None
     found = info.detach()._host("check_errors").reshape(-1)
-    bad = found[found != 0]
-    return int(bad[0]) if bad.size else 0
+    bad = found.nonzero()[0]
+    if not bad.size:
+        return None
+    return _Failure(f"(Batch element {bad[0]}): " if info.dim() else "", int(found[bad[0]]))
 
 
 _CholeskyEx = named("linalg_cholesky_ex", ("L", "info"))
@@ -39,10 +48,10 @@ def cholesky_ex(A, *, upper=False, check_errors=False):
         LinAlgError: with ``check_errors``, a matrix is not positive-definite.
     """
     result = _CholeskyEx(*function(OPS["_cholesky_ex"])(A, upper=upper))
-    if check_errors and (k := _failure(result.info)):
+    if check_errors and (failed := _failure(result.info)):
         raise LinAlgError(
-            "linalg.cholesky_ex: The factorization could not be completed because the input is not positive-definite "
-            f"(the leading minor of order {k} is not positive-definite)."
+            f"linalg.cholesky_ex: {failed.where}The factorization could not be completed because the input is not "
+            f"positive-definite (the leading minor of order {failed.k} is not positive-definite)."
         )
     return result
 
@@ -55,10 +64,10 @@ def inv_ex(A, *, check_errors=False):
         LinAlgError: with ``check_errors``, a matrix is singular.
     """
     result = _InvEx(*function(OPS["_inv_ex"])(A))
-    if check_errors and (k := _failure(result.info)):
+    if check_errors and (failed := _failure(result.info)):
         raise LinAlgError(
-            f"linalg.inv_ex: The diagonal element {k} is zero, the inversion could not be completed because the input "
-            "matrix is singular."
+            f"linalg.inv_ex: {failed.where}The diagonal element {failed.k} is zero, the inversion could not be "
+            "completed because the input matrix is singular."
         )
     return result
 
@@ -71,15 +80,18 @@ def solve_ex(A, B, *, left=True, check_errors=False):
         LinAlgError: with ``check_errors``, a matrix is singular.
     """
     result = _SolveEx(*function(OPS["_solve_ex"])(A, B, left=left))
-    if check_errors and _failure(result.info):
-        raise LinAlgError("torch.linalg.solve_ex: The solver failed because the input matrix is singular.")
+    if check_errors and (failed := _failure(result.info)):
+        raise LinAlgError(
+            f"torch.linalg.solve_ex: {failed.where}The solver failed because the input matrix is singular."
+        )
     return result
 
 
-def _zero_pivot(name: str, k: int):
+def _zero_pivot(name: str, failed: _Failure):
     raise RuntimeError(
-        f"torch.linalg.{name}: U[{k},{k}] is zero and using it on lu_solve would result in a division by zero. If you "
-        "still want to perform the factorization, consider calling linalg.lu(A, pivot) or linalg.lu_factor_ex(A, pivot)"
+        f"torch.linalg.{name}: {failed.where}U[{failed.k},{failed.k}] is zero and using it on lu_solve would result in "
+        "a division by zero. If you still want to perform the factorization, consider calling linalg.lu(A, pivot) or "
+        "linalg.lu_factor_ex(A, pivot)"
     )
 
 
@@ -91,8 +103,8 @@ def lu_factor_ex(A, *, pivot=True, check_errors=False):
         RuntimeError: with ``check_errors``, there is one; or ``pivot=False``.
     """
     result = _LuFactorEx(*function(OPS["_lu_factor_ex"])(A, pivot=pivot))
-    if check_errors and (k := _failure(result.info)):
-        _zero_pivot("lu_factor_ex", k)
+    if check_errors and (failed := _failure(result.info)):
+        _zero_pivot("lu_factor_ex", failed)
     return result
 
 
@@ -106,8 +118,10 @@ def ldl_factor_ex(A, *, hermitian=False, check_errors=False):
         RuntimeError: with ``check_errors``, a block of D is singular.
     """
     result = _LdlFactorEx(*function(OPS["_ldl_factor"])(A, hermitian=hermitian))
-    if check_errors and (k := _failure(result.info)):
-        raise RuntimeError(f"torch.linalg.ldl_factor_ex: D[{k},{k}] is exactly zero: the factor is singular")
+    if check_errors and (failed := _failure(result.info)):
+        raise RuntimeError(
+            f"torch.linalg.ldl_factor_ex: {failed.where}D[{failed.k},{failed.k}] is zero: the factor is singular"
+        )
     return result
 
 
@@ -127,10 +141,10 @@ def linalg_cholesky(A, *, upper=False):
         LinAlgError: ``A``, or a matrix of the batch, is not positive-definite.
     """
     result = _CholeskyEx(*function(OPS["_cholesky_ex"])(A, upper=upper))
-    if k := _failure(result.info):
+    if failed := _failure(result.info):
         raise LinAlgError(
-            "linalg.cholesky: The factorization could not be completed because the input is not positive-definite "
-            f"(the leading minor of order {k} is not positive-definite)."
+            f"linalg.cholesky: {failed.where}The factorization could not be completed because the input is not "
+            f"positive-definite (the leading minor of order {failed.k} is not positive-definite)."
         )
     return result.L
 
@@ -149,10 +163,10 @@ def inv(A):
         LinAlgError: ``A``, or a matrix of the batch, is singular.
     """
     result = _InvEx(*function(OPS["_inv_ex"])(A))
-    if k := _failure(result.info):
+    if failed := _failure(result.info):
         raise LinAlgError(
-            f"linalg.inv: The diagonal element {k} is zero, the inversion could not be completed because the input "
-            "matrix is singular."
+            f"linalg.inv: {failed.where}The diagonal element {failed.k} is zero, the inversion could not be completed "
+            "because the input matrix is singular."
         )
     return result.inverse
 
@@ -174,6 +188,6 @@ def solve(A, B, *, left=True):
         RuntimeError: ``A`` is not square, or the sizes or dtypes do not fit.
     """
     result = _SolveEx(*function(OPS["_solve_ex"])(A, B, left=left))
-    if _failure(result.info):
-        raise LinAlgError("torch.linalg.solve: The solver failed because the input matrix is singular.")
+    if failed := _failure(result.info):
+        raise LinAlgError(f"torch.linalg.solve: {failed.where}The solver failed because the input matrix is singular.")
     return result.result

@@ -33,7 +33,7 @@ def sum(input, dim=None, *, keepdim=False, dtype=None, mask=None):
 def prod(input, dim=None, *, keepdim=False, dtype=None, mask=None):
     """The product of the elements of the mask; 1 where there are none."""
     x = filled_with(input, mask, 1).to(_wide(input, dtype))
-    for d in reversed(_dims(x, dim)):
+    for d in sorted(_dims(x, dim), reverse=True):
         x = x.prod(d, keepdim=bool(keepdim))
     return x
 

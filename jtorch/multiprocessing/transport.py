@@ -36,16 +36,11 @@ class Pickler(_Pickler):
                 "a non-leaf tensor that requires grad cannot be sent to another process: autograd does not cross "
                 "processes. detach() it first to send the data alone"
             )
-        if type(obj) is Tensor and obj.device is devices.CPU and obj.is_leaf and not vars_of(obj):
+        if type(obj) is Tensor and obj.device is devices.CPU and obj.is_leaf and not obj._attributes():
             array = np.ascontiguousarray(obj._host("sent to another process"))
             data = array.reshape(-1).view(np.uint8)
             return _receive_tensor, (data, obj.dtype, tuple(obj.shape), obj.requires_grad)
         return super().reducer_override(obj)
-
-
-def vars_of(tensor) -> list[str]:
-    """The attributes that the program has put on a tensor."""
-    return [name for name in tensor.__dict__ if not name.startswith("_")]
 
 
 def _receive_tensor(data: np.ndarray, dtype: dtypes.dtype, shape: tuple, requires_grad: bool) -> Tensor:

@@ -153,6 +153,12 @@ class UninitializedTensorMixin:
             "to initialize the parameters before accessing their attributes."
         )
 
+    def numel(self):
+        raise ValueError(
+            "Attempted to use an uninitialized parameter in numel(). Lazy modules learn their shapes when they are "
+            "first called: call `forward` before asking for them."
+        )
+
     def share_memory_(self):
         raise RuntimeError("Can't share memory on an uninitialized parameter or buffer; call `forward` first")
 

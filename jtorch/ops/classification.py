@@ -240,12 +240,21 @@ def _binary_entropy_bwd(saved, g):
 _binary_entropy.defvjp(lambda p, y: (_binary_entropy(p, y), (p, y)), _binary_entropy_bwd)
 
 
-@op(namespaces=F, promote="default", elementwise=False)
+def _probability_check(input, target, *_, **__):
+    """Whether something is no probability; NaN is none."""
+    outside = [jnp.any(~((x >= 0) & (x <= 1))) for x in (input, target)]
+    return outside[0] | outside[1], (
+        "all elements of input should be between 0 and 1, and all elements of target should be between 0 and 1 as well"
+    )
+
+
+@op(namespaces=F, promote="default", elementwise=False, check=_probability_check)
 def binary_cross_entropy(input: Array, target: Array, weight: Array | None = None, reduction: str = "mean"):
     """``-w (y log x + (1 - y) log(1 - x))`` for probabilities; the logarithms are bounded below by -100.
 
     Raises:
         ValueError: the sizes differ.
+        RuntimeError: an element of ``input`` or ``target`` is outside [0, 1].
     """
     if input.shape != target.shape:
         raise ValueError(

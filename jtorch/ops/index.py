@@ -300,7 +300,7 @@ def locate(shape: tuple[int, ...], spec: tuple[str, ...], indices) -> tuple[tupl
         if not jnp.issubdtype(index.dtype, jnp.integer):
             raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
         if shape[d] == 0 and math.prod(common):
-            raise IndexError(f"index is out of bounds for dimension {d} with size 0")
+            raise IndexError("index is out of bounds for dimension with size 0")
     wrapped = [jnp.broadcast_to(wrap(i, shape[d]), common) for d, i in zip(dims, indices, strict=True)]
     if dims != list(range(dims[0], dims[-1] + 1)):
         where = dict(zip(dims, wrapped, strict=True))

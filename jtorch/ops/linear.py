@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from . import backend, nodes
-from .elementwise import added
+from .elementwise import added, type_name
 from .lowering_table import CPU
 from .outputs import same_dtype
 from .registry import Array, op
@@ -219,7 +219,8 @@ def _embedding_bag(
 
     Raises:
         ValueError: ``mode`` is unknown, offsets are given for 2-d input or missing for 1-d input.
-        RuntimeError: per-sample weights with a mode other than ``"sum"`` or of another shape.
+        NotImplementedError, ValueError: per-sample weights with a mode other than ``"sum"`` or of another shape.
+        RuntimeError: per-sample weights of another dtype than the rows.
         IndexError: an index is outside ``[0, V)``.
     """
     _require_index("embedding_bag", input)
@@ -235,6 +236,11 @@ def _embedding_bag(
             raise ValueError(
                 f"embedding_bag: If per_sample_weights ({per_sample_weights.shape}) is not None, then it must have "
                 f"the same shape as the input ({input.shape})"
+            )
+        if per_sample_weights.dtype != weight.dtype:
+            raise RuntimeError(
+                "embedding_bag: Expected 'weight' to have the same type as 'per_sample_weights', but got "
+                f"{type_name(weight)} and {type_name(per_sample_weights)}"
             )
     if input.ndim == 2:
         if offsets is not None:

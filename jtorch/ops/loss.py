@@ -165,7 +165,11 @@ def poisson_nll_loss(
     return reduced(loss, reduction)
 
 
-@op(namespaces=F, promote="default", elementwise=False, grad_name="MeanBackward0")
+def _variance_check(input, target, var, *_, **__):
+    return jnp.any(var < 0), "var has negative entry/entries"
+
+
+@op(namespaces=F, promote="default", elementwise=False, grad_name="MeanBackward0", check=_variance_check)
 def gaussian_nll_loss(
     input: Array,
     target: Array | Number,
@@ -176,10 +180,11 @@ def gaussian_nll_loss(
 ):
     """``(log v + (x - y)² / v) / 2`` with ``v = max(var, eps)``; ``var`` like the input, or with a last size of 1.
 
-    The clamp does not enter the gradient. A negative ``var`` is clamped as well: finding it would need its values.
+    The clamp does not enter the gradient.
 
     Raises:
         ValueError: ``var`` is of another size, ``reduction`` is unknown.
+        RuntimeError: an element of ``var`` is negative, which is found when the result is read.
     """
     if var.ndim and var.shape != input.shape:
         if var.shape == input.shape[:-1]:
@@ -319,6 +324,7 @@ def cosine_embedding_loss(input1: Array, input2: Array, target: Array, margin: f
             f"{target.ndim}D target tensor expects {target.ndim + 1}D input tensors, but found inputs with sizes "
             f"{list(input1.shape)} and {list(input2.shape)}."
         )
+    broadcast_shapes(input1.shape, input2.shape)
     input1, input2 = _floating(input1), _floating(input2)
     tiny = 1e-12  # PyTorch's, added to the squared lengths
     lengths = (jnp.sum(input1 * input1, -1) + tiny) * (jnp.sum(input2 * input2, -1) + tiny)

@@ -272,22 +272,23 @@ def argmin(input: Array, dim: int | None = None, keepdim: bool = False):
 # --- truth -----------------------------------------------------------------------------------------------------------
 
 
-def _truth_dtype(x):
-    return np.uint8 if x.dtype == np.uint8 else np.bool_
+def _truth(function, x, dim, keepdim: bool):
+    """``function`` of what is nonzero in ``x``. Other than sums, these take ``()`` as no dimension at all."""
+    dims = () if dim == () else canonical_dims(dim, x.ndim)
+    found = function(x != np.zeros((), x.dtype), dims, keepdims=keepdim)
+    return found.astype(np.uint8 if x.dtype == np.uint8 else np.bool_)
 
 
 @op(differentiable=False)
 def all(input: Array, dim: int | tuple[int, ...] | None = None, keepdim: bool = False):
     """Whether every element is nonzero. Bool, except that uint8 stays uint8."""
-    truth = input != np.zeros((), input.dtype)
-    return jnp.all(truth, canonical_dims(dim, input.ndim), keepdims=keepdim).astype(_truth_dtype(input))
+    return _truth(jnp.all, input, dim, keepdim)
 
 
 @op(differentiable=False)
 def any(input: Array, dim: int | tuple[int, ...] | None = None, keepdim: bool = False):
     """Whether some element is nonzero. Bool, except that uint8 stays uint8."""
-    truth = input != np.zeros((), input.dtype)
-    return jnp.any(truth, canonical_dims(dim, input.ndim), keepdims=keepdim).astype(_truth_dtype(input))
+    return _truth(jnp.any, input, dim, keepdim)
 
 
 # --- spread ----------------------------------------------------------------------------------------------------------

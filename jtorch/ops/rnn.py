@@ -111,6 +111,14 @@ def _rnn_backward(mode, reverse, saved, g):
 _rnn.defvjp(_rnn_forward, _rnn_backward)
 
 
+def _require_steps(input) -> None:
+    """Raises:
+    RuntimeError: there is no step of time.
+    """
+    if not input.shape[0]:
+        raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+
+
 @op(namespaces=(), grad_name="RnnBackward0")
 def _rnn_layer(
     input: Array,
@@ -125,6 +133,7 @@ def _rnn_layer(
     reverse: bool = False,
 ):
     """``h_t = act(w_ih x_t + b_ih + w_hh h_{t-1} + b_hh)`` with tanh or relu: ``(out (T, B, H), h_T (B, H))``."""
+    _require_steps(input)
     valid = _valid(lengths, input.shape[0])
     return _rnn(input, h0, w_ih, w_hh, _bias_sum(b_ih, b_hh), valid, mode, reverse)
 
@@ -222,6 +231,7 @@ def _lstm_layer(
 
     Returns ``(out (T, B, H or P), h_T, c_T)``.
     """
+    _require_steps(input)
     valid = _valid(lengths, input.shape[0])
     return _lstm(input, h0, c0, w_ih, w_hh, _bias_sum(b_ih, b_hh), w_hr, valid, reverse)
 
@@ -299,6 +309,7 @@ def _gru_layer(
 
     Returns ``(out (T, B, H), h_T)``.
     """
+    _require_steps(input)
     xp = affine(input, w_ih, b_ih)
     return _gru_scan(xp, h0, w_hh, b_hh, _valid(lengths, input.shape[0]), reverse)
 

@@ -20,7 +20,10 @@ def canonical_dim(dim: int, ndim: int) -> int:
 
     Raises:
         IndexError: outside ``[-ndim, ndim - 1]``.
+        TypeError: no integer.
     """
+    if not hasattr(dim, "__index__"):
+        raise TypeError(f"argument 'dim' must be int, not {type(dim).__name__}")
     span = max(ndim, 1)
     if not -span <= dim < span:
         raise IndexError(f"Dimension out of range (expected to be in range of [{-span}, {span - 1}], but got {dim})")
@@ -49,7 +52,7 @@ def canonical_dims(dim: int | tuple[int, ...] | None, ndim: int) -> tuple[int, .
         raise RuntimeError("only tensors with up to 64 dims are supported")
     if dim is None or dim == ():
         return tuple(range(ndim))
-    if isinstance(dim, int):
+    if not isinstance(dim, (tuple, list)):
         return (canonical_dim(dim, ndim),) if ndim else ()
     dims = tuple(canonical_dim(d, ndim) for d in dim)
     if len(set(dims)) != len(dims):

@@ -23,6 +23,7 @@ from ..functions import storages
 from ..size import Size
 from ..sparse.tensor import rebuild
 from ..tensor import layout
+from ..tensor.overriding import wrapper
 from . import tensors
 from .names import STORAGE_NAMES
 from .tensors import LoadedStorage
@@ -109,6 +110,12 @@ def rebuild_meta_tensor(dtype, size, stride, requires_grad):
     return tensors.rebuild_meta(dtype, Size(size), tuple(stride), bool(requires_grad))
 
 
+def rebuild_wrapper(cls, dtype, size, stride, storage_offset, kind, device, requires_grad):
+    if not (isinstance(cls, type) and issubclass(cls, tensors.Tensor)):
+        raise pickle.UnpicklingError(f"the file names {cls!r} as the class of a tensor, which it is not")
+    return wrapper(cls, Size(size), dtype, device, tuple(stride), bool(requires_grad))
+
+
 def rebuild_parameter(data, requires_grad, backward_hooks):
     return tensors.as_parameter(data, bool(requires_grad))
 
@@ -193,7 +200,7 @@ _FUNCTIONS: dict[str, Callable] = {
     "torch._utils._rebuild_parameter_with_state": rebuild_parameter_with_state,
     "torch._tensor._rebuild_from_type_v2": rebuild_from_type,
     "torch._utils._rebuild_sparse_tensor": rebuild,
-    "torch._utils._rebuild_wrapper_subclass": _unsupported("a wrapper subclass", "save its plain tensors"),
+    "torch._utils._rebuild_wrapper_subclass": rebuild_wrapper,
     "torch._utils._rebuild_device_tensor_from_numpy": _unsupported("a device tensor", "save tensor.cpu()"),
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": _unsupported("a device tensor", "save tensor.cpu()"),
 }

@@ -56,6 +56,7 @@ REBUILD_META_TENSOR = TorchName("torch._utils", "_rebuild_meta_tensor_no_storage
 REBUILD_PARAMETER = TorchName("torch._utils", "_rebuild_parameter")
 REBUILD_PARAMETER_WITH_STATE = TorchName("torch._utils", "_rebuild_parameter_with_state")
 REBUILD_FROM_TYPE = TorchName("torch._tensor", "_rebuild_from_type_v2")
+REBUILD_WRAPPER = TorchName("torch._utils", "_rebuild_wrapper_subclass")
 REBUILD_SPARSE = TorchName("torch._utils", "_rebuild_sparse_tensor")
 TENSOR = TorchName("torch", "Tensor")
 SIZE = TorchName("torch", "Size")

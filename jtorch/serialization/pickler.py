@@ -17,7 +17,7 @@ from ..devices import device
 from ..dtypes import dtype
 from ..size import Size
 from ..sparse.tensor import SparseTensor
-from ..tensor.layout import layout
+from ..tensor.layout import layout, strided
 from . import names, tensors
 from .names import TorchName
 from .tensors import TensorRecord
@@ -84,6 +84,10 @@ def pickle_object(obj: Any, pickle_module=pickle, legacy: bool = False) -> Pickl
         return found
 
     def plain_tensor(record: TensorRecord) -> tuple:
+        if record.is_wrapper:
+            geometry = (record.dtype, tuple(record.size), tuple(record.stride), record.offset)
+            where = (strided, device(record.device))
+            return names.REBUILD_WRAPPER, (record.subclass, *geometry, *where, record.requires_grad)
         if record.device == "meta":
             return names.REBUILD_META_TENSOR, (record.dtype, record.size, record.stride, record.requires_grad)
         geometry = (storage_of(record), record.offset, tuple(record.size), tuple(record.stride))

@@ -15,6 +15,7 @@ from ..functions.storages import TypedStorage, UntypedStorage
 from ..tensor import Tensor
 from ..tensor.dispatch import wrap
 from ..tensor.layout import contiguous_strides
+from ..tensor.overriding import is_wrapper
 from ..trace.value import put
 
 
@@ -39,6 +40,7 @@ class TensorRecord:
     device: str = "cpu"
     state: dict[str, Any] = field(default_factory=dict)  # attributes the program hung on the tensor
     subclass: type | None = None  # the tensor's class, when it is a subclass of Tensor or Parameter
+    is_wrapper: bool = False  # it has no elements: what it stands for are attributes
 
 
 class LoadedStorage:
@@ -105,13 +107,19 @@ def describe(obj: Any) -> TensorRecord | None:
     """The record of a Tensor; None for anything else."""
     if not isinstance(obj, Tensor):
         return None
-    record = _geometry(obj)
+    record = _of_wrapper(obj) if is_wrapper(obj) else _geometry(obj)
     record.requires_grad = obj.requires_grad
     if type(obj) is not Tensor:
         record.is_parameter = isinstance(obj, parameter_class())
         record.subclass = None if type(obj) is parameter_class() else type(obj)
-    record.state = {name: value for name, value in vars(obj).items() if name[0] != "_"}
+    record.state = obj._attributes()
     return record
+
+
+def _of_wrapper(t) -> TensorRecord:
+    """A wrapper has a shape and attributes; there are no elements to write."""
+    size, stride, where = tuple(t.shape), tuple(t.stride()), str(t.device)
+    return TensorRecord(None, lambda: np.empty(0), 0, t.dtype, 0, size, stride, device=where, is_wrapper=True)
 
 
 def describe_storage(obj: Any) -> TensorRecord | None:

@@ -372,7 +372,12 @@ def _run_hooks(hooks, grads, create_graph):
 
 def _run_post_hooks(hooks, results, grads, create_graph):
     for hook in list(hooks.values()):
-        results = hook(results, grads, create_graph)
+        replaced = hook(results, grads, create_graph)
+        if len(replaced) != len(results):
+            raise RuntimeError(
+                f"hook has returned an incorrect number of values (got {len(replaced)}, but expected {len(results)})"
+            )
+        results = replaced
     return results
 
 

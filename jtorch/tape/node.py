@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections import OrderedDict, namedtuple
 
 #: Where a gradient flows: output ``output_nr`` of ``node``.
@@ -77,28 +78,56 @@ class Node:
         if hooks is None:
             hooks = OrderedDict()
             setattr(self, kind, hooks)
-        return RemovableHandle(hooks, hook)
+        return add_hook(hooks, hook)
 
 
 class RemovableHandle:
-    """Removes the hook it was returned for; a context manager that does so on exit."""
+    """Removes a hook from its table; a context manager that does so on exit.
 
-    _ids = itertools.count()
+    The table is not kept alive: what it belongs to may hold the handle.
 
-    def __init__(self, hooks: OrderedDict, hook, *, prepend: bool = False):
-        self.hooks, self.id = hooks, next(self._ids)
-        hooks[self.id] = hook
-        if prepend:
-            hooks.move_to_end(self.id, last=False)
+    Args:
+        hooks_dict: the table, an ``OrderedDict`` that has (or will have) the hook under the handle's ``id``.
+        extra_dict: a table, or several, that say more about the hook under the same ``id``.
+    """
+
+    next_id = 0
+
+    def __init__(self, hooks_dict: OrderedDict, *, extra_dict=None):
+        self.id = RemovableHandle.next_id
+        RemovableHandle.next_id += 1
+        extra = () if extra_dict is None else (extra_dict,) if isinstance(extra_dict, dict) else extra_dict
+        self.hooks_dict_ref = weakref.ref(hooks_dict)
+        self.extra_dict_ref = tuple(weakref.ref(table) for table in extra)
 
     def remove(self) -> None:
-        self.hooks.pop(self.id, None)
+        for table in (self.hooks_dict_ref(), *(extra() for extra in self.extra_dict_ref)):
+            if table is not None:
+                table.pop(self.id, None)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exc):
         self.remove()
+
+    def __getstate__(self):
+        return self.hooks_dict_ref(), self.id, tuple(extra() for extra in self.extra_dict_ref)
+
+    def __setstate__(self, state):
+        tables, self.id, extra = state
+        self.hooks_dict_ref = weakref.ref(OrderedDict() if tables is None else tables)
+        self.extra_dict_ref = tuple(weakref.ref(table) for table in extra if table is not None)
+        RemovableHandle.next_id = max(RemovableHandle.next_id, self.id + 1)
+
+
+def add_hook(hooks: OrderedDict, hook, *, prepend: bool = False, extra_dict=None) -> RemovableHandle:
+    """Put a hook into a table, as its last or first; the handle removes it."""
+    handle = RemovableHandle(hooks, extra_dict=extra_dict)
+    hooks[handle.id] = hook
+    if prepend:
+        hooks.move_to_end(handle.id, last=False)
+    return handle
 
 
 class CallNode(Node):

@@ -10,7 +10,7 @@ from weakref import ref
 from .. import dtypes
 from ..tape import engine, modes
 from ..tape.engine import Tracked
-from ..tape.node import GradientEdge, Node, RemovableHandle
+from ..tape.node import GradientEdge, Node, add_hook
 from ..tape.sparse import SparseGrad
 from ..trace import capture
 from ..trace.recorder import backward_boundary, current_step
@@ -290,7 +290,7 @@ class AutogradMixin:
         if self._hooks is None:
             self._hooks = OrderedDict()
             self._attach_hooks(*edge)
-        return RemovableHandle(self._hooks, hook)
+        return add_hook(self._hooks, hook)
 
     def register_post_accumulate_grad_hook(self, hook):
         """Call ``hook(self)`` after a gradient was accumulated into this leaf."""
@@ -300,7 +300,7 @@ class AutogradMixin:
             raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
         if self._post_accumulate_hooks is None:
             self._post_accumulate_hooks = OrderedDict()
-        return RemovableHandle(self._post_accumulate_hooks, hook)
+        return add_hook(self._post_accumulate_hooks, hook)
 
     def _attach_hooks(self, node, i) -> None:
         hooks = self._hooks

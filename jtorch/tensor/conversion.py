@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 
 from .. import devices, dtypes
@@ -194,8 +196,12 @@ class ConversionMixin:
         """Another Tensor over the same storage."""
         new = self.detach()._as_subclass(type(self))
         new._requires_grad = self.requires_grad
-        new.__dict__.update({k: v for k, v in self.__dict__.items() if not k.startswith("_")})
+        new.__dict__.update(self._attributes())
         return new
+
+    def _attributes(self) -> dict:
+        """What the program has put on this tensor, by name."""
+        return {k: v for k, v in self.__dict__.items() if k not in _dispatch.DECLARED}
 
     def __deepcopy__(self, memo):
         if id(self) in memo:
@@ -211,11 +217,7 @@ class ConversionMixin:
             new._is_param = self._is_param
         if self._grad is not None:
             new._grad = self._grad.__deepcopy__(memo)
-        for name, attribute in self.__dict__.items():
-            if not name.startswith("_"):
-                import copy
-
-                new.__dict__[name] = copy.deepcopy(attribute, memo)
+        new.__dict__.update(copy.deepcopy(self._attributes(), memo))
         return new
 
     def _deep(self, memo):
@@ -232,8 +234,9 @@ class ConversionMixin:
 
     def __reduce_ex__(self, protocol):
         # A tensor with a history comes back as a leaf, as from PyTorch: the graph is not pickled.
-        state = {k: v for k, v in self.__dict__.items() if not k.startswith("_")}
-        return _rebuild, (type(self), self._host("pickle"), str(self.device), self.requires_grad, state)
+        return _rebuild, (
+            type(self), self._host("pickle"), str(self.device), self.requires_grad, self._attributes()
+        )  # fmt: skip
 
 
 _FLOAT8 = (dtypes.float8_e4m3fn, dtypes.float8_e5m2, dtypes.float8_e4m3fnuz, dtypes.float8_e5m2fnuz)

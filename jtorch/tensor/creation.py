@@ -17,7 +17,7 @@ from ..trace.recorder import idle, record
 from ..trace.value import put
 from . import dispatch as _dispatch
 from . import layout as layouts
-from .export import _sizes, composite, with_keywords
+from .export import _sizes, composite, sizes_given, with_keywords
 
 
 @op(namespaces=(), grad_name="DetachBackward0")
@@ -380,7 +380,7 @@ def _shape_factory(name, value, doc):
     @composite("torch", name=name, doc=doc)
     @factory(out=True)
     def make(*size_, size=None, dtype=None, device=None, memory_format=None):
-        shape = _sizes((size,)) if size is not None else _sizes(size_) if size_ else ()
+        shape = sizes_given(name, "size", size_, size)
         made = filled(shape, value, dtype_of(dtype), device)
         if memory_format not in (None, layouts.contiguous_format):
             made._strides = layouts.format_strides(shape, memory_format)
@@ -450,7 +450,7 @@ def _new(name, like):
     @composite(name=name, doc=f"``{name[4:]}`` with this tensor's dtype and device unless given.", method=True)
     @factory()
     def make(self, *size_, size=None, dtype=None, device=None):
-        shape = _sizes((size,)) if size is not None else _sizes(size_)
+        shape = sizes_given(name, "size", size_, size)
         return filled(shape, like, dtype_of(dtype, self.dtype), self.device if device is None else device)
 
     return make

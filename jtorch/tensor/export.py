@@ -46,6 +46,17 @@ def _sizes(arguments: tuple):
     return tuple(a if a.__class__ is int else _size(a) for a in arguments)
 
 
+def sizes_given(function: str, name: str, arguments: tuple, keyword):
+    """The sizes that ``function(*arguments, name=keyword)`` was given, in either spelling.
+
+    Raises:
+        TypeError: it was given none. No dimensions at all are spelled ``()``.
+    """
+    if not arguments and keyword is None:
+        raise TypeError(f"{function}() missing 1 required positional argument: {name!r}")
+    return _sizes(arguments or (keyword,))
+
+
 def _size(n) -> int:
     """One size; whatever can be an int, but for what would be cut off to be one."""
     if isinstance(n, (float, str)):
@@ -93,7 +104,7 @@ def _source(op: Op, kind: str) -> tuple[str, dict]:
         if p is variadic:
             head.append(f"*{p.name}_")
             tail.append(f"{p.name}=MISSING")
-            default = "()" if p.required else f"D_{p.name}"
+            default = f"required({p.name!r}, OP)" if p.required else f"D_{p.name}"
             ns[f"D_{p.name}"] = p.default
             prepare.append(
                 f"if {p.name} is MISSING: {p.name} = sizes({p.name}_) if {p.name}_ else {default}\n"

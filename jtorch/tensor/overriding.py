@@ -198,6 +198,11 @@ def wrapper(cls, size, dtype, device, strides, requires_grad: bool):
     return t
 
 
+def is_wrapper(tensor) -> bool:
+    """Whether a tensor has no content of its own."""
+    return type(tensor) in _wrapping
+
+
 def _shown(self, *, tensor_contents=None) -> str:
     return f"{type(self).__name__}(size={tuple(self.shape)}, dtype={self.dtype}, device={self.device})"
 
@@ -207,7 +212,7 @@ def _deep_copy(self, memo):
     if id(self) not in memo:
         new = wrapper(type(self), self.shape, self.dtype, self.device, self.stride(), self.requires_grad)
         memo[id(self)] = new
-        new.__dict__.update({k: copy.deepcopy(v, memo) for k, v in self.__dict__.items() if not k.startswith("_")})
+        new.__dict__.update(copy.deepcopy(self._attributes(), memo))
         if self.__dict__.get("_is_param"):
             new._is_param = True
     return memo[id(self)]

@@ -71,6 +71,13 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
     __module__ = "jtorch"
 
     # Defaults live on the class, so that making a Tensor sets only what differs from a plain base tensor.
+    # What is not declared here was put on an instance by the program, and is copied and saved with it.
+    _storage: _dispatch.Storage
+    _geometry: tuple  # strides and offset of a view whose lens is not asked for them again
+    _retains: bool  # ``retain_grad()`` was called
+    _tangent: tuple  # forward-mode: the level, and the derivative at it
+    _ragged_of: tuple  # of offsets: the ragged size that they stand for
+    _dynamic: frozenset  # dimensions that compiled functions take as varying
     _lens: tuple[lens.Step, ...] | None = None  # steps from the storage's value to this tensor
     _root: Tensor | None = None  # the base whose history a view shares
     _relative: tuple[lens.Step, ...] | None = None  # steps from the root to this tensor
@@ -404,6 +411,7 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
 
 
 _dispatch.TENSOR = Tensor
+_dispatch.DECLARED = frozenset(vars(Tensor)) | frozenset(Tensor.__annotations__)
 
 from . import overriding  # noqa: E402  (it knows Tensor by way of dispatch)
 

@@ -158,7 +158,7 @@ def _bind(op: Op, statics: tuple, keys: tuple, platform: str) -> Call:
             flat.append(key)
     named_structure = dict(zip(op.operand_names, structure, strict=True))
     named_statics = dict(zip(op.static_names, statics, strict=True))
-    _reject_numbers(op, dict(zip(op.operand_names, keys, strict=True)))
+    _check_kinds(op, dict(zip(op.operand_names, keys, strict=True)))
     target = _promoted_dtype(op, dict(zip(op.operand_names, keys, strict=True)))
     if op.types is not None:
         op.types(target, *keys)
@@ -216,15 +216,17 @@ def cast(array, target: dtypes.dtype):
     return array.astype(target.np)
 
 
-def _reject_numbers(op: Op, keys: dict) -> None:
+def _check_kinds(op: Op, keys: dict) -> None:
     """Raises:
-    TypeError: a number stands where the declaration asks for a tensor, or no operand is a tensor.
+    TypeError: a number or None stands where the declaration asks for a tensor, or no operand is a tensor.
     """
     name = op.name.split(".")[0]
     for i, p in enumerate(op.parameters):
         key = keys.get(p.name)
         if p.kind == "arrays" and isinstance(key, Aval):
             raise TypeError(f"{name}(): argument '{p.name}' (position {i + 1}) must be tuple of Tensors, not Tensor")
+        if p.kind == "array" and key is None and not p.optional and p.default is not None:
+            raise TypeError(f"{name}(): argument '{p.name}' (position {i + 1}) must be Tensor, not NoneType")
         if p.kind == "array" and not p.number and key is not None and not isinstance(key, Aval):
             raise TypeError(f"{name}(): argument '{p.name}' (position {i + 1}) must be Tensor, not {key.__name__}")
         if p.kind == "arrays" and not p.number:

@@ -101,7 +101,7 @@ def dropout2d(input, p=0.5, training=True, inplace=False):
     _check(p)
     if input.dim() == 3:
         warnings.warn(
-            "dropout2d: Received a 3-D input to dropout2d and assuming that channel-wise 1-D dropout behavior is "
+            "dropout2d: Received a 3D input to dropout2d and assuming that channel-wise 1D dropout behavior is "
             "desired - input is interpreted as shape (N, C, L), where C is the channel dim. Use dropout1d for that.",
             stacklevel=2,
         )

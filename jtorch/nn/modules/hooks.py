@@ -15,15 +15,15 @@ import warnings
 from collections import OrderedDict
 
 from ...autograd.function import Function
-from ...tape.node import RemovableHandle
+from ...tape.node import RemovableHandle, add_hook
 from ...tensor import Tensor
 from ...tensor.autograd import gradient_of, tensor_of
 
 global_forward_pre_hooks: OrderedDict = OrderedDict()
-global_forward_pre_hooks_with_kwargs: dict = {}
+global_forward_pre_hooks_with_kwargs: OrderedDict = OrderedDict()
 global_forward_hooks: OrderedDict = OrderedDict()
-global_forward_hooks_with_kwargs: dict = {}
-global_forward_hooks_always_called: dict = {}
+global_forward_hooks_with_kwargs: OrderedDict = OrderedDict()
+global_forward_hooks_always_called: OrderedDict = OrderedDict()
 global_backward_pre_hooks: OrderedDict = OrderedDict()
 global_backward_hooks: OrderedDict = OrderedDict()
 global_is_full_backward_hook: bool | None = None
@@ -31,22 +31,9 @@ global_is_full_backward_hook: bool | None = None
 registration_hooks: dict[str, OrderedDict] = {kind: OrderedDict() for kind in ("parameter", "buffer", "module")}
 
 
-class HookHandle(RemovableHandle):
-    """Removes a hook, and what else is known about it under its id."""
-
-    def __init__(self, hooks: dict, hook, *, prepend: bool = False, flags: tuple[dict, ...] = ()):
-        super().__init__(hooks, hook, prepend=prepend)
-        self.flags = flags
-
-    def remove(self) -> None:
-        super().remove()
-        for flag in self.flags:
-            flag.pop(self.id, None)
-
-
-def _register(hooks: dict, hook, prepend: bool = False, **flags) -> HookHandle:
-    """Add a hook; ``flags`` are pairs ``(dict, whether to note the hook's id in it)``."""
-    handle = HookHandle(hooks, hook, prepend=prepend, flags=tuple(table for table, _ in flags.values()))
+def _register(hooks: OrderedDict, hook, prepend: bool = False, **flags) -> RemovableHandle:
+    """Add a hook; ``flags`` are pairs ``(table, whether to note the hook's id in it)``."""
+    handle = add_hook(hooks, hook, prepend=prepend, extra_dict=[table for table, _ in flags.values()])
     for table, wanted in flags.values():
         if wanted:
             table[handle.id] = True
@@ -56,12 +43,12 @@ def _register(hooks: dict, hook, prepend: bool = False, **flags) -> HookHandle:
 # --- hooks of all modules ------------------------------------------------------------------------------------------
 
 
-def register_module_forward_pre_hook(hook) -> HookHandle:
+def register_module_forward_pre_hook(hook) -> RemovableHandle:
     """Call ``hook(module, args)`` before every module's ``forward``; what it returns replaces ``args``."""
     return _register(global_forward_pre_hooks, hook)
 
 
-def register_module_forward_hook(hook, *, with_kwargs: bool = False, always_call: bool = False) -> HookHandle:
+def register_module_forward_hook(hook, *, with_kwargs: bool = False, always_call: bool = False) -> RemovableHandle:
     """Call ``hook(module, args, output)`` after every module's ``forward``; what it returns replaces ``output``."""
     return _register(
         global_forward_hooks, hook, kwargs=(global_forward_hooks_with_kwargs, with_kwargs),
@@ -69,18 +56,18 @@ def register_module_forward_hook(hook, *, with_kwargs: bool = False, always_call
     )  # fmt: skip
 
 
-def register_module_full_backward_pre_hook(hook) -> HookHandle:
+def register_module_full_backward_pre_hook(hook) -> RemovableHandle:
     """Call ``hook(module, grad_output)`` before every module's backward."""
     return _register(global_backward_pre_hooks, hook)
 
 
-def register_module_full_backward_hook(hook) -> HookHandle:
+def register_module_full_backward_hook(hook) -> RemovableHandle:
     """Call ``hook(module, grad_input, grad_output)`` after every module's backward."""
     _set_global_kind(True)
     return _register(global_backward_hooks, hook)
 
 
-def register_module_backward_hook(hook) -> HookHandle:
+def register_module_backward_hook(hook) -> RemovableHandle:
     """The older form of :func:`register_module_full_backward_hook`, which sees the last operation's gradients only."""
     _set_global_kind(False)
     return _register(global_backward_hooks, hook)
@@ -96,17 +83,17 @@ def _set_global_kind(full: bool) -> None:
     global_is_full_backward_hook = full
 
 
-def register_module_parameter_registration_hook(hook) -> HookHandle:
+def register_module_parameter_registration_hook(hook) -> RemovableHandle:
     """Call ``hook(module, name, parameter)`` when a parameter is registered; what it returns replaces it."""
     return _register(registration_hooks["parameter"], hook)
 
 
-def register_module_buffer_registration_hook(hook) -> HookHandle:
+def register_module_buffer_registration_hook(hook) -> RemovableHandle:
     """Call ``hook(module, name, buffer)`` when a buffer is registered; what it returns replaces it."""
     return _register(registration_hooks["buffer"], hook)
 
 
-def register_module_module_registration_hook(hook) -> HookHandle:
+def register_module_module_registration_hook(hook) -> RemovableHandle:
     """Call ``hook(module, name, submodule)`` when a submodule is registered; what it returns replaces it."""
     return _register(registration_hooks["module"], hook)
 
@@ -244,7 +231,7 @@ class BackwardBoundary:
 class HooksMixin:
     """Registration of a module's hooks, and the call that runs them."""
 
-    def register_forward_pre_hook(self, hook, *, prepend: bool = False, with_kwargs: bool = False) -> HookHandle:
+    def register_forward_pre_hook(self, hook, *, prepend: bool = False, with_kwargs: bool = False) -> RemovableHandle:
         """Call ``hook(module, args)`` before ``forward``; what it returns replaces ``args``.
 
         Args:
@@ -257,7 +244,7 @@ class HooksMixin:
 
     def register_forward_hook(
         self, hook, *, prepend: bool = False, with_kwargs: bool = False, always_call: bool = False
-    ) -> HookHandle:
+    ) -> RemovableHandle:
         """Call ``hook(module, args, output)`` after ``forward``; what it returns replaces ``output``.
 
         Args:
@@ -270,16 +257,16 @@ class HooksMixin:
             always=(self._forward_hooks_always_called, always_call),
         )  # fmt: skip
 
-    def register_full_backward_pre_hook(self, hook, prepend: bool = False) -> HookHandle:
+    def register_full_backward_pre_hook(self, hook, prepend: bool = False) -> RemovableHandle:
         """Call ``hook(module, grad_output)`` when gradients reach the outputs; what it returns replaces them."""
         return _register(self._backward_pre_hooks, hook, prepend)
 
-    def register_full_backward_hook(self, hook, prepend: bool = False) -> HookHandle:
+    def register_full_backward_hook(self, hook, prepend: bool = False) -> RemovableHandle:
         """Call ``hook(module, grad_input, grad_output)`` when gradients reach the inputs; its result replaces them."""
         self._set_backward_kind(True)
         return _register(self._backward_hooks, hook, prepend)
 
-    def register_backward_hook(self, hook) -> HookHandle:
+    def register_backward_hook(self, hook) -> RemovableHandle:
         """The older form of :meth:`register_full_backward_hook`, which sees the last operation's gradients only."""
         self._set_backward_kind(False)
         return _register(self._backward_hooks, hook)

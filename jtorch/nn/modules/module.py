@@ -37,6 +37,7 @@ _global_buffer_registration_hooks = _hooks.registration_hooks["buffer"]
 _global_module_registration_hooks = _hooks.registration_hooks["module"]
 _global_forward_pre_hooks = _hooks.global_forward_pre_hooks
 _global_forward_hooks = _hooks.global_forward_hooks
+_global_forward_hooks_always_called = _hooks.global_forward_hooks_always_called
 _global_backward_pre_hooks = _hooks.global_backward_pre_hooks
 _global_backward_hooks = _hooks.global_backward_hooks
 

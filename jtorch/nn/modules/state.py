@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections import OrderedDict, namedtuple
 
 import jtorch
 
+from ...tape.node import RemovableHandle, add_hook
 from ...tensor import Tensor
 from ...tensor.dispatch import rebind, wrap
 from ..parameter import Parameter, conversion, is_lazy, private_copy
-from .hooks import HookHandle
 
 _EXTRA_STATE_KEY_SUFFIX = "_extra_state"
 
@@ -71,34 +72,34 @@ class StateDictMixin:
 
     # --- hooks
 
-    def register_state_dict_pre_hook(self, hook) -> HookHandle:
+    def register_state_dict_pre_hook(self, hook) -> RemovableHandle:
         """Call ``hook(module, prefix, keep_vars)`` before ``state_dict`` collects this module's state."""
-        return HookHandle(self._state_dict_pre_hooks, hook)
+        return add_hook(self._state_dict_pre_hooks, hook)
 
-    def register_state_dict_post_hook(self, hook) -> HookHandle:
+    def register_state_dict_post_hook(self, hook) -> RemovableHandle:
         """Call ``hook(module, state_dict, prefix, local_metadata)`` after; it may change the dictionary in place."""
         hook._from_public_api = True
-        return HookHandle(self._state_dict_hooks, hook)
+        return add_hook(self._state_dict_hooks, hook)
 
-    def _register_state_dict_hook(self, hook) -> HookHandle:
+    def _register_state_dict_hook(self, hook) -> RemovableHandle:
         if getattr(hook, "_from_public_api", False):
             raise RuntimeError(
                 "Cannot register the same function as the state dict post hook that was previously registered via "
                 "register_state_dict_post_hook"
             )
-        return HookHandle(self._state_dict_hooks, hook)
+        return add_hook(self._state_dict_hooks, hook)
 
-    def register_load_state_dict_pre_hook(self, hook) -> HookHandle:
+    def register_load_state_dict_pre_hook(self, hook) -> RemovableHandle:
         """Call ``hook(module, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)``
         before this module's state is loaded."""
         return self._register_load_state_dict_pre_hook(hook, with_module=True)
 
-    def _register_load_state_dict_pre_hook(self, hook, with_module: bool = False) -> HookHandle:
-        return HookHandle(self._load_state_dict_pre_hooks, _LoadPreHook(hook, self if with_module else None))
+    def _register_load_state_dict_pre_hook(self, hook, with_module: bool = False) -> RemovableHandle:
+        return add_hook(self._load_state_dict_pre_hooks, _LoadPreHook(hook, self if with_module else None))
 
-    def register_load_state_dict_post_hook(self, hook) -> HookHandle:
+    def register_load_state_dict_post_hook(self, hook) -> RemovableHandle:
         """Call ``hook(module, incompatible_keys)`` after a load; it may change the two lists in place."""
-        return HookHandle(self._load_state_dict_post_hooks, hook)
+        return add_hook(self._load_state_dict_post_hooks, hook)
 
     # --- saving
 
@@ -307,13 +308,19 @@ class StateDictMixin:
 
 
 class _LoadPreHook:
-    """A hook that is given its module first, where it asked to be."""
+    """A hook that is given its module first, where it asked to be. The module is not kept alive by its own hook."""
 
     def __init__(self, hook, module):
-        self.hook, self.module = hook, module
+        self.hook, self.module = hook, None if module is None else weakref.ref(module)
 
     def __call__(self, *args):
-        return self.hook(*args) if self.module is None else self.hook(self.module, *args)
+        return self.hook(*args) if self.module is None else self.hook(self.module(), *args)
+
+    def __getstate__(self):
+        return self.hook, None if self.module is None else self.module()
+
+    def __setstate__(self, state):
+        self.__init__(*state)
 
 
 def _shown(t: Tensor) -> Tensor:

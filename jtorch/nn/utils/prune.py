@@ -175,14 +175,35 @@ class Identity(BasePruningMethod):
         return super().apply(module, name)
 
 
+def _validate_pruning_amount_init(amount) -> None:
+    """Raises:
+    TypeError: ``amount`` is no number.
+    ValueError: it is neither a share in [0, 1] nor a number of elements.
+    """
+    if not isinstance(amount, numbers.Real):
+        raise TypeError(f"Invalid type for amount: {amount}. Must be int or float.")
+    if amount < 0 or (amount > 1 and not isinstance(amount, numbers.Integral)):
+        raise ValueError(f"amount={amount} should either be a float in the range [0, 1] or a non-negative integer")
+
+
+def _validate_pruning_amount(amount, tensor_size: int) -> None:
+    """Raises:
+    ValueError: ``amount`` is a number of elements, and more than there are.
+    """
+    if isinstance(amount, numbers.Integral) and amount > tensor_size:
+        raise ValueError(f"amount={amount} should be smaller than the number of parameters to prune={tensor_size}")
+
+
+def _compute_nparams_toprune(amount, tensor_size: int) -> int:
+    """How many of ``tensor_size`` an ``amount`` is. (Pruning methods of users' own call these three as well.)"""
+    return amount if isinstance(amount, numbers.Integral) else round(amount * tensor_size)
+
+
 class _Share(BasePruningMethod):
     """A method that prunes ``amount``: a number of elements (or slices), or a share of them in [0, 1]."""
 
     def __init__(self, amount):
-        if not isinstance(amount, numbers.Real):
-            raise TypeError(f"Invalid type for amount: {amount}. Must be int or float.")
-        if amount < 0 or (amount > 1 and not isinstance(amount, numbers.Integral)):
-            raise ValueError(f"amount={amount} should either be a float in the range [0, 1] or a non-negative integer")
+        _validate_pruning_amount_init(amount)
         self.amount = amount
 
     def count(self, size: int) -> int:
@@ -191,11 +212,8 @@ class _Share(BasePruningMethod):
         Raises:
             ValueError: more than there are.
         """
-        if not isinstance(self.amount, numbers.Integral):
-            return round(self.amount * size)
-        if self.amount > size:
-            raise ValueError(f"amount={self.amount} should be smaller than the number of parameters to prune={size}")
-        return self.amount
+        _validate_pruning_amount(self.amount, size)
+        return _compute_nparams_toprune(self.amount, size)
 
 
 class _Unstructured(_Share):

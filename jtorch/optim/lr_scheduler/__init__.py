@@ -5,7 +5,7 @@ floating-point operations that PyTorch uses: the numbers are equal to its, not o
 docstrings are the closed forms of the same schedules; ``step(epoch)`` with an explicit epoch uses them.
 """
 
-from jtorch.optim.lr_scheduler.base import LRScheduler
+from jtorch.optim.lr_scheduler.base import EPOCH_DEPRECATION_WARNING, LRScheduler  # noqa: F401
 from jtorch.optim.lr_scheduler.composite import ChainedScheduler, SequentialLR
 from jtorch.optim.lr_scheduler.cyclic import CyclicLR, OneCycleLR
 from jtorch.optim.lr_scheduler.decay import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 
-from jtorch.optim.lr_scheduler.base import EPOCH_DEPRECATED, LRScheduler, assign, check_optimizer, current_lrs
+from jtorch.optim.lr_scheduler.base import EPOCH_DEPRECATION_WARNING, LRScheduler, assign, check_optimizer, current_lrs
 from jtorch.optim.optimizer import Optimizer
 
 
@@ -66,7 +66,7 @@ class ReduceLROnPlateau(LRScheduler):
     def step(self, metrics, epoch: int | None = None) -> None:
         current = float(metrics)
         if epoch is not None:
-            warnings.warn(EPOCH_DEPRECATED, UserWarning, stacklevel=2)
+            warnings.warn(EPOCH_DEPRECATION_WARNING, UserWarning, stacklevel=2)
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         if self._is_better(current, self.best):
             self.best, self.num_bad_epochs = current, 0
