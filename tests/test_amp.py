@@ -221,3 +221,18 @@ def test_grad_scaler_refuses_misuse():
         scaler.load_state_dict({})
     off = jtorch.amp.GradScaler("cpu", enabled=False)
     assert off.get_scale() == 1.0 and off.state_dict() == {} and off.scale(parameter) is parameter
+
+
+def test_stages_of_a_scaled_step():
+    from jtorch.amp.grad_scaler import OptState
+
+    w = jtorch.ones(2, requires_grad=True)
+    optimizer, scaler = jtorch.optim.SGD([w]), jtorch.amp.GradScaler("cpu")
+    scaler.scale(w.sum()).backward()
+    scaler.unscale_(optimizer)
+    state = scaler._per_optimizer_states[id(optimizer)]
+    assert state["stage"] is OptState.UNSCALED
+    scaler.step(optimizer)
+    assert state["stage"] is OptState.STEPPED
+    scaler.update()
+    assert scaler._per_optimizer_states[id(optimizer)]["stage"] is OptState.READY

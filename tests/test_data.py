@@ -445,3 +445,32 @@ def test_an_index_out_of_range():
 def test_timeout_needs_workers():
     with pytest.raises(AssertionError, match="timeout"):
         iter(data.DataLoader(Squares(4), timeout=1))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_iterators_of_loaders_of_ones_own(workers):
+    """A library's loader need not be a ``DataLoader``: it has the attributes that iterators read."""
+    module = importlib.import_module("jtorch.utils.data.dataloader")
+
+    class Loader(data.IterableDataset):
+        _auto_collation, drop_last, in_order, pin_memory, timeout = False, False, True, False, 0
+        _dataset_kind, generator, prefetch_factor, persistent_workers = module._DatasetKind.Iterable, None, 2, False
+        worker_init_fn = multiprocessing_context = None
+        num_workers, _index_sampler = workers, module._InfiniteConstantSampler()
+        dataset = property(lambda self: self)
+
+        def collate_fn(self, x):
+            return x * 2
+
+        def __iter__(self):
+            return iter([jtorch.ones(2), jtorch.zeros(1)])
+
+    make = module._MultiProcessingDataLoaderIter if workers else module._SingleProcessDataLoaderIter
+    expected = [[2.0, 2.0], [0.0]]
+    assert sorted(x.tolist() for x in make(Loader())) == sorted(expected * max(workers, 1))
+
+
+def test_kinds_of_data_sets():
+    module = importlib.import_module("jtorch.utils.data.dataloader")
+    loader = data.DataLoader([1, 2, 3], batch_size=2)
+    assert loader._dataset_kind == module._DatasetKind.Map and list(loader._index_sampler) == [[0, 1], [2]]

@@ -298,3 +298,12 @@ def test_every_function_is_recorded_as_pytorch_does(namespace):
                     compared += 1
                     break
     assert compared > 15
+
+
+def test_functions_and_methods_differ_where_a_class_overrides():
+    class Mine(jtorch.Tensor):
+        pass
+
+    graph = jtorch.fx.symbolic_trace(lambda x: jtorch.flatten(x.relu(), 1).flatten()).graph
+    assert [n.op for n in graph.nodes] == ["placeholder", "call_method", "call_function", "call_method", "output"]
+    assert list(inspect.signature(jtorch.flatten).parameters) == ["input", "start_dim", "end_dim"]

@@ -203,3 +203,27 @@ def test_adaptive_softmax():
     assert ours[0] == theirs[0]
     for a, b in zip(ours[1], theirs[1], strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_reparametrized_for_a_while():
+    layer = nn.Linear(2, 1, bias=False)
+    nn.init._no_grad_fill_(layer.weight, 1.0)
+    with nn.utils.stateless._reparametrize_module(layer, {"weight": jtorch.full((1, 2), 3.0)}):
+        assert layer(jtorch.ones(2)).tolist() == [6.0]
+    assert layer(jtorch.ones(2)).tolist() == [2.0]
+
+
+def test_tensors_in_groups():
+    from jtorch.utils import _foreach_utils
+
+    group = _foreach_utils._group_tensors_by_device_and_dtype
+    x, y = jtorch.ones(2), jtorch.ones(2, dtype=jtorch.float64)
+    found = group([[x, y, x], [y, x, None], []], with_indices=True)
+    cpu = jtorch.device("cpu")
+    assert list(found) == [(cpu, jtorch.float32), (cpu, jtorch.float64)]
+    rows, indices = found[cpu, jtorch.float32]
+    assert indices == [0, 2] and rows[0][1] is x and rows[1] == [y, None] and rows[2] == []
+    with pytest.raises(RuntimeError, match="one length"):
+        group([[x], [x, y]])
+    with pytest.raises(RuntimeError, match="0-th"):
+        group([[None]])

@@ -74,6 +74,48 @@ def tensor_likes(torch):
 
 
 @table
+def handlers_written_before_the_class(torch):
+    handlers = {torch.clone: "clone", torch.div: "div", torch.split: "split", torch.linalg.inv: "inv",
+                torch.nn.functional.softmax: "softmax", torch.Tensor.new_zeros: "new_zeros"}  # fmt: skip
+    split, softmax = torch.split, torch.nn.functional.softmax
+
+    class Named:
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            return handlers.get(func, "no handler")
+
+    class Counted(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            return handlers.get(func, "no handler")
+
+    d, x = Named(), torch.ones(2).as_subclass(Counted)
+    found = [torch.sin(d), torch.div(d, 2), torch.clone(d), split(d, 1), torch.split(d, 1), softmax(d, 0)]
+    return found + [torch.linalg.inv(d), x.new_zeros(2), split(x, 1), softmax(x, 0), torch.clone(x)]
+
+
+@table
+def attributes_are_carried_over(torch):
+    """As fastai does it: the attributes of the argument become those of the result."""
+
+    class Labelled(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            result = super().__torch_function__(func, types, args, kwargs or {})
+            if isinstance(result, Labelled):
+                result.__dict__ = dict(args[0].__dict__)
+            return result
+
+    x = torch.arange(6.0, requires_grad=True)
+    y = x.reshape(2, 3).as_subclass(Labelled)
+    y.label, y._secret = "a", 3
+    found = [y == 2.0, y.t() + 1, y.sum(), (y * 2).detach(), y.argmax(1)]
+    y.sum().backward()
+    labels = [(type(z).__name__, z.label, z._secret) for z in found]
+    return labels + [z.as_subclass(torch.Tensor) for z in found] + [x.grad, repr(y.detach())]
+
+
+@table
 def modes(torch):
     overrides, seen = part(torch, "overrides"), []
 

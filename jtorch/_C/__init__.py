@@ -12,6 +12,7 @@ import jtorch
 from .. import dispatch_keys
 from ..devices import device
 from ..dtypes import dtype
+from ..linalg import LinAlgError
 from ..size import Size
 from ..tape import engine, modes
 from ..tape.engine import queue_callback as _queue_callback
@@ -22,6 +23,7 @@ from ..tensor.layout import layout, memory_format
 from ..tensor.random import Generator
 
 _TensorBase = TensorBase = Tensor
+_LinAlgError = LinAlgError
 _TensorMeta = type(Tensor)
 _GLIBCXX_USE_CXX11_ABI = True
 _has_cuda = has_cuda = False

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import enum
 from collections import defaultdict
 
 from .. import dtypes
 from ..tape import modes
 from ..tensor import dispatch as _dispatch
 from ..tensor.tensor import Tensor
+
+
+class OptState(enum.Enum):
+    """How far an optimizer's step has come since the last :meth:`GradScaler.update`."""
+
+    READY = 0
+    UNSCALED = 1
+    STEPPED = 2
+
+
+def _ready() -> dict:
+    return {"stage": OptState.READY, "infinite": None}  # the second: whether a gradient is infinite or NaN, once known
 
 
 class GradScaler:
@@ -34,7 +47,7 @@ class GradScaler:
             raise AssertionError("The backoff factor must be < 1.0.")
         self._scale, self._growth_factor, self._backoff_factor = float(init_scale), growth_factor, backoff_factor
         self._growth_interval, self._growth_tracker = growth_interval, 0
-        self._found: dict[int, list] = defaultdict(list)  # per optimizer: [found an infinite gradient, stepped]
+        self._per_optimizer_states: dict[int, dict] = defaultdict(_ready)
 
     # --- the loop
 
@@ -58,10 +71,10 @@ class GradScaler:
         """
         if not self._enabled:
             return
-        state = self._found[id(optimizer)]
-        if state:
+        state = self._per_optimizer_states[id(optimizer)]
+        if state["stage"] is not OptState.READY:
             raise RuntimeError(
-                "unscale_() is being called after step()." if state[1]
+                "unscale_() is being called after step()." if state["stage"] is OptState.STEPPED
                 else "unscale_() has already been called on this optimizer since the last update()."
             )  # fmt: skip
         bad = None
@@ -75,7 +88,7 @@ class GradScaler:
                     p.grad.mul_(1.0 / self._scale)
                     here = _dispatch.call("isfinite", p.grad).all().logical_not()
                     bad = here if bad is None else bad | here
-        state[:] = [bad, False]
+        state.update(stage=OptState.UNSCALED, infinite=bad)
 
     def step(self, optimizer, *args, **kwargs):
         """Unscale if that was not done, then ``optimizer.step(...)`` unless a gradient is infinite or NaN.
@@ -87,16 +100,15 @@ class GradScaler:
             return optimizer.step(*args, **kwargs)
         if "closure" in kwargs:
             raise RuntimeError("Closure use is not currently supported if GradScaler is enabled.")
-        state = self._found[id(optimizer)]
-        if state and state[1]:
+        state = self._per_optimizer_states[id(optimizer)]
+        if state["stage"] is OptState.STEPPED:
             raise RuntimeError("step() has already been called since the last update().")
-        if not state:
+        if state["stage"] is OptState.READY:
             self.unscale_(optimizer)
-        if state[0] is None:
+        if state["infinite"] is None:
             raise AssertionError("No inf checks were recorded for this optimizer.")
-        state[0] = bool(state[0].item())
-        state[1] = True
-        return None if state[0] else optimizer.step(*args, **kwargs)
+        state.update(stage=OptState.STEPPED, infinite=bool(state["infinite"].item()))
+        return None if state["infinite"] else optimizer.step(*args, **kwargs)
 
     def update(self, new_scale=None) -> None:
         """Adapt the factor to what the steps since the last call found, or set it.
@@ -109,7 +121,8 @@ class GradScaler:
         if new_scale is not None:
             self._scale = float(new_scale)
         else:
-            found = [state[0] for state in self._found.values() if state and state[0] is not None]
+            states = self._per_optimizer_states.values()
+            found = [state["infinite"] for state in states if state["infinite"] is not None]
             if not found:
                 raise AssertionError("No inf checks were recorded prior to update.")
             if any(bool(x) for x in found):
@@ -120,7 +133,7 @@ class GradScaler:
                 if self._growth_tracker == self._growth_interval:
                     self._scale *= self._growth_factor
                     self._growth_tracker = 0
-        self._found.clear()
+        self._per_optimizer_states.clear()
 
     # --- what it is set to
 

@@ -1,15 +1,13 @@
 """Public functions that notice Proxies among their arguments.
 
-A traced program calls ``torch.relu(x)`` with a Proxy, and the node is to hold the arguments as they were written. The
-program may have imported the function before (``from torch.nn.functional import relu``), so that replacing it in its
-module would come too late, and the function object itself is what a node's target has to be. Therefore the function
-objects are given other code while a Proxy is alive: code that looks for Proxies, and else runs what was there. When the
-last Proxy is gone they have their own code again, and a program that traces nothing pays nothing.
+A traced program calls ``torch.relu(x)`` with a Proxy, and the node is to hold the arguments as they were written, and
+the function object itself as its target. Therefore the function objects are given other code while a Proxy is alive
+(:mod:`jtorch.tensor.recode`): code that looks for Proxies, and else runs what was there. When the last Proxy is gone
+they have their own code again, and a program that traces nothing pays nothing.
 """
 
 from __future__ import annotations
 
-import functools
 import threading
 import types
 from collections.abc import Iterator
@@ -17,6 +15,7 @@ from importlib import import_module
 
 from .. import _ops
 from ..tensor import Tensor, export
+from ..tensor.recode import asking, lent, with_code
 
 #: Namespaces as :func:`jtorch.tensor.export.functions` calls them, and the modules that hold them.
 NAMESPACES = {
@@ -63,48 +62,20 @@ def tensor_methods() -> dict[str, types.FunctionType]:
 
 def _everything() -> Iterator[types.FunctionType]:
     for namespace in NAMESPACES:
-        for f in public_functions(namespace).values():
-            yield f
-            if hasattr(f, "asks"):  # stands in the place of another, which programs may still hold
-                yield f.__wrapped__
+        yield from public_functions(namespace).values()
     yield from tensor_methods().values()
     yield _ops.OpOverload.__call__
     yield _ops.OpOverloadPacket.__call__
 
 
-@functools.lru_cache(None)
-def _template(free: tuple[str, ...]) -> types.CodeType:
-    """Code of a function ``(*args, **kwargs)`` that hands them to the constant ``"ASK"``.
-
-    Args:
-        free: the variables of its closure. Python insists that code put into a function has as many as before.
-    """
-    mention = f"\n        ({', '.join(free)},)" if free else ""
-    outer = "".join(f"    {name} = None\n" for name in free)
-    inner = f"    def f(*args, **kwargs):\n        ask = 'ASK'\n        return ask(args, kwargs){mention}"
-    place: dict = {}
-    exec(compile(f"def outer():\n{outer}{inner}", "<listening>", "exec"), place)
-    made = next(c for c in place["outer"].__code__.co_consts if isinstance(c, types.CodeType))
-    if len(made.co_freevars) != len(free):
-        raise RuntimeError(f"the code made for a closure of {free} has the variables {made.co_freevars}")
-    return made
-
-
-def _with_code(fn: types.FunctionType, code: types.CodeType) -> types.FunctionType:
-    made = types.FunctionType(code, fn.__globals__, fn.__name__, fn.__defaults__, fn.__closure__)
-    made.__kwdefaults__ = fn.__kwdefaults__
-    made.__dict__.update(fn.__dict__)
-    return made
-
-
 def original(fn):
     """A function of the code that ``fn`` has when nobody listens (``fn`` itself, if its code is its own)."""
     found = _made.get(fn) if isinstance(fn, types.FunctionType) else None
-    return fn if found is None or fn.__code__ is not found[1] else _with_code(fn, found[0])
+    return fn if found is None or fn.__code__ is not found[1] else with_code(fn, found[0])
 
 
 def _listening_code(fn: types.FunctionType, code: types.CodeType) -> types.CodeType:
-    runs = _with_code(fn, code)
+    runs = with_code(fn, code)
 
     def ask(args, kwargs):
         if any(map(_mentions_proxy, args)) or (kwargs and any(map(_mentions_proxy, kwargs.values()))):
@@ -113,9 +84,7 @@ def _listening_code(fn: types.FunctionType, code: types.CodeType) -> types.CodeT
             return record(fn, args, kwargs)
         return runs(*args, **kwargs)
 
-    template = _template(code.co_freevars)
-    constants = tuple(ask if c == "ASK" else c for c in template.co_consts)
-    return template.replace(co_consts=constants, co_name=code.co_name)
+    return asking(code, ask)
 
 
 def _mentions_proxy(x) -> bool:
@@ -131,8 +100,6 @@ def _mentions_proxy(x) -> bool:
 
 #: Of each function its own code, and the one that listens.
 _made: dict[types.FunctionType, tuple[types.CodeType, types.CodeType]] = {}
-#: The functions that listen now, with their own code.
-_listening: dict[types.FunctionType, types.CodeType] = {}
 _lock = threading.RLock()
 
 
@@ -141,18 +108,18 @@ def _start() -> None:
 
     names.tables()  # signatures are read from the functions' own code
     for fn in _everything():
-        if fn not in _listening:
+        if fn not in lent:
             own, listens = _made.get(fn, (None, None))
             if own is not fn.__code__:
                 own, listens = _made[fn] = fn.__code__, _listening_code(fn, fn.__code__)
-            _listening[fn] = own
+            lent[fn] = own
             fn.__code__ = listens
 
 
 def _stop() -> None:
-    for fn, own in _listening.items():
+    for fn, own in lent.items():
         fn.__code__ = own
-    _listening.clear()
+    lent.clear()
 
 
 class Listening:

@@ -49,11 +49,6 @@ _RETURNING_INDICES = (
 )  # fmt: skip
 
 
-def _behind(f):
-    """The function in whose place ``f`` stands, if it is one that asks for ``__torch_function__``."""
-    return f.__wrapped__ if hasattr(f, "asks") else f
-
-
 class _Tables(NamedTuple):
     """By the id of the function: names, and signatures of those that are spelled out. ``kept`` keeps the ids theirs."""
 
@@ -70,7 +65,6 @@ def tables() -> _Tables:
     kept: list = []
 
     def enter(f, name, spelled=None):
-        f = _behind(f)
         kept.append(f)
         if id(f) not in names or names[id(f)].rpartition(".")[2] not in (f.__name__, f"_{f.__name__}"):
             names[id(f)] = name
@@ -87,22 +81,22 @@ def tables() -> _Tables:
     for name, f in public_functions("torch").items():
         if name in FUNCTIONAL:
             enter(f, f"torch.functional.{name}", name)
-        elif id(_behind(f)) not in signatures:
+        elif id(f) not in signatures:
             enter(f, f"torch.{name}")
     for namespace, prefix in _PREFIXED.items():
         for name, f in public_functions(namespace).items():
-            if id(_behind(f)) not in names and not name.startswith(prefix):
+            if id(f) not in names and not name.startswith(prefix):
                 enter(f, f"torch._C._{namespace}.{prefix}{name}")
     return _Tables(names, signatures, kept)
 
 
 def _known(f) -> str | None:
-    return tables().names.get(id(_behind(f))) if isinstance(f, types.FunctionType) else None
+    return tables().names.get(id(f)) if isinstance(f, types.FunctionType) else None
 
 
 def signature(f) -> inspect.Signature:
     """The signature of a function, also while it listens for Proxies."""
-    known = tables().signatures.get(id(_behind(f)))
+    known = tables().signatures.get(id(f))
     return inspect.signature(original(f)) if known is None else known[1]
 
 
@@ -170,7 +164,7 @@ def spelled_out(f: Callable, args: tuple, kwargs: dict) -> tuple[Callable, tuple
     Raises:
         TypeError: the arguments do not fit the function.
     """
-    known = tables().signatures.get(id(_behind(f)))
+    known = tables().signatures.get(id(f))
     if known is None:
         return f, args, kwargs
     name, form = known

@@ -66,11 +66,13 @@ def get_context(method: str | None = None):
 def context_of(given):
     """The context that ``multiprocessing_context=`` of a loader means: None, a start method, or a context.
 
+    The standard library's module itself is no wish for a start method.
+
     Raises:
         ValueError: there is no such start method.
         TypeError: it is something else.
     """
-    if given is None:
+    if given is None or given is multiprocessing:
         return get_context()
     if isinstance(given, str):
         if given not in CONTEXTS:

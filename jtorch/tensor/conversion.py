@@ -148,7 +148,9 @@ class ConversionMixin:
         return object.__format__(self, spec)
 
     def __repr__(self, *, tensor_contents=None) -> str:
-        return self._text("tensor(")
+        cls = type(self)
+        ours = cls.__module__.partition(".")[0] == "jtorch"
+        return self._text("tensor(" if ours else f"{cls.__name__}(")
 
     def _text(self, prefix: str) -> str:
         data = None if self.is_meta else self._host("print")

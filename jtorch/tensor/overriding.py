@@ -2,14 +2,13 @@
 
 Nothing of this costs anything until it is used. The first class or mode that overrides switches it on
 (:func:`switch_on`): dispatch asks :func:`intercept` before each operation, and the public functions that are written
-over several operations are replaced by ones that ask first.
+over several operations are given code that asks first. They stay the same objects: a program's table of handlers by
+function holds whatever was switched on before or after it was written.
 """
 
 from __future__ import annotations
 
 import copy
-import functools
-import sys
 import threading
 import types
 from importlib import import_module
@@ -19,7 +18,7 @@ from ..ops.registry import Op
 from ..trace.aval import aval
 from ..trace.value import Value
 from . import dispatch as _dispatch
-from . import export
+from . import export, recode
 
 
 class _State(threading.local):
@@ -280,19 +279,25 @@ def idle() -> bool:
     return not (state.modes or state.dispatch_modes)
 
 
-def _asking(fn):
-    """A public function that asks before it runs."""
+def _make_ask(fn: types.FunctionType) -> None:
+    """From now on the public function ``fn`` asks before it runs."""
+    own = recode.lent.get(fn, fn.__code__)
+    runs = recode.with_code(fn, own)
 
-    @functools.wraps(fn)
-    def public(*args, **kwargs):
+    def ask_first(args, kwargs):
         if state.modes or state.subclasses:
             found = overloaded(each_argument(args, kwargs)) if state.subclasses else []
             if found or state.modes:
-                return ask(public, args, kwargs, found)
-        return fn(*args, **kwargs)
+                return ask(fn, args, kwargs, found)
+        return runs(*args, **kwargs)
 
-    public.asks = True
-    return public
+    asks = recode.asking(own, ask_first)
+    if fn in recode.lent:
+        recode.lent[fn] = asks
+    else:
+        fn.__code__ = asks
+    fn.__wrapped__ = runs  # it has the signature
+    fn.asks = True
 
 
 _NAMESPACES = {
@@ -313,36 +318,24 @@ def switch_on() -> None:
     if _on:
         return
     _on = True
-    made: dict = {}
 
-    def replaced(fn):
+    def switch(fn) -> None:
         if not isinstance(fn, types.FunctionType) or hasattr(fn, "op") or hasattr(fn, "asks"):
-            return None
-        if fn.__name__ in _ABOUT_OBJECTS:
-            return None
-        if fn not in made:
-            made[fn] = _asking(fn)
-        return made[fn]
+            return
+        if fn.__name__ not in _ABOUT_OBJECTS:
+            _make_ask(fn)
 
-    shim = sys.modules.get("torch")
     for namespace, path in _NAMESPACES.items():
         module = import_module(path)
         names = set(export.functions(namespace))
         if namespace == "nn.functional":
             names |= {n for n, f in vars(module).items() if isinstance(f, types.FunctionType) and n[0] != "_"}
         for name in names:
-            new = replaced(vars(module).get(name))
-            if new is not None:
-                setattr(module, name, new)
-                if namespace == "torch" and getattr(shim, "__file__", None) == module.__file__:
-                    setattr(shim, name, new)
-    cls = _dispatch.TENSOR
-    for base in cls.__mro__[:-1]:
+            switch(vars(module).get(name))
+    for base in _dispatch.TENSOR.__mro__[:-1]:
         for name, fn in list(vars(base).items()):
             if (name[0] != "_" and name not in _KEPT) or name in _SPECIAL_METHODS:
-                new = replaced(fn)
-                if new is not None:
-                    setattr(base, name, new)
+                switch(fn)
     _dispatch.interceptors.insert(0, intercept)
 
 

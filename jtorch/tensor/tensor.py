@@ -7,6 +7,7 @@ the autograd interface are mixed in from their own files.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax.numpy as jnp
@@ -61,6 +62,16 @@ def apply_values(op_, operands, statics):
 _EXPANDING = frozenset(("expand", "broadcast_to"))
 
 
+_ATTRIBUTES = vars(MetadataMixin)["__dict__"]
+
+
+@functools.cache
+def _made_of(cls: type) -> frozenset[str]:
+    """The attributes in which jtorch keeps what a tensor of this class is."""
+    ours = [base for base in cls.__mro__ if base.__module__.partition(".")[0] == "jtorch"]
+    return frozenset(name for base in ours for name in (*vars(base), *base.__annotations__) if name[0] == "_")
+
+
 class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
     """A multi-dimensional array of one dtype on one device, that can record how it was computed.
 
@@ -100,6 +111,25 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
     _post_accumulate_hooks = None
     _is_param = False
     _handler = None  # of tensors with another layout: runs an op on them, ``(op, operands, statics)``
+
+    # Kept only where there is something to keep.
+    _storage: _dispatch.Storage
+    _geometry: tuple  # strides and offset, once asked for
+    _retains: bool  # whether the gradient of this result is kept
+
+    @property
+    def __dict__(self) -> dict:
+        """The attributes. Assigning replaces those that the program has set; what makes the tensor stays.
+
+        Libraries carry attributes over from argument to result with ``result.__dict__ = copy(argument.__dict__)``.
+        """
+        return _ATTRIBUTES.__get__(self)
+
+    @__dict__.setter
+    def __dict__(self, given: dict) -> None:
+        ours = _made_of(type(self))
+        kept = {name: x for name, x in self.__dict__.items() if name in ours}
+        _ATTRIBUTES.__set__(self, kept | {name: x for name, x in given.items() if name not in ours})
 
     def __new__(cls, *args, **kwargs):
         return cls._legacy_new(*args, **kwargs)

@@ -135,3 +135,11 @@ def functional_call(
 
 
 _functional_call = functional_call  # the name it had before it was public
+
+
+def _reparametrize_module(
+    module, parameters_and_buffers: dict, tie_weights: bool = False, strict: bool = False, stack_weights: bool = False
+):
+    """:func:`reparametrize` as PyTorch calls it. ``stack_weights`` says in what order what the module assigned is put
+    back; here it is always the reverse of the order in which the tensors were put in."""
+    return reparametrize(module, parameters_and_buffers, tie_weights, strict)

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from jtorch.utils.data.collate import default_collate, default_convert
 from jtorch.utils.data.datapipes.datapipe import IterDataPipe
 from jtorch.utils.data.dataset import Dataset, IterableDataset, fetch, fetch_collated
-from jtorch.utils.data.iteration import _BaseDataLoaderIter, announced_length
+from jtorch.utils.data.iteration import _BaseDataLoaderIter, _DatasetKind, announced_length
 from jtorch.utils.data.sampler import (
     BatchSampler,
     InfiniteConstantSampler,
@@ -26,7 +26,7 @@ T_co = TypeVar("T_co", covariant=True)
 _T = TypeVar("_T")
 #: What makes a batch of a list of samples, for annotations.
 _collate_fn_t: TypeAlias = Callable[[list[_T]], Any]
-_MultiProcessingDataLoaderIter = WorkersIterator
+_MultiProcessingDataLoaderIter, _InfiniteConstantSampler = WorkersIterator, InfiniteConstantSampler
 
 #: What the loader derived from them cannot follow a change.
 _FIXED = ("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers")
@@ -145,9 +145,19 @@ class DataLoader(Generic[T_co]):
         super().__setattr__(name, value)
 
     @property
-    def batched(self) -> bool:
+    def _auto_collation(self) -> bool:
         """Whether samples are collated into batches."""
         return self.batch_sampler is not None
+
+    @property
+    def _index_sampler(self) -> Sampler | Iterable:
+        """What gives the index of a sample, or the indices of a batch."""
+        return self.batch_sampler if self._auto_collation else self.sampler
+
+    @property
+    def _dataset_kind(self) -> int:
+        """How the data set is read, in :class:`_DatasetKind`'s numbers."""
+        return _DatasetKind.Iterable if isinstance(self.dataset, IterableDataset) else _DatasetKind.Map
 
     def __iter__(self) -> Iterator:
         if self.timeout > 0 and self.num_workers == 0:
@@ -165,9 +175,7 @@ class DataLoader(Generic[T_co]):
                 self._workers = made
             return made
         set_up(self.dataset, pipe_seed)
-        if isinstance(self.dataset, IterableDataset):
-            return _StreamIterator(self, base_seed)
-        return _IndexedIterator(self, base_seed)
+        return _SingleProcessDataLoaderIter(self, base_seed)
 
     def __len__(self) -> int:
         """The number of batches.
@@ -176,7 +184,7 @@ class DataLoader(Generic[T_co]):
             TypeError: an :class:`IterableDataset` without ``__len__``.
         """
         if not isinstance(self.dataset, IterableDataset):
-            return len(self.batch_sampler if self.batched else self.sampler)
+            return len(self._index_sampler)
         length = len(self.dataset)
         if self.batch_size is None:
             return length
@@ -216,24 +224,29 @@ def _prepare_workers(multiprocessing_context) -> None:
 
 
 class _SingleProcessDataLoaderIter(_BaseDataLoaderIter):
-    """One pass over a loader in this process."""
+    """One pass over a loader in this process: one of the two classes below."""
 
-    def __init__(self, loader: DataLoader, base_seed: int):
+    def __new__(cls, loader, base_seed: int | None = None):
+        if cls is _SingleProcessDataLoaderIter:
+            cls = _StreamIterator if loader._dataset_kind == _DatasetKind.Iterable else _IndexedIterator
+        return super().__new__(cls)
+
+    def __init__(self, loader, base_seed: int | None = None):
         self._loader, self._dataset = loader, loader.dataset
         self._collate_fn = loader.collate_fn
-        self._base_seed = base_seed
+        self._base_seed = random_seed(loader.generator) if base_seed is None else base_seed
 
 
 class _IndexedIterator(_SingleProcessDataLoaderIter):
     """Batches by index. The sampler is advanced one batch at a time, because it may draw as it goes."""
 
-    def __init__(self, loader: DataLoader, base_seed: int):
+    def __init__(self, loader, base_seed: int | None = None):
         super().__init__(loader, base_seed)
-        self._indices = iter(loader.batch_sampler if loader.batched else loader.sampler)
+        self._indices = iter(loader._index_sampler)
 
     def __next__(self):
         index = next(self._indices)
-        if not self._loader.batched:
+        if not self._loader._auto_collation:
             return self._collate_fn(self._dataset[index])
         if self._collate_fn is default_collate:
             batch = fetch_collated(self._dataset, index)
@@ -245,14 +258,14 @@ class _IndexedIterator(_SingleProcessDataLoaderIter):
 class _StreamIterator(_SingleProcessDataLoaderIter):
     """Batches from a stream, cut as they come."""
 
-    def __init__(self, loader: DataLoader, base_seed: int):
+    def __init__(self, loader, base_seed: int | None = None):
         super().__init__(loader, base_seed)
         self._stream = iter(self._dataset)
         self._yielded = 0
         self._announced = announced_length(loader)
 
     def __next__(self):
-        if self._loader.batched:
+        if self._loader._auto_collation:
             samples = list(itertools.islice(self._stream, self._loader.batch_size))
             if not samples or (self._loader.drop_last and len(samples) < self._loader.batch_size):
                 raise StopIteration

@@ -15,7 +15,8 @@ import warnings
 import weakref
 from multiprocessing import connection as mp_connection
 
-from jtorch.utils.data.iteration import _BaseDataLoaderIter, announced_length
+from jtorch.utils.data.iteration import _BaseDataLoaderIter, _DatasetKind, announced_length
+from jtorch.utils.data.sampler import random_seed
 from jtorch.utils.data.worker import Failure, Job, Word, main, rank_and_world
 
 #: Seconds a worker may go on after it was told to finish.
@@ -78,17 +79,17 @@ def _stop(workers: list[_Worker]) -> None:
 class WorkersIterator(_BaseDataLoaderIter):
     """The iterator of a loader with ``num_workers`` > 0."""
 
-    def __init__(self, loader, base_seed: int, pipe_seed: int | None = None):
+    def __init__(self, loader, base_seed: int | None = None, pipe_seed: int | None = None):
         from jtorch import multiprocessing
         from jtorch.multiprocessing.transport import Packed
-        from jtorch.utils.data.dataset import IterableDataset
 
-        self._loader, self._iterable = loader, isinstance(loader.dataset, IterableDataset)
+        self._loader, self._iterable = loader, loader._dataset_kind == _DatasetKind.Iterable
+        base_seed = random_seed(loader.generator) if base_seed is None else base_seed
         self._persistent = loader.persistent_workers
         context = multiprocessing.context_of(loader.multiprocessing_context)
         job = Job(
             loader.dataset, loader.collate_fn, loader.worker_init_fn, loader.num_workers, base_seed,
-            self._iterable, loader.batched, loader.drop_last, pipe_seed, rank_and_world(loader.dataset),
+            self._iterable, loader._auto_collation, loader.drop_last, pipe_seed, rank_and_world(loader.dataset),
         )  # fmt: skip
         self._workers: list[_Worker] = []
         self.shutdown = weakref.finalize(self, _stop, self._workers)
@@ -123,7 +124,7 @@ class WorkersIterator(_BaseDataLoaderIter):
 
     def _begin(self) -> None:
         loader = self._loader
-        self._indices = iter(loader.batch_sampler if loader.batched else loader.sampler)
+        self._indices = iter(loader._index_sampler)
         self._turns = itertools.cycle(self._workers)
         self._sent = self._next = self._yielded = 0
         self._tasks: dict[int, _Worker] = {}  # number of each batch under way, and who makes it
