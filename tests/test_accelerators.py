@@ -46,8 +46,11 @@ def test_answers_without_a_gpu():
 
 
 def test_the_cpu_asked_as_an_accelerator():
-    with jtorch.cpu.stream(jtorch.cpu.Stream()) as s:
-        s.wait_stream(jtorch.cpu.current_stream())
+    s, before = jtorch.cpu.Stream(), jtorch.cpu.current_stream()
+    with jtorch.cpu.stream(s):
+        assert jtorch.cpu.current_stream() is s
+        s.wait_stream(before)
+    assert jtorch.cpu.current_stream() is before
     event = jtorch.cpu.Event()
     event.record()
     event.synchronize()

@@ -229,7 +229,7 @@ def test_what_numpy_does_otherwise_is_refused():
     for function, array in (
         (lambda x: x.sort(), COMPLEX),
         (lambda x: lax.reduce_precision(x, 5, 10), SMALL),
-        (lambda x: lax.digamma(x), SMALL),
+        (lambda x: lax.zeta(x, x), SMALL),
         (lambda x: x.astype(jnp.float8_e4m3fn), SMALL),
     ):
         with pytest.raises(Unsupported):
@@ -240,7 +240,9 @@ def test_every_rule_is_a_primitive_of_jax():
     from jax.extend.core import primitives
 
     known = {p.name for p in vars(primitives).values() if hasattr(p, "name")}
-    unlisted = {"optimization_barrier", "scatter-sub", "split", "stack", "tile"}  # in no public module
+    unlisted = {  # in no public module
+        "lu_pivots_to_permutation", "optimization_barrier", "platform_index", "scatter-sub", "split", "stack", "tile",
+    }  # fmt: skip
     assert set(RULES) - known <= unlisted and len(RULES) > 100
 
 
@@ -284,7 +286,7 @@ def test_fourier_transforms():
 
 
 def test_what_nobody_reads_is_left_out():
-    closed = jax.make_jaxpr(lambda x: (lax.random_gamma_grad(x, x), x + 1)[1])(1.0)
+    closed = jax.make_jaxpr(lambda x: (lax.zeta(x, x), x + 1)[1])(1.0)
     code = Code(closed)
     assert code.length == 1 and code([np.float32(2)]) == [3]
 

@@ -50,7 +50,7 @@ for step in range(3):
 x = jtorch.linspace(0.5, 2, 6, requires_grad=True)
 (g,) = jtorch.autograd.grad((x.tanh() * x.pow(3) / Cube.apply(x)).sum(), x, create_graph=True)
 (h,) = jtorch.autograd.grad(g.sum(), x)
-found.append(jtorch.linalg.inv(jtorch.eye(40) + jtorch.ones(40, 40)).exp().sin().sum().item())
+found.append(jtorch.linalg.eigvals(jtorch.eye(40) + jtorch.ones(40, 40)).real.sum().item())
 found += g.tolist() + h.tolist() + x.detach().cummax(0).values.tolist()
 try:
     model[0](tokens + 1).sum().item()

@@ -184,7 +184,7 @@ def _from_outside(node, start: int) -> bool:
 def _derived(program: Program, transformed, checked) -> Op:
     check, error = None, IndexError
     if program.checked and checked is not None:
-        error = program.checked[0].check.error
+        error = program.checked[0].error
 
         def check(operands):
             return checked(*operands), program.checked[0].message or f"{program.name}: an index is out of range"

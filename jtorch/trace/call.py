@@ -117,6 +117,11 @@ class Call:
                 jax.eval_shape(self.check, *(a.sds for a in self.in_avals))
         return self.check.message
 
+    @property
+    def error(self) -> type[Exception]:
+        """What is raised where the check fails."""
+        return IndexError if self.op is None else self.op.error
+
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(map(repr, self.in_avals))})"
 
@@ -202,7 +207,7 @@ def _bind(op: Op, statics: tuple, keys: tuple, platform: str) -> Call:
             bad, check.message = op.check(**arguments(arrays))
             return jnp.asarray(bad)
 
-        check.message, check.error = None, op.error
+        check.message = None
         call.check = check
     return call
 
