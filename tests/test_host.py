@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import tracemalloc
 
 import jax
 import jax.numpy as jnp
@@ -405,6 +406,22 @@ def test_results_share_no_memory(interpreting):
     assert z.tolist() == [0, 1, 2, 3, 4] and x.tolist() == [1, 2, 3, 4, 5]
     z.mul_(0)
     assert x.tolist() == [1, 2, 3, 4, 5]
+
+
+def test_what_is_not_needed_any_more_is_let_go(interpreting):
+    """The most memory is that of a few intermediate results, not of all."""
+    x = torch.zeros(300, 100)
+    x.sum().item()
+    tracemalloc.start()
+    y = x
+    for i in range(50):
+        y = (y + i).sin()
+    before = debug.counters()["interpreted"]
+    y.sum().item()
+    assert debug.counters()["interpreted"] == before + 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * 4 * x.numel()
 
 
 def test_its_compiled_form_can_be_looked_at(interpreting):

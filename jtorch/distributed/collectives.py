@@ -415,21 +415,26 @@ def all_to_all(output_tensor_list, input_tensor_list, group=None, async_op=False
 def barrier(group: ProcessGroup | None = None, async_op: bool = False, device_ids=None, timeout=None) -> Work | None:
     """Wait until all ranks of the group have come here, and until what they computed before is done.
 
+    Args:
+        device_ids: accepted.
+        timeout: how long to wait, a ``timedelta`` (default: the group's).
+
     Raises:
         DistBackendError: a rank is gone, or does not come in time.
     """
     if outside(group, "barrier"):
         return None
     found = resolve(group)
+    limit = found._timeout if timeout is None else seconds(timeout)
     sync()
     checking.agree(found, "barrier", "")
     key = found._next()
 
     def meet():
-        missing = found._job.barrier(key, found._ranks, found._timeout)
+        missing = found._job.barrier(key, found._ranks, limit)
         if missing:
             raise DistBackendError(
-                f"[rank {found._job.rank}] barrier: ranks {missing} did not come within {found._timeout:.0f} s"
+                f"[rank {found._job.rank}] barrier: ranks {missing} did not come within {limit:.0f} s"
             )
 
     work = Work(found, "barrier", finish=meet)

@@ -119,7 +119,7 @@ class Entry:
         """Whether a quickly compiled program has run often enough to be worth compiling properly."""
         return self.runs >= (_SETTLED if _compiled_at[self.line] == self.number else _PROVED)
 
-    def settled(self) -> bool:
+    def _repeats(self) -> bool:
         """Whether its line ran it the last time too."""
         latest = _latest_at.get(self.line)
         return latest is not None and latest() is self
@@ -135,7 +135,7 @@ class Entry:
                 self.host = None
             elif self.runs == 0 and stale:
                 self.host = interpreted(self.program, self.device, self.varies)
-            elif self.host is not None and self.host.updates and self.settled():
+            elif self.host is not None and self.host.updates and self._repeats():
                 self.host = None
             self.runs += 1
             if scalars != self.fixed:

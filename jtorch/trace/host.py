@@ -33,7 +33,7 @@ _SMALL = 60
 #: what takes XLA as long as NumPy
 _EITHER = 15_000
 #: the most work of one run, and the most functions
-_MOST, _LONGEST = 2_000_000_000, 100_000
+_MOST, _LONGEST = 1_000_000_000, 100_000
 #: functions that a call is made of, as a rule at most
 _OF_A_CALL = 30
 #: how often a loop goes round, at most
@@ -82,6 +82,8 @@ class Code:
             self._registers[self._new(names, v)] = np.asarray(c)
         self._inline(jaxpr, names, outvars)
         self._outputs = [self._read(names, v) for v in outvars]
+        uses = [(*operands, *outs) for _, operands, outs, _ in self._steps]
+        self._steps = [(*step, dead) for step, dead in zip(self._steps, last_uses(uses, self._outputs), strict=True)]
 
     def _new(self, names: dict, variable) -> int:
         names[variable] = len(self._registers)
@@ -133,14 +135,25 @@ class Code:
         registers = self._registers.copy()
         for register, x in zip(self._inputs, arrays, strict=True):
             registers[register] = x
-        for function, operands, outs, several in self._steps:
+        for function, operands, outs, several, dead in self._steps:
             made = function(*[registers[i] for i in operands])
             if several:
                 for i, x in zip(outs, made, strict=True):
                     registers[i] = x
             else:
                 registers[outs[0]] = made
+            for i in dead:
+                registers[i] = None
         return [registers[i] for i in self._outputs]
+
+
+def last_uses(uses: list, kept) -> list[list]:
+    """Of what each step uses, what no later one does and nobody keeps: its memory is free."""
+    seen, found = set(kept), []
+    for used in reversed(uses):
+        found.append([x for x in dict.fromkeys(used) if x not in seen])
+        seen.update(used)
+    return found[::-1]
 
 
 def _live(jaxpr, outvars) -> list:
@@ -309,6 +322,9 @@ class Interpreted:
             compiling = _COMPILING + _PER_COMPILED * (length + _OF_A_CALL * (len(program.steps) - 1 - i))
             if self.work > min(_MOST, compiling / least) or length > _LONGEST:
                 raise Unsupported
+        uses = [(*(s for kind, s in operands if kind == "slot"), *outs) for _, operands, outs, _ in self._steps]
+        kept = {*program.outputs, *program.guards, *program.guards.values()}
+        self._steps = [(*step, dead) for step, dead in zip(self._steps, last_uses(uses, kept), strict=True)]
         self.runs = math.inf if self.work <= _EITHER else (_COMPILING + _PER_COMPILED * length) // self.work
 
     def __call__(self, leaves, hypers: list, scalars: list, before) -> tuple:
@@ -321,7 +337,7 @@ class Interpreted:
         env = {-1 - i: np.asarray(x) for i, x in enumerate(leaves)}
         flags = [np.asarray(before)]
         with np.errstate(all="ignore"):
-            for code, operands, outs, check in self._steps:
+            for code, operands, outs, check, dead in self._steps:
                 arrays = [
                     env[where] if kind == "slot"
                     else np.float64(hypers[where]) if kind == "hyper"
@@ -331,6 +347,8 @@ class Interpreted:
                 env.update(zip(outs, code(arrays), strict=True))
                 if check is not None:
                     flags.append(np.asarray(check(arrays)[0]))
+                for slot in dead:
+                    del env[slot]
         if len(flags) == 1 and not program.guards:
             return self._put([env[s] for s in program.outputs]), None
         failed = np.asarray(any(flags))
