@@ -30,3 +30,18 @@ def test_one_bad_matrix_of_a_batch():
         jtorch.linalg.cholesky(batch)
     factor, info = jtorch.linalg.cholesky_ex(batch)
     assert info.tolist() == [0, 1] and factor[0].tolist() == [[1.0, 0.0], [0.0, 1.0]]
+
+
+def test_lu_of_a_singular_matrix(torch):
+    """``linalg.lu_factor`` refuses it, the others give what there is."""
+    for a in (BAD, [[[1.0, 0.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]]):
+        ours, theirs = jtorch.tensor(a), torch.tensor(a)
+        with pytest.raises(RuntimeError) as wanted:
+            torch.linalg.lu_factor(theirs)
+        with pytest.raises(RuntimeError) as found:
+            jtorch.linalg.lu_factor(ours)
+        assert str(found.value) == str(wanted.value)
+        assert jtorch.lu(ours)[0].tolist() == torch.lu(theirs)[0].tolist()
+        assert jtorch.linalg.lu_factor_ex(ours).info.tolist() == torch.linalg.lu_factor_ex(theirs).info.tolist()
+    factors = jtorch.linalg.lu_factor(jtorch.eye(2))
+    assert type(factors).__name__ == "linalg_lu_factor" and factors.pivots.tolist() == [1, 2]

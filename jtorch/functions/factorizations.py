@@ -12,8 +12,8 @@ composite("torch", out=True)(lu_unpack)
 
 @composite("torch", method=True, out=True)
 def lu(A, pivot=True, get_infos=False):
-    """Of old: ``(LU, pivots)`` of :func:`jtorch.linalg.lu_factor`, with ``get_infos`` also ``info``."""
-    result = tuple(lu_factor_ex(A, pivot=pivot, check_errors=not get_infos))
+    """Of old: ``(LU, pivots)``, with ``get_infos`` also ``info``, as :func:`jtorch.linalg.lu_factor_ex` gives them."""
+    result = tuple(lu_factor_ex(A, pivot=pivot))
     return result if get_infos else result[:2]
 
 

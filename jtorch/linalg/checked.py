@@ -33,6 +33,7 @@ def _failure(info) -> _Failure | None:
 _CholeskyEx = named("linalg_cholesky_ex", ("L", "info"))
 _InvEx = named("linalg_inv_ex", ("inverse", "info"))
 _SolveEx = named("linalg_solve_ex", ("result", "info"))
+_LuFactor = named("linalg_lu_factor", ("LU", "pivots"))
 _LuFactorEx = named("linalg_lu_factor_ex", ("LU", "pivots", "info"))
 _LdlFactor = named("linalg_ldl_factor", ("LD", "pivots"))
 _LdlFactorEx = named("linalg_ldl_factor_ex", ("LD", "pivots", "info"))
@@ -106,6 +107,21 @@ def lu_factor_ex(A, *, pivot=True, check_errors=False):
     if check_errors and (failed := _failure(result.info)):
         _zero_pivot("lu_factor_ex", failed)
     return result
+
+
+@composite("linalg", out=True)
+def lu_factor(A, *, pivot=True):
+    """L (without its unit diagonal) and U in one matrix, and the row exchanges: ``(LU, pivots)`` with ``A = P L U``.
+
+    Whether U has a zero on its diagonal is read on the host; :func:`lu_factor_ex` does not read.
+
+    Raises:
+        RuntimeError: it has; or ``pivot=False``.
+    """
+    result = _LuFactorEx(*function(OPS["_lu_factor_ex"])(A, pivot=pivot))
+    if failed := _failure(result.info):
+        _zero_pivot("lu_factor", failed)
+    return _LuFactor(result.LU, result.pivots)
 
 
 @composite("linalg", out=True)

@@ -19,7 +19,7 @@ def lu(A, *, pivot=True):
     Raises:
         RuntimeError: ``pivot=False``.
     """
-    factors, pivots = function(OPS["lu_factor"])(A, pivot=pivot)
+    factors, pivots = function(OPS["_lu_factor"])(A, pivot=pivot)
     return _Lu(function(OPS["_lu_permutation"])(factors, pivots), *function(OPS["_lu_triangles"])(factors))
 
 

@@ -49,14 +49,10 @@ def _permutation_matrix(pivots, rows: int, dtype):
     return (jnp.arange(rows)[:, None] == order[..., None, :]).astype(dtype)
 
 
-@op(namespaces=ONLY, returns=("LU", "pivots"))
+@op(name="_lu_factor", namespaces=())
 def lu_factor(A: Array, *, pivot: bool = True):
-    """L (without its unit diagonal) and U in one matrix, and the row exchanges: ``A = P L U``.
-
-    Raises:
-        RuntimeError: ``pivot=False``.
-    """
-    return _factor("lu_factor", A, pivot)
+    """L (without its unit diagonal) and U in one matrix, and the row exchanges: ``A = P L U``."""
+    return _factor("lu", A, pivot)
 
 
 @op(name="_lu_factor_ex", namespaces=())
