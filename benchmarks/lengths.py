@@ -1,10 +1,10 @@
 """Training on texts of different lengths: seconds of the first steps, where nearly each batch has a shape of its own.
 
-    python -m benchmarks.lengths [--steps 40] [--models lstm,transformer,unrolled]
+    python -m benchmarks.lengths [--steps 40] [--models lstm,transformer,unrolled] [--compiled]
 
-A program from start to end, so each contender runs once in a process of its own, with an empty cache. "all compiled" is
-jtorch without the interpreter (``JTORCH_INTERPRET=0``, docs/decisions/0015-small-programs.md). Losses of the last step
-are printed too: they should agree.
+A program from start to end, so each contender runs once in a process of its own, with an empty cache. ``--compiled``
+adds jtorch without the interpreter (``JTORCH_INTERPRET=0``, docs/decisions/0015-small-programs.md), which takes
+minutes. Losses of the last step are printed too: they should agree.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from pathlib import Path
 from benchmarks import common
 
 _VOCABULARY, _WIDTH = 100, 64
-_SHORTEST, _LONGEST = 10, 60  # tokens
+#: tokens of the shortest and of the longest text
+_LENGTHS = {"lstm": (10, 60), "transformer": (10, 60), "unrolled": (5, 20)}
 
 
 def _unrolled(torch, cell, hidden, embedded):
@@ -63,7 +64,7 @@ def train(library: str, name: str, steps: int) -> dict:
     optimizer = torch.optim.Adam(parameters, lr=1e-3)
     start, seconds = time.perf_counter(), []
     for _ in range(steps):
-        tokens = torch.randint(_VOCABULARY, (16, lengths.randint(_SHORTEST, _LONGEST)))
+        tokens = torch.randint(_VOCABULARY, (16, lengths.randint(*_LENGTHS[name])))
         loss = torch.nn.functional.cross_entropy(model(tokens).flatten(0, 1), tokens.flatten())
         optimizer.zero_grad()
         loss.backward()
@@ -90,16 +91,18 @@ def measured(library: str, name: str, steps: int, **env) -> dict:
 def main(arguments=None) -> common.Table:
     parser = common.parser(__doc__)
     parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--models", default="lstm,transformer,unrolled")
+    parser.add_argument("--models", default=",".join(_LENGTHS))
+    parser.add_argument("--compiled", action="store_true", help="also with every program compiled")
     args = parser.parse_args(arguments)
     steps = 4 if args.tiny else args.steps
     table = common.Table("model", "jtorch s", "first step s", "compiles", "interpreted", "all compiled s", "torch s",
                          "loss", "loss of torch")  # fmt: skip
     for name in args.models.split(","):
-        ours, compiled = measured("jtorch", name, steps), measured("jtorch", name, steps, JTORCH_INTERPRET="0")
+        ours = measured("jtorch", name, steps)
+        compiled = measured("jtorch", name, steps, JTORCH_INTERPRET="0")["seconds"][-1] if args.compiled else None
         theirs = measured("torch", name, steps) if common.pytorch() is not None else {"seconds": [None], "loss": None}
         table.row(
-            name, ours["seconds"][-1], ours["seconds"][0], ours["compiles"], ours["runs"], compiled["seconds"][-1],
+            name, ours["seconds"][-1], ours["seconds"][0], ours["compiles"], ours["runs"], compiled,
             theirs["seconds"][-1], ours["loss"], theirs["loss"],
         )  # fmt: skip
     return table

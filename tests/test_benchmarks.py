@@ -58,7 +58,7 @@ def test_train_step_runs(capsys):
 
 def test_lengths_runs(capsys):
     pytest.importorskip("torch")
-    (row,) = lengths.main(["--models", "unrolled", "--tiny"]).rows
+    (row,) = lengths.main(["--models", "lstm", "--tiny"]).rows
     assert row[1] > 0 and row[7] == pytest.approx(row[8], rel=1e-4)
 
 
