@@ -105,8 +105,10 @@ def test_the_same_numbers_from_fewer_programs(optimizer, options, data, compiled
     cut = trained(4, data, optimizer=optimizer, **options)
     assert max(compiled) < 40 and len(compiled) < 16
     np.testing.assert_allclose(cut[0], whole[0], rtol=1e-5)
+    # RMSprop's first steps are of 0.1 however small the gradient is: of the smallest, rounding shows
+    atol = 1e-5 if optimizer is jtorch.optim.RMSprop else 2e-6
     for a, b in zip(cut[1], whole[1], strict=True):
-        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-6)
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=atol)
 
 
 def test_a_deeper_network_compiles_no_more(data, compiled, limit):

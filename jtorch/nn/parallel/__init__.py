@@ -1,5 +1,6 @@
 """Modules that run on several devices."""
 
+from . import comm as comm
 from .data_parallel import DataParallel, data_parallel
 from .distributed import DistributedDataParallel
 from .parallel_apply import parallel_apply
