@@ -248,7 +248,7 @@ def _probability_check(input, target, *_, **__):
     )
 
 
-@op(namespaces=F, promote="default", elementwise=False, check=_probability_check)
+@op(namespaces=F, promote="default", elementwise=False, check=_probability_check, error=RuntimeError)
 def binary_cross_entropy(input: Array, target: Array, weight: Array | None = None, reduction: str = "mean"):
     """``-w (y log x + (1 - y) log(1 - x))`` for probabilities; the logarithms are bounded below by -100.
 

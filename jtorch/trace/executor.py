@@ -37,9 +37,8 @@ _PROPERLY = 8
 #: runs after which a quickly compiled program is compiled properly: while it is the last its line has met, and later
 _SETTLED, _PROVED = 1, 16
 _compiled_at: Counter = Counter()  # programs, by line
-_shapes_at: dict[
-    tuple, int
-] = {}  # (line, hash of the calls' names) -> hash of calls and leaves of the last new program
+#: (line, hash of the calls' names) -> hash of the calls and leaf avals of its last new program
+_shapes_at: dict[tuple, int] = {}
 _latest_at: dict[str, weakref.ref] = {}  # line -> the entry that was run last
 
 

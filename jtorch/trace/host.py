@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from .. import devices
-from . import primitives_linalg  # noqa: F401 (its rules)
+from . import primitives_linalg, primitives_windows  # noqa: F401 (their rules)
 from .call import Call
 from .jaxapi import is_literal, jaxpr_parts, put, scan_counts, traced
 from .primitives import RULES, WORK, Unsupported
