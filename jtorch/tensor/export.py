@@ -43,7 +43,7 @@ def _sizes(arguments: tuple):
         if hasattr(only, "__index__") and not hasattr(only, "__len__"):
             return (int(only),)
         arguments = tuple(only)
-    return tuple(a if a.__class__ is int else _size(a) for a in arguments)
+    return tuple([a if a.__class__ is int else _size(a) for a in arguments])
 
 
 def sizes_given(function: str, name: str, arguments: tuple, keyword):

@@ -6,6 +6,7 @@ permuted tensor in) is worked out here from the view steps that made the tensor.
 
 from __future__ import annotations
 
+import functools
 import math
 
 from ..ops.shapes import canonical_dim
@@ -43,6 +44,11 @@ jagged = layout("jagged")
 
 def contiguous_strides(shape) -> tuple[int, ...]:
     """Row-major strides."""
+    return _row_major(tuple(shape))
+
+
+@functools.lru_cache(4096)
+def _row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
     out, step = [], 1
     for n in reversed(shape):
         out.append(step)
@@ -132,9 +138,8 @@ def suggested_format(t) -> memory_format:
 
 def _geometry(t) -> tuple[tuple[int, ...], int]:
     """(strides, offset) of a tensor, worked out along its view steps."""
-    cached = t.__dict__.get("_geometry")
-    if cached is not None:
-        return cached
+    if t._geometry is not None:
+        return t._geometry
     base = t._storage.value.aval.shape
     if t._lens is None:
         return (t._strides or contiguous_strides(base)), 0
@@ -144,8 +149,8 @@ def _geometry(t) -> tuple[tuple[int, ...], int]:
     shape, offset = tuple(base), 0
     for step in t._lens:
         shape, strides, offset = _step(step, shape, strides, offset)
-    t.__dict__["_geometry"] = (strides, offset)
-    return strides, offset
+    t._geometry = strides, offset
+    return t._geometry
 
 
 _SAME_ELEMENTS = frozenset((
@@ -157,7 +162,7 @@ _SAME_ELEMENTS = frozenset((
 def extend_geometry(t, base, step) -> None:
     """Work out a new view's strides from those of the tensor it was taken from: a chain of views stays cheap."""
     if step.op.name in _SAME_ELEMENTS and all(isinstance(n, (int, tuple)) for n in step.numbers):
-        t.__dict__["_geometry"] = _step(step, tuple(base.shape), *_geometry(base))[1:]
+        t._geometry = _moved(step.op, step.statics, step.numbers, step.shape, base.shape, *_geometry(base))
 
 
 def window(t, array):
@@ -206,6 +211,7 @@ def is_contiguous(t, fmt=contiguous_format) -> bool:
     return all(n == 1 or s == w for n, s, w in zip(shape, strides(t), wanted, strict=True))
 
 
+@functools.lru_cache(4096)
 def view_strides(shape, strides_, new) -> tuple[int, ...] | None:
     """Strides of ``view(new)``, or None when the elements do not lie so that a view exists."""
     if math.prod(shape) == 0:
@@ -358,12 +364,19 @@ _RULES = {
 
 
 def _step(step, shape, st, off):
-    op = step.op
-    names = dict(zip(op.static_names, step.statics, strict=True))
-    names |= dict(zip(op.operand_names[1:], step.numbers, strict=True))
-    new = tuple(step.shape)
-    st, off = _RULES[op.name](shape, st, off, names, new)
-    return new, tuple(st), off
+    return tuple(step.shape), *_after(step.op, step.statics, step.numbers, step.shape, shape, st, off)
+
+
+def _after(op, statics, numbers, new, shape, st, off) -> tuple[tuple[int, ...], int]:
+    """Strides and offset after a view step from ``shape`` to ``new``."""
+    names = dict(zip(op.static_names, statics, strict=True))
+    names |= dict(zip(op.operand_names[1:], numbers, strict=True))
+    st, off = _RULES[op.name](tuple(shape), st, off, names, tuple(new))
+    return tuple(st), off
+
+
+#: the same step from the same place: a program takes its views over and over
+_moved = functools.lru_cache(4096)(_after)
 
 
 class StorageView:

@@ -84,7 +84,6 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
     # Defaults live on the class, so that making a Tensor sets only what differs from a plain base tensor.
     # What is not declared here was put on an instance by the program, and is copied and saved with it.
     _storage: _dispatch.Storage
-    _geometry: tuple  # strides and offset of a view whose lens is not asked for them again
     _retains: bool  # ``retain_grad()`` was called
     _tangent: tuple  # forward-mode: the level, and the derivative at it
     _ragged_of: tuple  # of offsets: the ragged size that they stand for
@@ -104,6 +103,7 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
     _backward_step = -1  # the optimizer step a backward last reached this leaf in
     _accumulates = False  # several backwards per step reach this leaf
     _strides: tuple[int, ...] | None = None
+    _geometry: tuple | None = None  # strides and offset, once asked for
     _made_without_grad = False
     _uncounted = False  # made by ``.data``: writes through it are not held against saved values
     _inference = False
@@ -114,7 +114,6 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
 
     # Kept only where there is something to keep.
     _storage: _dispatch.Storage
-    _geometry: tuple  # strides and offset, once asked for
     _retains: bool  # whether the gradient of this result is kept
 
     @property
