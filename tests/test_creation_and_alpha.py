@@ -71,3 +71,25 @@ def test_result_types_are_made_of_sequences():
     assert torch.return_types.max((1, 2)).indices == 2
     (y,) = torch._foreach_addcdiv([torch.ones(1)], [torch.ones(1)], [torch.ones(1)], scalars=[2.0])
     assert y.item() == 3
+
+
+@pytest.mark.parametrize("interpret", [True, False])
+def test_sequences_are_rounded_as_pytorchs(interpret, monkeypatch):
+    theirs = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.config, "interpret", interpret)
+    spans = [(-1, 1), (0, 1), (-3.3, 7.1), (10, -2)]
+    for start, end in spans:
+        for n in (1, 2, 7, 28, 100):
+            for name in ("float32", "float16", "bfloat16", "int32"):
+                ours = torch.linspace(start, end, n, dtype=getattr(torch, name)).tolist()
+                assert ours == theirs.linspace(start, end, n, dtype=getattr(theirs, name)).tolist(), (name, n)
+        for n in (5, 16, 17, 100):
+            given = start, end, (end - start) / n
+            assert torch.arange(*given).tolist() == theirs.arange(*given).tolist(), n
+    for n in (7, 28, 33):
+        for corners in (False, True):
+            ours, expected = (
+                t.nn.functional.affine_grid(t.eye(2, 3)[None], (1, 1, n, n), align_corners=corners)
+                for t in (torch, theirs)
+            )
+            assert ours.tolist() == expected.tolist(), (n, corners)

@@ -41,23 +41,41 @@ def arange(start: Scalar, step: Scalar, *, length: int, dtype):
         # as PyTorch does: start and step are converted first
         place = lax.iota(np.int64, length)
         return (start.astype(np.int64) + place * step.astype(np.int64)).astype(dtype.np)
-    return (start.astype(np.float64) + lax.iota(np.float64, length) * step.astype(np.float64)).astype(dtype.np)
+    start, step, place = start.astype(np.float64), step.astype(np.float64), lax.iota(np.float64, length)
+    if dtype.np == np.float32:
+        # as PyTorch does: of each 8 numbers that fill a vector the first is rounded, and the others are counted from it
+        lane = jnp.where(place < length // 16 * 16, place % 8, 0)
+        start, place = (start + (place - lane) * step).astype(np.float32).astype(np.float64), lane
+    return (start + place * step).astype(dtype.np)
 
 
-def _even_steps(start, end, steps: int, target: np.dtype):
-    """``steps`` numbers from ``start`` to ``end``, counted from the nearer end so that both are met exactly."""
+def even_steps(start, end, steps: int, target: np.dtype):
+    """``steps`` numbers from ``start`` to ``end`` for a result of type ``target``, not yet converted to it: counted
+    from the nearer end, so that both are met exactly."""
     start, end = jnp.asarray(start), jnp.asarray(end)
     if _is_integer(target):  # as PyTorch does: start and end are converted first
         start, end = start.astype(np.int64), end.astype(np.int64)
     start, end = _real(start, target), _real(end, target)
     if steps == 1:
         return start.reshape(1)
+    kind = start.dtype if _is_integer(target) else np.dtype(target)
+
+    def rounded(x, kind=kind):
+        """``x`` with the precision of the result, which each operation has in PyTorch. A barrier keeps XLA from leaving
+        that out, or from multiplying by the reciprocal of a constant divisor."""
+        return lax.optimization_barrier(jnp.asarray(x).astype(kind)).astype(start.dtype)
+
+    start, end = rounded(start), rounded(end)
+    step = rounded(rounded(end - start) / rounded(steps - 1))
     place = lax.iota(np.float64, steps)
-    # Each operation rounded by itself: XLA would multiply by the reciprocal of a constant divisor and join products
-    # with sums, and 54.999... of what is 55 would become the integer 54.
-    step = (end - start) / lax.optimization_barrier(jnp.asarray(max(steps - 1, 1), start.dtype))
-    low, high = lax.optimization_barrier((step * place, step * (steps - 1 - place)))
-    return jnp.where(place < steps // 2, start + low, end - high)
+    before, after = rounded(place), rounded(steps - 1 - place)
+    near = place < steps // 2
+    if kind.itemsize < 4:
+        return jnp.where(near, start + rounded(step * before), end - rounded(step * after))
+    # PyTorch adds products unrounded: 54.999... of what is 55 would become the integer 54. In two parts they are exact.
+    coarse = rounded(step, np.float32) if start.dtype == np.float64 else step
+    fine = step - coarse
+    return jnp.where(near, start + coarse * before + fine * before, end - coarse * after - fine * after)
 
 
 @op(name="linspace", namespaces=(), differentiable=False)
@@ -65,7 +83,7 @@ def linspace(start: Scalar, end: Scalar, *, steps: int, dtype):
     """``steps`` numbers evenly from ``start`` to ``end``, both included."""
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
-    return _even_steps(start, end, steps, dtype.np).astype(dtype.np)
+    return even_steps(start, end, steps, dtype.np).astype(dtype.np)
 
 
 @op(name="logspace", namespaces=(), differentiable=False)
@@ -73,7 +91,7 @@ def logspace(start: Scalar, end: Scalar, *, steps: int, base: float = 10.0, dtyp
     """``base`` raised to ``steps`` numbers evenly from ``start`` to ``end``, both included."""
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
-    exponents = _even_steps(start, end, steps, dtype.np)
+    exponents = even_steps(start, end, steps, dtype.np)
     return jnp.power(jnp.asarray(base, exponents.dtype), exponents).astype(dtype.np)
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from .creation import even_steps
 from .elementwise import in_float32, is_half
 from .registry import Array, op
 
@@ -186,15 +187,23 @@ def affine_grid(theta: Array, size: tuple[int, ...], align_corners: bool | None 
         )
     if any(n <= 0 for n in size):
         raise ValueError(f"Expected non-zero, positive output size. Got {tuple(size)}")
-    axes = []
-    for n in size[2:]:
-        ends = np.linspace(-1, 1, n) if n > 1 else np.zeros(1)
-        axes.append(ends if align_corners else ends * (n - 1) / n)
-    mesh = np.meshgrid(*axes, indexing="ij")
-    base = np.stack([*mesh[::-1], np.ones_like(mesh[0])], -1).reshape(-1, d + 1)
+    mesh = jnp.meshgrid(*[_centres(n, align_corners, theta.dtype) for n in size[2:]], indexing="ij")
+    base = jnp.stack([*mesh[::-1], jnp.ones_like(mesh[0])], -1).reshape(-1, d + 1)
     return _mapped(theta, base).reshape(size[0], *size[2:], d)
 
 
+def _centres(n: int, align_corners: bool | None, dtype):
+    """Where ``n`` pixels lie on [-1, 1], rounded as in PyTorch: under the identity the places that ``grid_sample`` reads
+    are pixels exactly or nearly, and on which side of one a place lies decides its gradient."""
+    if n <= 1:
+        return jnp.zeros(n, dtype)
+    ends = even_steps(-1.0, 1.0, n, dtype).astype(dtype)
+    if align_corners:
+        return ends
+    # in doubles, whose quotients XLA may compute by reciprocals: they round to the same
+    return (lax.optimization_barrier(ends * (n - 1)).astype(np.float64) / n).astype(dtype)
+
+
 @in_float32
-def _mapped(theta, base: np.ndarray):
-    return jnp.einsum("pk,ndk->npd", jnp.asarray(base, theta.dtype), theta, precision="highest")
+def _mapped(theta, base):
+    return jnp.einsum("pk,ndk->npd", base, theta, precision="highest")
