@@ -169,7 +169,11 @@ def next_functions(torch):
     y = x.exp() * c
     (first, i), (second, j) = y.grad_fn.next_functions
     ((end, k),) = first.next_functions
-    return first.name(), i, second, j, end.name(), k, end.variable is x, end.next_functions
+    numbers = [
+        z.grad_fn.next_functions for z in (x + 1, 1 + x, 2 * x, x / 2, x - 1, 1 - x, x**2, torch.add(x, c, alpha=2))
+    ]
+    numbers = [[None if f is None else f.name() for f, _ in each] for each in numbers]
+    return first.name(), i, second, j, end.name(), k, end.variable is x, end.next_functions, numbers
 
 
 @programs

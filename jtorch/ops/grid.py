@@ -193,8 +193,8 @@ def affine_grid(theta: Array, size: tuple[int, ...], align_corners: bool | None 
 
 
 def _centres(n: int, align_corners: bool | None, dtype):
-    """Where ``n`` pixels lie on [-1, 1], rounded as in PyTorch: under the identity the places that ``grid_sample`` reads
-    are pixels exactly or nearly, and on which side of one a place lies decides its gradient."""
+    """Where ``n`` pixels lie on [-1, 1], rounded as in PyTorch: under the identity, the places that ``grid_sample``
+    reads are pixels or nearly so, and on which side of one a place lies decides its gradient."""
     if n <= 1:
         return jnp.zeros(n, dtype)
     ends = even_steps(-1.0, 1.0, n, dtype).astype(dtype)

@@ -167,7 +167,10 @@ class CallNode(Node):
         """One entry for each tensor operand, ``(None, 0)`` where no gradient flows."""
         lin = self.linearization
         found = dict(zip(lin.operands, self.edges, strict=True))
-        tensors = [i for i, kind in enumerate(lin.call.in_kinds) if kind is None]
+        kinds = lin.call.in_kinds
+        tensors = [i for i, kind in enumerate(kinds) if kind is None]
+        if self.name() in _MAKE_TENSORS_OF_NUMBERS:
+            tensors += [i for i, kind in enumerate(kinds[:2]) if kind is not None]
         return tuple((None, 0) if found.get(i) is None else found[i] for i in tensors)
 
     def release(self):
@@ -175,6 +178,10 @@ class CallNode(Node):
         self.operands, self.guards = None, ()
         if self.linearization.saves_arrays or self.saved.__class__ is not list:
             self.saved = None
+
+
+#: whose two operands are tensors in PyTorch, also where one is given as a number
+_MAKE_TENSORS_OF_NUMBERS = ("AddBackward0", "SubBackward0", "MulBackward0", "DivBackward0")
 
 
 def node_type(name: str) -> type:
