@@ -178,4 +178,6 @@ def mask_of(dense, mask: SparseTensor) -> SparseTensor:
     if isinstance(dense, SparseTensor):
         dense = dense.to_dense()
     found = coo._like(call("_sparse_gather", dense, coo._index[0]))
-    return found if mask.layout is sparse_coo else found.to_sparse(layout=mask.layout, blocksize=mask._stored.shape[1:3])
+    if mask.layout is sparse_coo:
+        return found
+    return found.to_sparse(layout=mask.layout, blocksize=mask._stored.shape[1:3])
