@@ -190,7 +190,6 @@ def test_a_module_as_a_function_of_its_parameters():
 
 
 def test_functorch_is_jtorchs_for_unmodified_scripts():
-    import jtorch.functorch.experimental
     from jtorch import functorch
     from jtorch.shim.finder import TorchFinder
 
