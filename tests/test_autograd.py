@@ -306,6 +306,21 @@ def backward_with_create_graph(torch):
 
 
 @programs
+def gradients_of_gradients_depend_on_what_they_are_made_of(torch):
+    """The gradient with respect to one factor does not depend on that factor, nor that of a linear function on any."""
+    x, a = leaf(torch), leaf(torch, 1.0, 2.0, 3.0)
+    made = []
+    for y in (x * a, x / a, torch.nn.functional.linear(x, a[None]), x @ a, x.relu(), x * x, x * 3, x + a):
+        (g,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+        made.append(g.requires_grad)
+        if g.requires_grad:
+            made.append(torch.autograd.grad(g.sum(), x, allow_unused=True, create_graph=True))
+    (g,) = torch.autograd.grad((x * a).sum(), x, create_graph=True)
+    (h,) = torch.autograd.grad(g.sum(), x, create_graph=True, materialize_grads=True)
+    return made, h, torch.autograd.grad(h.sum(), x, materialize_grads=True)
+
+
+@programs
 def gradient_penalty(torch):
     w, x = leaf(torch), leaf(torch, 1.0, 2.0, 3.0)
     score = (w * x).tanh().sum()

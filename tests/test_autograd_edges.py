@@ -216,6 +216,8 @@ ERRORS = {
             t.ones(1, requires_grad=True).sum(),
             t.autograd.graph.get_gradient_edge(t.ones(1, requires_grad=True)), materialize_grads=True),
         RuntimeError, "GradientEdge"),
+    "gradients of nothing": (
+        lambda t: t.autograd.grad(t.ones(1, requires_grad=True) * 2, [], t.ones(1)), RuntimeError, "inputs", "empty"),
     "expanded": (lambda t: t.ones(2, 1).expand(2, 3).add_(1), RuntimeError, "single memory location"),
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ import pytest
 
 import jtorch
 
-from .both import Table, check, leaf
+from .both import Table, check, leaf, part
 
 programs = Table()
 
@@ -30,6 +30,26 @@ def custom_function(torch):
     (g,) = torch.autograd.grad(y.sum(), x, create_graph=True)
     (h,) = torch.autograd.grad(g.sum(), x)
     return y, g, h, y.grad_fn.name(), Cube.apply(x.detach(), 1.0)
+
+
+@programs
+def function_of_the_older_kind(torch):
+    class Rounded(part(torch, "autograd.function").InplaceFunction):
+        @staticmethod
+        def forward(ctx, x, inplace=False):
+            ctx.inplace = inplace
+            if inplace:
+                ctx.mark_dirty(x)
+            return (x if inplace else x.clone()).round_()
+
+        @staticmethod
+        def backward(ctx, g):
+            return g, None
+
+    x = leaf(torch)
+    y = x * 1
+    Rounded.apply(y, True).sum().backward()
+    return y, x.grad, Rounded.apply(x), Rounded(True).inplace
 
 
 @programs

@@ -201,6 +201,41 @@ def test_images_are_read_where_pytorch_reads_them(dtype, mode, padding, corners)
     np.testing.assert_array_equal(read(jtorch), read(torch))
 
 
+NUMBERS = {
+    "a large factor": lambda t, x, y: x * -1e9,
+    "a small factor": lambda t, x, y: 1e-6 * x,
+    "a factor in a tensor": lambda t, x, y: x * t.tensor(0.1),
+    "a large divisor": lambda t, x, y: (x * 3e4) / 1e6,
+    "a number divided": lambda t, x, y: 0.3 / y,
+    "a number rounded and added": lambda t, x, y: x + 0.1,
+    "a product added": lambda t, x, y: t.add(x, y, alpha=0.37),
+    "a product subtracted": lambda t, x, y: x.sub(y, alpha=0.37),
+    "addcmul": lambda t, x, y: t.addcmul(x, x, y, value=0.1),
+    "addcdiv": lambda t, x, y: t.addcdiv(x, x, y, value=1e-6),
+    "lerp": lambda t, x, y: t.lerp(x, y, 0.1),
+    "floor_divide": lambda t, x, y: x.detach() // 1e-4,
+}
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("name", NUMBERS)
+def test_numbers_beside_halves(name, dtype):
+    """A factor is not rounded to half precision: 0 * -1e9 is 0, in float16 too. Bit for bit as in PyTorch."""
+    values = np.linspace(-2, 2, 64)  # whole vectors: PyTorch rounds a remainder otherwise
+
+    def program(torch):
+        x = torch.tensor(values).to(getattr(torch, dtype)).requires_grad_()
+        out = NUMBERS[name](torch, x, torch.tensor(values[::-1].copy() ** 2 + 0.1).to(x.dtype))
+        made = [out.dtype, out.float().tolist()]
+        if out.requires_grad:
+            out.sum().backward()
+            made.append(x.grad.float().tolist())
+        return made
+
+    torch = pytest.importorskip("torch")
+    np.testing.assert_equal(program(jtorch)[1:], program(torch)[1:])
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_soft_margin_beyond_the_largest_exponential(dtype):
     """The loss is infinite, as PyTorch's; its gradient is the one of the line that it is there, not NaN."""

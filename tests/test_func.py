@@ -12,6 +12,8 @@ import jtorch
 from jtorch import nn
 from jtorch.func import functional_call, grad, jvp, stack_module_state, vmap
 
+from .both import check_raises
+
 _random = np.random.RandomState(0)
 X, Y, W = (_random.randn(*s).astype("f") for s in ((5, 3), (5, 3), (3, 3)))
 
@@ -237,6 +239,21 @@ def test_results_under_no_grad_carry_no_graph():
 def test_argument_numbers_are_checked(argnums, words):
     with pytest.raises(RuntimeError, match=words):
         jtorch.func.jacrev(jtorch.sin, argnums=argnums)(jtorch.ones(3))
+
+
+NO_JACOBIAN = {
+    "complex input": (lambda t, x: t.func.jacrev(t.conj)(x * 1j), "inputs to be real"),
+    "complex input forwards": (lambda t, x: t.func.jacfwd(t.conj)(x * 1j), "inputs to be real"),
+    "complex output": (lambda t, x: t.func.jacrev(lambda u: u * 1j)(x), "outputs to be real"),
+    "no output": (lambda t, x: t.func.jacrev(lambda u: ())(x), "xpected"),
+    "nothing to differentiate by": (lambda t, x: t.func.jvp(t.sin, (), ()), "at least one Tensor"),
+}
+
+
+@pytest.mark.parametrize("name", NO_JACOBIAN)
+def test_what_has_no_jacobian(name):
+    call, words = NO_JACOBIAN[name]
+    check_raises(lambda t: call(t, t.ones(3)), RuntimeError, words)
 
 
 def test_one_program_differentiated_in_other_arguments():

@@ -34,8 +34,28 @@ def test_ensemble():
     torch.testing.assert_close(one(params, buffers, x), models[1](x))
 
 
+@pytest.mark.parametrize("chunks", [1, 3, 9])
+def test_in_chunks(chunks):
+    from jtorch.functorch.experimental import chunk_vmap
+
+    x, y, lengths = torch.arange(14.0).view(2, 7), torch.arange(7.0), []
+
+    def f(a, b):
+        lengths.append(1)
+        return a * b, a.sum()
+
+    doubled, sums = chunk_vmap(f, in_dims=(1, 0), out_dims=(1, 0), chunks=chunks)(x, y)
+    assert len(lengths) >= min(chunks, 4)
+    torch.testing.assert_close(doubled, x * y)
+    torch.testing.assert_close(sums, x.sum(0))
+
+
 def test_unmodified_programs_import_it(tmp_path):
     script = tmp_path / "program.py"
-    script.write_text("import torch, functorch\nfrom functorch import vmap\nprint(vmap(torch.sin)(torch.zeros(2)))\n")
+    script.write_text(
+        "import torch, functorch\nfrom functorch import vmap\n"
+        "from functorch.experimental import replace_all_batch_norm_modules_, control_flow\n"
+        "print(vmap(torch.sin)(torch.zeros(2)))\n"
+    )
     done = subprocess.run([sys.executable, "-m", "jtorch", script], capture_output=True, text=True, timeout=100)
     assert done.stdout == "tensor([0., 0.])\n", done.stderr

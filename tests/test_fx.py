@@ -37,6 +37,15 @@ def mlp(torch):
 
 
 @texts
+def arguments_that_are_fixed_keep_their_defaults(torch):
+    class Branching(torch.nn.Module):
+        def forward(self, x, mask=None, scale=True, k=3):
+            return (x if mask is None else x * mask) * (2 if scale else k)
+
+    return Branching(), {"mask": None, "scale": False}
+
+
+@texts
 def residual_block(torch):
     nn = torch.nn
 

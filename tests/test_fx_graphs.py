@@ -446,3 +446,16 @@ def texts_graph(torch):
     g = part(torch, "fx").Graph()
     g.output(g.call_module("missing", (g.placeholder("x"),)))
     return g
+
+
+def test_arguments_are_trees():
+    import jtorch as torch
+
+    pytree = torch.utils._pytree
+    from jtorch.fx.immutable_collections import immutable_dict, immutable_list
+
+    tree = immutable_list([1, immutable_dict(a=2, b=immutable_list([3]))])
+    leaves, form = pytree.tree_flatten(tree)
+    again = pytree.tree_unflatten(leaves, form)
+    assert leaves == [1, 2, 3] and again == tree
+    assert type(again) is immutable_list and type(again[1]) is immutable_dict

@@ -215,7 +215,9 @@ def test_windows():
 
 def test_control_flow():
     against_xla(lambda x: lax.cond(x.sum() > 0, lambda a: a + 1, lambda a: a - 1, x), TABLE)
-    against_xla(lambda x: lax.while_loop(lambda s: s.sum() < 1000, lambda s: s * 2, x), TABLE)
+    doubled = lambda x: lax.while_loop(lambda s: s.sum() < 1000, lambda s: s * 2, x)  # noqa: E731
+    against_xla(doubled, TABLE)
+    against_xla(jax.vmap(doubled), TABLE)  # a condition for each row
     for reverse in (False, True):
         against_xla(
             lambda x, r=reverse: lax.scan(lambda c, row: (c + row.sum(), c * row), np.float32(1), x, reverse=r), TABLE

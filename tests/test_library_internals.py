@@ -191,11 +191,12 @@ def test_a_module_as_a_function_of_its_parameters():
 
 def test_functorch_is_jtorchs_for_unmodified_scripts():
     from jtorch import functorch
+    from jtorch.functorch import experimental
     from jtorch.shim.finder import TorchFinder
 
     assert TorchFinder.find_spec("functorch").origin == functorch.__file__
-    with pytest.raises(ModuleNotFoundError):  # named dimensions
-        TorchFinder.find_spec("functorch.dim")
+    assert TorchFinder.find_spec("functorch.experimental").origin == experimental.__file__
+    assert TorchFinder.find_spec("functorch.dim") is None  # named dimensions
     assert TorchFinder.find_spec("functorchx") is None
 
 

@@ -394,6 +394,9 @@ def test_embedding_options():
             per_sample_weights=lib.tensor(bags[2]),
         )
     )  # fmt: skip
+    with pytest.warns(UserWarning, match="order"):
+        swapped = jtorch.nn.functional.embedding_bag(jtorch.eye(3), jtorch.tensor([0, 2]), jtorch.tensor([0]))
+    assert swapped.tolist() == [[0.5, 0, 0.5]]
     with pytest.raises(RuntimeError, match="sparse"):
         weight = jtorch.zeros(2, 2, requires_grad=True)
         jtorch.nn.functional.embedding(jtorch.tensor([0]), weight, scale_grad_by_freq=True, sparse=True)

@@ -123,6 +123,17 @@ def test_lazy_before_the_first_input():
     assert type(twin) is nn.Linear and type(m) is nn.LazyLinear
 
 
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature:UserWarning")
+@pytest.mark.parametrize(
+    "convert", [lambda m, t: m.to(t.float64), lambda m, t: m.to("cpu", t.float64), lambda m, t: m.double()]
+)
+def test_lazy_and_converted(convert):
+    for make in (lambda: nn.LazyConvTranspose1d(3, 2), lambda: nn.LazyConv1d(3, 2), nn.LazyBatchNorm1d):
+        m = convert(make(), jtorch)
+        assert m(jtorch.ones(4, 2, 5, dtype=jtorch.float64)).dtype is jtorch.float64
+        assert {t.dtype for t in m.state_dict().values() if t.is_floating_point()} == {jtorch.float64}
+
+
 @pytest.mark.filterwarnings("ignore:.*(weight_norm|spectral_norm).* is deprecated:FutureWarning")
 @pytest.mark.parametrize("kind", ["old weight_norm", "old spectral_norm", "weight_norm", "spectral_norm"])
 def test_normalised_weights(kind):

@@ -127,6 +127,63 @@ def gradients_through_coalesce(torch):
 
 
 @table
+def products_with_what_is_broadcast(torch):
+    s, hybrid = example(torch).coalesce(), torch.sparse_coo_tensor([[1, 3]], [[1.0, 2.0], [3.0, 4.0]], (4, 2))
+    return [
+        (s * dense(torch, 3)).to_dense(), (dense(torch, 4, 1) * s).to_dense(), parts(s * torch.tensor([2.0])),
+        (s * torch.ones(1, 1)).to_dense(), (hybrid * torch.tensor([2.0, 3.0])).to_dense(),
+        (hybrid * torch.arange(4.0)[:, None]).to_dense(),
+    ]  # fmt: skip
+
+
+def test_gradients_of_products_with_what_is_broadcast():
+    """Which PyTorch does not have: as of dense tensors."""
+    weights, found = dense(jtorch, 4, 3), []
+    for s in (example(jtorch).coalesce(), example(jtorch).to_sparse_csr(), example(jtorch).to_dense()):
+        row, column = dense(jtorch, 3, grad=True), dense(jtorch, 4, 1, grad=True)
+        y = (s * row).to_dense() + (column * s).to_dense()
+        found.append(jtorch.autograd.grad((y * weights).sum(), (row, column)))
+    for other in found[:2]:
+        jtorch.testing.assert_close(other, found[2])
+
+
+@table
+def gradients_at_other_places(torch):
+    """Of a gradient counts what lies where the tensor has elements."""
+    found = []
+    for g in (torch.sparse_coo_tensor([[1, 2]], [3.0, 5.0], (4,)),
+              torch.sparse_coo_tensor([[0, 1, 3]], [1.0, 2.0, 3.0], (4,))):  # fmt: skip
+        s = torch.sparse_coo_tensor([[0, 1, 3]], [1.0, 2.0, 3.0], (4,)).requires_grad_()
+        torch.sparse.softmax(s, 0).backward(g)
+        found.append(s.grad.to_dense())
+    return found
+
+
+@table
+def gradients_are_checked(torch):
+    """By varying what is stored."""
+    check = torch.autograd.gradcheck
+    s = example(torch).double().coalesce().requires_grad_()
+    x = dense(torch, 3, 2).double().requires_grad_()
+    wrong = torch.sparse_coo_tensor([[0, 2]], torch.tensor([1.0, 2.0], dtype=torch.float64)).requires_grad_()
+    return [
+        check(torch.sparse.mm, (s, x), masked=True),
+        check(lambda t: torch.sparse.softmax(t, 1).to_dense(masked_grad=True), s, masked=True),
+        check(lambda t: (t * t.detach()).to_dense(masked_grad=True), wrong, masked=True, raise_exception=False),
+    ]
+
+
+@table
+def small_facts(torch):
+    one = torch.sparse_coo_tensor([[1]], [1.0], (2,))
+    blocks = torch.eye(4).to_sparse_bsc((2, 2))
+    return [
+        one.is_coalesced(), torch.sparse_coo_tensor([[], []], [], (2, 2)).is_coalesced(),
+        torch.sparse_coo_tensor([[0]], [2.0], (1,)).is_nonzero(), parts(dense(torch, 4, 4).sparse_mask(blocks)),
+    ]  # fmt: skip
+
+
+@table
 def arithmetic(torch):
     s, t = example(torch), example(torch).t().coalesce().t() * 0.5
     x = dense(torch, 4, 3)

@@ -369,6 +369,14 @@ class Error(Node):
         return "torch::autograd::Error"
 
 
+class InplaceFunction(Function):
+    """A :class:`Function` whose instances say whether they work in place: what older programs derive from."""
+
+    def __init__(self, inplace: bool = False):
+        super().__init__()
+        self.inplace = inplace
+
+
 def once_differentiable(fn):
     """Decorates a ``backward`` that cannot itself be differentiated: who tries gets a RuntimeError."""
 

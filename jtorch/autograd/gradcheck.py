@@ -9,6 +9,8 @@ from ..tape import modes
 from ..tensor import Tensor
 from ..tensor.autograd import grad
 from ..tensor.creation import tensor
+from ..tensor.layout import strided
+from ..tensor.stored import StoredMixin
 from . import forward_ad
 
 
@@ -18,7 +20,20 @@ class GradcheckError(RuntimeError):
 
 def _outputs(result) -> tuple:
     result = result if isinstance(result, (tuple, list)) else (result,)
-    return tuple(o for o in result if isinstance(o, Tensor) and o._value().aval.is_float)
+    floats = (o for o in result if isinstance(o, Tensor) and o.dtype.category >= dtypes.FLOAT)
+    return tuple(o if o.layout is strided else o.to_dense() for o in floats)
+
+
+def _of_values(func, inputs: tuple):
+    """``func`` as a function of what sparse inputs store, and the inputs like that."""
+    whole = {i: x for i, x in enumerate(inputs) if isinstance(x, StoredMixin)}
+    if not whole:
+        return func, inputs
+
+    def of_values(*args):
+        return func(*(whole[i]._like(x) if i in whole else x for i, x in enumerate(args)))
+
+    return of_values, tuple(x._stored if i in whole else x for i, x in enumerate(inputs))
 
 
 # Complex numbers count as pairs of reals: a Jacobian has one row per real input and one column per real output.
@@ -111,6 +126,8 @@ def gradcheck(
 ):  # fmt: skip
     """Compare backward's gradients with central differences, element by element (float64 inputs).
 
+    Of sparse inputs the stored elements are varied, and no others: what PyTorch does with ``masked=True``.
+
     Args:
         check_forward_ad: compare those of forward mode as well; ``check_backward_ad=False``: only those.
         nondet_tol: by how much a second backward (by the first input) may differ from the first, besides rounding.
@@ -124,7 +141,7 @@ def gradcheck(
         GradcheckError: they differ by more than ``atol + rtol * |numerical|``.
         ValueError: no input requires grad, or neither mode is to be checked.
     """
-    inputs = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+    func, inputs = _of_values(func, tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,))
     checked = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
     if not checked:
         raise ValueError(

@@ -24,7 +24,21 @@ def _tensors(tree, name: str):
     for x in leaves:
         if not isinstance(x, Tensor):
             raise ValueError(f"{name}: Expected all primals to be Tensors, got {type(x).__name__}")
+    if not leaves:
+        raise RuntimeError(f"{name}: Expected at least one Tensor to differentiate with respect to, got none")
     return leaves, form
+
+
+def _real(name: str, what: str, leaves) -> None:
+    """Raises:
+    RuntimeError: one is complex: a Jacobian is that of a real function.
+    """
+    for i, x in enumerate(leaves):
+        if isinstance(x, Tensor) and x.is_complex():
+            raise RuntimeError(
+                f"{name}: Expected all {what}s to be real but received complex tensor at flattened {what} idx: {i}. "
+                "Take view_as_real() of it"
+            )
 
 
 def _recorded(func, leaves, form, name: str, has_aux: bool, kwargs):
@@ -39,6 +53,8 @@ def _recorded(func, leaves, form, name: str, has_aux: bool, kwargs):
             )
         out, aux = result if has_aux else (result, ())
         flat, shapes["out"] = pytree.tree_flatten(out)
+        if name == "jacrev":
+            _real(name, "output", flat)
         rest, shapes["aux"] = pytree.tree_flatten(aux)
         shapes["count"] = len(flat)
         return [*flat, *rest]
@@ -131,11 +147,14 @@ def _jacobian(name: str, differentiate):
 
             chosen, put = _selected(args, argnums)
             leaves, form = _tensors(chosen, name)
+            _real(name, "input", leaves)
             whole = pytree.tree_structure((chosen,))
             program, structure, count, rest = _recorded(
                 lambda tree, **kw: func(*put(tree), **kw), leaves, whole, name, has_aux, kwargs
             )
             n = len(leaves)
+            if not count:
+                raise RuntimeError(f"{name}: Expected f to return at least one tensor, got none")
 
             def transformed(*arrays):
                 def of(*xs):

@@ -33,7 +33,7 @@ def _spread(dims, tree, name: str):
     raise ValueError(f"vmap: {name} is not compatible with the structure of what it describes: {dims!r} for {tree!r}")
 
 
-def _batched(args, in_dims):
+def batched(args, in_dims):
     """``(leaves, form, dims, batch size)``."""
     if not isinstance(in_dims, (int, tuple, list)):
         raise ValueError(
@@ -92,7 +92,7 @@ def vmap(func, in_dims=0, out_dims=0, randomness: str = "error", *, chunk_size: 
 
     @functools.wraps(func)
     def wrapped(*args, **kwargs):
-        leaves, form, dims, size = _batched(args, in_dims)
+        leaves, form, dims, size = batched(args, in_dims)
         if chunk_size is None or size <= chunk_size:
             return _once(func, leaves, form, dims, size, out_dims, randomness, kwargs)
         parts = []

@@ -70,9 +70,20 @@ def _narrowed(input, dim, start, length):
 _narrowed.__doc__ = forms.narrow.__doc__
 _copy_of("narrow_copy", _narrowed, method=True)
 
-composite("torch", name="unsafe_chunk", method=True)(split.chunk)
-composite("torch", name="unsafe_split", method=True)(split.split)
-composite("torch", name="unsafe_split_with_sizes", method=True)(split.split_with_sizes)
+
+def _unsafe(view) -> None:
+    """``unsafe_<view>``: parts that may each be written in place, as autograd knows of no view."""
+
+    def parts(*args, **kwargs):
+        return copied(view(*args, **kwargs))
+
+    name = view.__name__
+    doc = f"As ``{name}``, but copies and no views: each part may be written in place."
+    composite("torch", name=f"unsafe_{name}", method=True, doc=doc)(parts)
+
+
+for _view in (split.chunk, split.split, split.split_with_sizes):
+    _unsafe(_view)
 
 
 @composite("torch")

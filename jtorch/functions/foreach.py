@@ -20,10 +20,24 @@ _BINARY = {
 }  # fmt: skip
 
 
+def _some(tensors) -> list:
+    """Raises:
+    RuntimeError: there is none.
+    """
+    tensors = list(tensors)
+    if not tensors:
+        raise RuntimeError("Tensor list must have at least one tensor.")
+    return tensors
+
+
 def _each(other, n: int):
     """A second operand for each of ``n`` tensors: a list, or one number or tensor for all."""
     if isinstance(other, (list, tuple)):
         if len(other) != n:
+            if not isinstance(other[0] if other else None, Tensor):
+                raise RuntimeError(
+                    f"Tensor list must have same number of elements as scalar list, got {n} and {len(other)}"
+                )
             raise RuntimeError(f"Tensor lists must have the same number of tensors, got {n} and {len(other)}")
         return other
     return [other] * n
@@ -33,10 +47,10 @@ def _register(name: str, one, doc: str) -> None:
     """``_foreach_name`` from a function of one list element, and its in-place form."""
 
     def foreach(self, *args, **kwargs):
-        return tuple(one(list(self), *args, **kwargs))
+        return tuple(one(_some(self), *args, **kwargs))
 
     def foreach_(self, *args, **kwargs):
-        for t in self:
+        for t in _some(self):
             t._check_inplace()
         for t, new in zip(self, one(list(self), *args, **kwargs), strict=True):
             t._store(new, f"_foreach_{name}_")
@@ -70,14 +84,14 @@ def _ternary(name):
     def one(tensors, tensor1, tensor2, value=1, *, scalars=None):
         value = value if scalars is None else scalars
         values = value.tolist() if isinstance(value, Tensor) else value
-        rows = zip(tensors, tensor1, tensor2, _each(values, len(tensors)), strict=True)
+        rows = zip(tensors, *(_each(x, len(tensors)) for x in (tensor1, tensor2, values)), strict=True)
         return [f(t, a, b, value=v) for t, a, b, v in rows]
 
     _register(name, one, f"``{name}`` of every tensor of a list with those of two others.")
 
 
 def _lerp(tensors, ends, weight):
-    return [t.lerp(e, w) for t, e, w in zip(tensors, ends, _each(weight, len(tensors)), strict=True)]
+    return [t.lerp(e, w) for t, e, w in zip(tensors, *(_each(x, len(tensors)) for x in (ends, weight)), strict=True)]
 
 
 for _name in _UNARY:
@@ -93,20 +107,20 @@ _register("lerp", _lerp, "``lerp`` of every tensor of a list towards that of a s
 def _foreach_norm(self, ord=2, dtype=None):
     """The vector norm of every tensor of a list."""
     norm = function(OPS["vector_norm"])
-    return tuple(norm(t, ord, dtype=dtype) for t in self)
+    return tuple(norm(t, ord, dtype=dtype) for t in _some(self))
 
 
 @composite("torch")
 def _foreach_zero_(self) -> None:
     """Fill every tensor of a list with zeros."""
-    for t in self:
+    for t in _some(self):
         t.zero_()
 
 
 @composite("torch")
 def _foreach_copy_(self, src, non_blocking=False) -> None:
     """Copy every tensor of a second list into that of the first."""
-    for t, s in zip(self, _each(src, len(self)), strict=True):
+    for t, s in zip(_some(self), _each(src, len(self)), strict=True):
         t.copy_(s)
 
 
@@ -119,7 +133,7 @@ def _foreach_clone(self, *, memory_format=None):
 @composite("torch")
 def _foreach_max(self):
     """The greatest element of every tensor of a list."""
-    return tuple(t.max() for t in self)
+    return tuple(t.max() for t in _some(self))
 
 
 @composite("torch")

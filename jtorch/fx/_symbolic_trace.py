@@ -213,11 +213,13 @@ class Tracer(TracerBase):
                 values, with :data:`PH` where a Proxy is to be, are taken apart by the graph's function.
 
         Raises:
-            RuntimeError: ``concrete_args`` is a tuple of another length.
+            RuntimeError: ``concrete_args`` is a tuple of another length; ``self`` is not a parameter of its own.
         """
         code = original(inspect.unwrap(root_fn)).__code__
         start = code.co_argcount + code.co_kwonlyargcount
         receiver = int(is_module or inspect.ismethod(root_fn))
+        if start < receiver:
+            raise RuntimeError("``self`` argument cannot be part of *args expansion!")
         names = list(code.co_varnames[receiver:start])
         if isinstance(concrete_args, tuple):
             if len(concrete_args) != len(names):
@@ -245,14 +247,14 @@ class Tracer(TracerBase):
         return _taking_all_by_position(root_fn), [*args, *values]
 
     def _placeholder(self, name: str, concrete_args: dict | None, signature: inspect.Signature, trees: bool):
+        default = signature.parameters[name].default
+        given = () if default is inspect.Parameter.empty else (default,)
         if concrete_args is not None and name in concrete_args:
             value = concrete_args[name]
             if trees and isinstance(value, (list, tuple, dict)):
                 numbers = itertools.count(1)
                 return jtorch.utils._pytree.tree_map(lambda x: self._concrete(name, x, next(numbers)), value)
-            return self._concrete(name, value, 1)
-        default = signature.parameters[name].default
-        given = () if default is inspect.Parameter.empty else (default,)
+            return self._concrete(name, value, 1, given)
         hint = self._annotation(name, signature)
         return self.create_proxy("placeholder", name, given, {}, type_expr=hint)
 
@@ -261,9 +263,9 @@ class Tracer(TracerBase):
         hint = signature.parameters[name].annotation
         return None if hint is inspect.Parameter.empty else hint
 
-    def _concrete(self, name: str, value, number: int):
+    def _concrete(self, name: str, value, number: int, default: tuple = ()):
         """A parameter, or a leaf of it, whose value is given: the graph has a placeholder for it and a check."""
-        proxy = self.create_proxy("placeholder", f"{name}_{number}", (), {})
+        proxy = self.create_proxy("placeholder", f"{name}_{number}", default, {})
         if isinstance(value, PHBase):
             if isinstance(value, PHWithMeta):
                 proxy.node.meta.update(value.meta)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..utils._pytree import register_pytree_node
+
 
 def _refusing(name: str, cls: str):
     def refuse(self, *args, **kwargs):
@@ -35,3 +37,10 @@ _immutable(immutable_list, list, ("__delitem__", "__iadd__", "__imul__", "__seti
                                   "insert", "pop", "remove", "reverse", "sort"))  # fmt: skip
 _immutable(immutable_dict, dict, ("__delitem__", "__ior__", "__setitem__", "clear", "pop", "popitem", "setdefault",
                                   "update"))  # fmt: skip
+
+register_pytree_node(immutable_list, lambda x: (list(x), None), lambda parts, _: immutable_list(parts))
+register_pytree_node(
+    immutable_dict,
+    lambda x: (list(x.values()), list(x)),
+    lambda parts, keys: immutable_dict(zip(keys, parts, strict=True)),
+)

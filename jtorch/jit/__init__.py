@@ -44,6 +44,8 @@ from .wrapped import (
 
 RecursiveScriptModule, TopLevelTracedModule = ScriptModule, TracedModule
 
+_fork, _wait = fork, wait  # what they were called first
+
 __all__ = [
     "Attribute", "Error", "Final", "Future", "LoadedModule", "RecursiveScriptModule", "ScriptFunction", "ScriptModule",
     "TopLevelTracedModule", "TracedModule", "TracerWarning", "annotate", "export", "fork", "freeze", "fuser", "ignore",

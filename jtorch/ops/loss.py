@@ -169,7 +169,10 @@ def _variance_check(input, target, var, *_, **__):
     return jnp.any(var < 0), "var has negative entry/entries"
 
 
-@op(namespaces=F, promote="default", elementwise=False, grad_name="MeanBackward0", check=_variance_check)
+@op(
+    namespaces=F, promote="default", elementwise=False, grad_name="MeanBackward0",
+    check=_variance_check, error=ValueError,
+)  # fmt: skip
 def gaussian_nll_loss(
     input: Array,
     target: Array | Number,
@@ -183,8 +186,8 @@ def gaussian_nll_loss(
     The clamp does not enter the gradient.
 
     Raises:
-        ValueError: ``var`` is of another size, ``reduction`` is unknown.
-        RuntimeError: an element of ``var`` is negative, which is found when the result is read.
+        ValueError: ``var`` is of another size, ``reduction`` is unknown; an element of ``var`` is negative, which is
+            found when the result is read.
     """
     if var.ndim and var.shape != input.shape:
         if var.shape == input.shape[:-1]:

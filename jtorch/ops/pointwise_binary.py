@@ -84,15 +84,19 @@ def _divided(target, input, tensor1, tensor2, value) -> None:
         )
 
 
-def _scaled(x, alpha):
-    return x if alpha is None else mul(x, alpha)
+@in_float32
+def _scaled(combine, input, other, alpha):
+    """``combine(input, alpha * other)``, rounded once."""
+    return combine(input, mul(other, alpha))
 
 
 # ``alpha`` is PyTorch's ``alpha=1``; None keeps the commonest ops at two operands.
 @op(promote="default", numbers_alone=True, types=_added)
 def add(input: Array | Number, other: Array | Number, *, alpha: Scalar | None = None):
     """``input + alpha * other`` (``alpha`` is 1 by default); on bools, or."""
-    x, y = same_shape(input, _scaled(other, alpha))
+    if alpha is not None:
+        return _scaled(add, input, other, alpha)
+    x, y = same_shape(input, other)
     return x | y if is_bool(x) else x + y
 
 
@@ -103,7 +107,9 @@ def sub(input: Array | Number, other: Array | Number, *, alpha: Scalar | None = 
     Raises:
         RuntimeError: a bool operand.
     """
-    x, y = same_shape(input, _scaled(other, alpha))
+    if alpha is not None:
+        return _scaled(sub, input, other, alpha)
+    x, y = same_shape(input, other)
     return x - y
 
 
@@ -113,14 +119,14 @@ def rsub(input: Array, other: Array | Number, *, alpha: Scalar | None = None):
     return sub(other, input, alpha=alpha)
 
 
-@op(promote="default", aliases=("multiply",), numbers_alone=True)
+@op(promote="default", aliases=("multiply",), numbers_alone=True, unrounded=("input", "other"))
 def mul(input: Array | Number, other: Array | Number):
     """``input * other``; on bools, and."""
     x, y = same_shape(input, other)
     return x & y if is_bool(x) else x * y
 
 
-@op(promote="default")
+@op(promote="default", unrounded=("value",))
 @in_float32
 def addcmul(input: Array, tensor1: Array, tensor2: Array, *, value: Scalar = 1):
     """``input + value * tensor1 * tensor2``."""
@@ -128,7 +134,7 @@ def addcmul(input: Array, tensor1: Array, tensor2: Array, *, value: Scalar = 1):
     return x + value * (a * b)
 
 
-@op(promote="default", types=_divided)
+@op(promote="default", types=_divided, unrounded=("value",))
 @in_float32
 def addcdiv(input: Array, tensor1: Array, tensor2: Array, *, value: Scalar = 1):
     """``input + value * tensor1 / tensor2``.
@@ -140,7 +146,7 @@ def addcdiv(input: Array, tensor1: Array, tensor2: Array, *, value: Scalar = 1):
     return x + value * (a / b)
 
 
-@op(promote="default", types=_interpolated, grad_name=nodes.by_tensor("Lerp", "weight"))
+@op(promote="default", types=_interpolated, grad_name=nodes.by_tensor("Lerp", "weight"), unrounded=("weight",))
 @in_float32
 def lerp(input: Array, end: Array, weight: Array | Number):
     """``input + weight * (end - input)``, computed from the nearer end, so that ``weight`` 1 gives ``end`` exactly."""
@@ -192,7 +198,7 @@ def _refuse_negative(operands) -> None:
 # --- division --------------------------------------------------------------------------------------------------------
 
 
-@op(promote="float", grad_name=nodes.true_divide, numbers_alone=True)
+@op(promote="float", grad_name=nodes.true_divide, numbers_alone=True, unrounded=("other",))
 def true_divide(input: Array | Number, other: Array | Number):
     """``input / other``; integers give the default floating dtype. :func:`div` without a ``rounding_mode``."""
     x, y = same_shape(input, other)
@@ -217,7 +223,7 @@ def div_mode(input: Array | Number, other: Array | Number, *, rounding_mode: str
     return lax.div(x, y) if is_integral(x) else lax.stop_gradient(jnp.trunc(x / y))
 
 
-@op(promote="default", differentiable=False, numbers_alone=True, **_BY_INTEGERS)
+@op(promote="default", differentiable=False, numbers_alone=True, unrounded=("other",), **_BY_INTEGERS)
 @in_float32
 def floor_divide(input: Array | Number, other: Array | Number):
     """The quotient rounded downwards. Dtypes stay; a float divided by 0 gives an infinity or NaN."""

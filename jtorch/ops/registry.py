@@ -105,6 +105,7 @@ class Op:
     checked: Callable | None = None
     error: type = IndexError
     numbers: Callable | None = None
+    unrounded: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -173,6 +174,7 @@ def op(
     turned: Callable | None = None,
     host: Callable | None = None,
     repeats: Callable | None = None,
+    unrounded: tuple[str, ...] = (),
 ):
     """Register a JAX function as an operation.
 
@@ -218,6 +220,8 @@ def op(
         host: ``host(arrays, *statics)``: the same of a list of NumPy arrays of the result's dtype, or None. A few
             integers that lie in host memory are then put together there, at once.
         repeats: of view ops, ``repeats(*statics)``: whether the view may show an element at several places.
+        unrounded: names of operands that, where they are numbers or 0-d, are not rounded to half precision beside half
+            tensors: they arrive in float32, and the result is rounded.
 
     Raises:
         ValueError: the name, or an exported alias of it, is registered already.
@@ -228,7 +232,7 @@ def op(
             aliases=aliases, method=method, inplace=inplace, out=out, returns=returns, put=put, check=check,
             checked=checked, error=error, numbers=numbers, types=types, grad_name=grad_name,
             differentiable=differentiable, elementwise=elementwise, each=each,
-            channels_last=channels_last, turned=turned, host=host, repeats=repeats,
+            channels_last=channels_last, turned=turned, host=host, repeats=repeats, unrounded=unrounded,
         )  # fmt: skip
     name = name or fn.__name__
     parameters = tuple(_parse(p) for p in inspect.signature(fn).parameters.values())
@@ -253,7 +257,7 @@ def op(
         returns=returns, put=put, check=check, types=types, checked=checked, error=error, numbers=numbers,
         grad_name=grad_name or camel(name.split(".")[0]) + "Backward0",
         differentiable=differentiable, elementwise=elementwise, each=each, channels_last=channels_last, turned=turned,
-        host=host, repeats=repeats, doc=inspect.getdoc(fn) or "", operand_names=operands,
+        host=host, repeats=repeats, unrounded=unrounded, doc=inspect.getdoc(fn) or "", operand_names=operands,
         static_names=tuple(p.name for p in parameters if p.kind in ("static", "size")),
     )  # fmt: skip
     if name in OPS:

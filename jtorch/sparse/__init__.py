@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .functions import addmm, log_softmax, mm, sampled_addmm, softmax, spdiags, sum
+from .functions import addmm, as_sparse_gradcheck, log_softmax, mm, sampled_addmm, softmax, spdiags, sum
 from .invariants import check_sparse_tensor_invariants
 from .legacy import (
     BFloat16Tensor,
@@ -17,5 +17,6 @@ from .legacy import (
 )
 
 __all__ = [
-    "addmm", "check_sparse_tensor_invariants", "log_softmax", "mm", "sampled_addmm", "softmax", "spdiags", "sum",
+    "addmm", "as_sparse_gradcheck", "check_sparse_tensor_invariants", "log_softmax", "mm", "sampled_addmm", "softmax",
+    "spdiags", "sum",
 ]  # fmt: skip

@@ -88,7 +88,7 @@ def sparse_coo_tensor(
         rows._seen("sparse_coo_tensor()") if rows.device is devices.CPU else None)  # fmt: skip
     if seen is not None:
         _out_of_range(seen, size)
-    return make(sparse_coo, (rows,), stored, size, bool(is_coalesced))
+    return make(sparse_coo, (rows,), stored, size, stored.shape[0] < 2 if is_coalesced is None else bool(is_coalesced))
 
 
 def sparse_compressed_tensor(
@@ -178,4 +178,6 @@ def mask_of(dense, mask: SparseTensor) -> SparseTensor:
     if isinstance(dense, SparseTensor):
         dense = dense.to_dense()
     found = coo._like(call("_sparse_gather", dense, coo._index[0]))
-    return found if mask.layout is sparse_coo else found.to_sparse(layout=mask.layout)
+    if mask.layout is sparse_coo:
+        return found
+    return found.to_sparse(layout=mask.layout, blocksize=mask._stored.shape[1:3])

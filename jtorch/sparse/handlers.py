@@ -11,7 +11,7 @@ import builtins
 import numpy as np
 
 from ..ops.registry import OPS
-from ..ops.shapes import canonical_dim, canonical_dims
+from ..ops.shapes import broadcast_shapes, canonical_dim, canonical_dims
 from ..tensor import Tensor
 from ..tensor.dispatch import call, dispatch
 from ..tensor.layout import sparse_bsc, sparse_bsr, sparse_coo, sparse_csc, sparse_csr
@@ -80,15 +80,14 @@ def _mul(t, op, args):
         a, b = b, a
     if _number(b):
         return a._like(dispatch(op, (a._stored, b), ()))
+    if not is_sparse(b) and broadcast_shapes(tuple(a.shape), tuple(b.shape)) == tuple(a.shape):
+        coo = a.to_sparse_coo()
+        return _back(coo._like(coo._stored * _spread(b, coo)), a)
     if tuple(a.shape) != tuple(b.shape):
         raise RuntimeError(
-            f"mul(): tensors of sizes {list(a.shape)} and {list(b.shape)} differ; broadcasting is not supported for "
-            "sparse tensors"
+            f"mul(): tensors of sizes {list(a.shape)} and {list(b.shape)} differ; sparse tensors are not broadcast: "
+            "to_dense() first"
         )
-    if not is_sparse(b):
-        coo = a.to_sparse_coo()
-        found = coo._like(coo._stored * coo._gathered(b))
-        return _back(found, a)
     x, y = (s.to_sparse_coo().coalesce() for s in (a, b))
     k = x.sparse_dim()
     at = [linear(s._index[0]._host("mul()"), s.shape) for s in (x, y)]
@@ -96,6 +95,14 @@ def _mul(t, op, args):
     values = x._stored[index_tensor(i, x.device)] * y._stored[index_tensor(j, x.device)]
     places = index_tensor(unravel(both, tuple(x.shape)[:k]), x.device)
     return _back(make(sparse_coo, (places,), values, x.shape, True), a)
+
+
+def _spread(dense, coo: SparseTensor):
+    """The elements of a dense tensor that is broadcast, at the places of a sparse one."""
+    dense = dense.reshape((1,) * (coo.dim() - dense.dim()) + tuple(dense.shape))
+    moves = np.array([[n != 1] for n in dense.shape[: coo.sparse_dim()]], np.int64)
+    at = coo._index[0] if moves.all() else coo._index[0] * index_tensor(moves, coo.device)
+    return call("_sparse_gather", dense, at)
 
 
 @handles("true_divide", "floor_divide")

@@ -93,6 +93,9 @@ class SparseTensor(StoredMixin, Tensor):
 
     nelement = numel
 
+    def __bool__(self) -> bool:
+        return bool(self.to_dense())
+
     def is_contiguous(self, memory_format=None) -> bool:
         return False
 
@@ -175,7 +178,19 @@ class SparseTensor(StoredMixin, Tensor):
 
     def _at_places(self, x):
         """The elements of a tensor of this shape where this one has elements."""
-        return creation.mask_of(x, self)._stored
+        if self._same_places(x):
+            return x._stored
+        if self._kind is not sparse_coo:
+            return creation.mask_of(x, self)._stored
+        return self._gathered(x.to_dense() if isinstance(x, SparseTensor) else x)
+
+    def _same_places(self, x) -> bool:
+        if not isinstance(x, SparseTensor) or x._kind is not self._kind or x._nnz() != self._nnz():
+            return False
+        return all(
+            i is j or np.array_equal(i._host("backward()"), j._host("backward()"))
+            for i, j in zip(x._index, self._index, strict=True)
+        )
 
     @StoredMixin.grad.setter
     def grad(self, value) -> None:
@@ -184,9 +199,9 @@ class SparseTensor(StoredMixin, Tensor):
     data = property(StoredMixin.detach, lambda self, other: self._take(other))
 
     def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None) -> None:
-        """Backward through the values; ``gradient`` is sparse with the same places, or dense."""
-        if isinstance(gradient, Tensor) and not isinstance(gradient, SparseTensor):
-            gradient = self._gathered(gradient)
+        """Backward through the values; of ``gradient``, sparse or dense, counts what is at this tensor's places."""
+        if isinstance(gradient, Tensor):
+            gradient = self._at_places(gradient)
         super().backward(gradient, retain_graph, create_graph, inputs)
 
     def _as_gradient(self) -> SparseGrad:

@@ -192,21 +192,29 @@ def _tell_line(node) -> None:
 def run_backward_call(node, lin, given, present, create_graph):
     """Record the backward call of a node; with ``create_graph``, so that it can be differentiated again."""
     if not create_graph:
-        return record(lin.backward(given), node.saved + present, node.device)
+        return _reached(lin, given, record(lin.backward(given), node.saved + present, node.device))
     # The history of an operand is its edge; that of an output is this very node.
     edges_of = dict(zip(lin.operands, node.edges, strict=True))
     grads, grad_edges = [g.value for g in present], [g.edge for g in present]
     if lin.has_new:
         call = lin.from_inputs(given)
         operands = node.operands + []  # packed ones unpack by that
-        edges = [edges_of.get(i) for i in range(len(operands))]
+        curved = lin.curved()
+        edges = [edges_of.get(i) if i in curved else None for i in range(len(operands))]
     else:
         call = lin.backward(given)
         operands = node.saved
         edges = [edges_of.get(i) if kind == "in" else (node, i) for kind, i in filter(None, lin.saved)]
     name = node.name().removesuffix("0") + "Backward0"
     outs, made = apply_call(call, operands + grads, edges + grad_edges, name, node.device)
-    return [Tracked(v, None if made is None else (made, i)) for i, v in enumerate(outs)]
+    return _reached(lin, given, [Tracked(v, None if made is None else (made, i)) for i, v in enumerate(outs)])
+
+
+def _reached(lin, given, grads: list) -> list:
+    """``grads`` of a call's operands, without those of operands that no output with a gradient depends on."""
+    if False not in given:
+        return grads
+    return [g if there else None for g, there in zip(grads, lin.reached(given), strict=True)]
 
 
 def add(a, b, create_graph: bool):

@@ -436,12 +436,14 @@ def grad(
             element of the batch, recorded one after the other.
 
     Raises:
-        RuntimeError: an input does not require grad, or is unused and ``allow_unused`` is false.
+        RuntimeError: no inputs, or one that does not require grad, or is unused and ``allow_unused`` is false.
     """
     if is_grads_batched:
         options = retain_graph, create_graph, allow_unused, materialize_grads
         return _grad_of_batch(outputs, inputs, grad_outputs, *options)
     outputs, inputs = _listed(outputs), _listed(inputs)
+    if not inputs:
+        raise RuntimeError("`inputs` argument to `grad()` cannot be empty.")
     grads = (None,) * len(outputs) if grad_outputs is None else _listed(grad_outputs)
     retain = create_graph if retain_graph is None else retain_graph
     if allow_unused is None:

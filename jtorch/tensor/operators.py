@@ -54,6 +54,14 @@ def attach_operators(cls: type) -> None:
         setattr(cls, f"__r{suffix}__", backward)
         if has_inplace:
             setattr(cls, f"__i{suffix}__", inplace)
+    times = cls.__mul__
+
+    def divided_by(self, other):
+        if not isinstance(other, _OPERANDS):
+            return NotImplemented
+        return times(dispatch(OPS["reciprocal"], (self,), ()), other)
+
+    cls.__rtruediv__ = divided_by  # as PyTorch computes and prints it: two roundings, MulBackward0
     for name in _COMPARISONS:
         setattr(cls, f"__{name}__", binary(OPS[name], False)[0])
 

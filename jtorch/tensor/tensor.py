@@ -417,7 +417,7 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
 
     @staticmethod
     def _make_wrapper_subclass(
-        cls, size, *, strides=None, storage_offset=None, memory_format=None, dtype=None, layout=None, device=None,
+        cls, size, strides=None, storage_offset=None, memory_format=None, dtype=None, layout=None, device=None,
         pin_memory=False, requires_grad=False, dispatch_sizes_strides_policy=None, dispatch_device=False,
         dispatch_layout=False, _extra_dispatch_keys=None, storage_size=None,
     ):  # fmt: skip

@@ -168,6 +168,12 @@ def _bind(op: Op, statics: tuple, keys: tuple, platform: str) -> Call:
     if op.types is not None:
         op.types(target, *keys)
     kinds = {p.name: p.kind for p in op.parameters}
+    cast_to = {name: target for name in named_structure if name in op.promoted or kinds[name] == "scalar"}
+    rounds = False
+    if target in (dtypes.float16, dtypes.bfloat16):  # a factor of 1e-9 is not 0, nor one of 1e9 infinite
+        for name, key in zip(op.operand_names, keys, strict=True):
+            if name in op.unrounded and key is not None and not getattr(key, "shape", ()):
+                cast_to[name], rounds = dtypes.float32, True
 
     def arguments(arrays):
         named = dict(named_statics)
@@ -178,8 +184,9 @@ def _bind(op: Op, statics: tuple, keys: tuple, platform: str) -> Call:
                 value = tuple(arrays[i] for i in where)
             else:
                 value = arrays[where]
-            if target is not None and value is not None and (name in op.promoted or kinds[name] == "scalar"):
-                value = jax.tree.map(lambda a: a if a.dtype == target.np else cast(a, target), value)
+            to = cast_to.get(name)
+            if to is not None and value is not None:
+                value = jax.tree.map(lambda a, to=to: a if a.dtype in (target.np, to.np) else cast(a, to), value)
             named[name] = value
         return named
 
@@ -187,7 +194,8 @@ def _bind(op: Op, statics: tuple, keys: tuple, platform: str) -> Call:
         named = arguments(arrays)
         if target is not None and op.elementwise:
             broadcast_shapes(*(a.shape for n in op.promoted for a in jax.tree.leaves(named[n])))
-        return op.fn(**named)
+        made = op.fn(**named)
+        return jax.tree.map(lambda r: cast(r, target) if r.dtype == dtypes.float32.np else r, made) if rounds else made
 
     avals = [k if isinstance(k, Aval) else SCALAR_AVALS[k] for k in flat]
     number_kinds = [None if isinstance(k, Aval) else k for k in flat]

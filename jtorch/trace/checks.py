@@ -59,7 +59,7 @@ class Queue:
             error = self.error  # it went on from a failed program: nothing it made counts
         elif before or any(flags):
             index, call, line = check.lines[flags.index(True)]
-            kind = RuntimeError if call.error is RuntimeError else OutOfRange
+            kind = OutOfRange if call.error is IndexError else call.error
             error = self.error = kind(f"{call.message} (in {call.name}, recorded at {line})")
             self.unheard = self.unheard or error
             spoiled = check.program.dependents(index)

@@ -208,6 +208,11 @@ def _cond(params: dict) -> tuple[Callable, int, list[Code]]:
     return function, max(b.work for b in branches), branches
 
 
+def _where(going, made, before):
+    """What of a batch of loops goes on (the first dimensions) as the body made it, the rest as it was."""
+    return np.where(going.reshape(going.shape + (1,) * (made.ndim - going.ndim)), made, before)
+
+
 def _while(params: dict) -> tuple[Callable, int, list[Code]]:
     condition, body = Code(params["cond_jaxpr"]), Code(params["body_jaxpr"])
     n_condition, n = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
@@ -215,9 +220,11 @@ def _while(params: dict) -> tuple[Callable, int, list[Code]]:
     def function(*arrays):
         state = list(arrays[n:])
         for _ in range(_ROUNDS):
-            if not condition([*arrays[:n_condition], *state])[0]:
+            going = np.asarray(condition([*arrays[:n_condition], *state])[0])
+            if not going.any():
                 return state
-            state = body([*arrays[n_condition:n], *state])
+            made = body([*arrays[n_condition:n], *state])
+            state = [_where(going, m, s) for m, s in zip(made, state, strict=True)] if going.ndim else made
         raise Unsupported
 
     return function, _ROUNDS // 8 * (condition.work + body.work), [condition, body]

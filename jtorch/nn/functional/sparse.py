@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 import jtorch
@@ -104,7 +106,11 @@ def embedding_bag(
             ``padding_idx``, ``scale_grad_by_freq`` or the mode ``"max"``.
     """
     if weight.dtype is jtorch.int64 and input.is_floating_point():
-        raise TypeError("Argument order of nn.functional.embedding_bag is (input, weight): input must hold the indices")
+        warnings.warn(
+            "embedding_bag(weight, input) is the deprecated order of its arguments: write embedding_bag(input, weight)",
+            stacklevel=2,
+        )
+        weight, input = input, weight
     if max_norm is not None:
         _renormalise(weight, input, max_norm, norm_type)
     if sparse and weight.is_leaf and weight.requires_grad:

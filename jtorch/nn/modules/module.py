@@ -498,7 +498,9 @@ class Module(HooksMixin, StateDictMixin):
                 if grad is not p._grad:
                     p._grad = grad
         for name, b in self._buffers.items():
-            if b is not None:
+            if is_lazy(b):
+                b.data = fn(b)  # and lazy it stays
+            elif b is not None:
                 self._buffers[name] = fn(b)
         return self
 
@@ -517,10 +519,8 @@ class Module(HooksMixin, StateDictMixin):
             )
 
         def convert(t):
-            if is_lazy(t):
-                return t
             target = dtype if dtype is not None and t.dtype.category >= dtypes.FLOAT else None
-            if memory_format is not None and t.dim() in (4, 5):
+            if memory_format is not None and not is_lazy(t) and t.dim() in (4, 5):
                 return t.to(device=device, dtype=target, non_blocking=non_blocking, memory_format=memory_format)
             return t.to(device=device, dtype=target, non_blocking=non_blocking)
 
