@@ -119,8 +119,8 @@ def _fails(L):
 def _bad_minor(A):
     """The order of the first leading minor of ``A`` that Cholesky fails on, where it fails on ``A``.
 
-    By bisection, each minor being extended with ones on the diagonal. The same routine decides as for ``A``: another one's
-    rounding could find every minor of a nearly singular matrix good.
+    By bisection, each minor being extended with ones on the diagonal. The same routine decides as for ``A``: another
+    one's rounding could find every minor of a nearly singular matrix good.
     """
     n = A.shape[-1]
 

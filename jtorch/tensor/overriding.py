@@ -247,7 +247,7 @@ def _dispatched(kinds: list, op: Op, operands, statics):
     args, kwargs = _arguments(op, operands, statics)
     if op.name == "linear":
         return _linear_in_parts(*args)
-    func = import_module("jtorch.utils._python_dispatch").bound(op, args)
+    func, args, kwargs = import_module("jtorch.utils._python_dispatch").as_aten(op, args, kwargs)
     for kind in kinds:
         result = kind.__torch_dispatch__(func, tuple(kinds), args, kwargs)
         if result is not NotImplemented:
