@@ -101,8 +101,8 @@ def products(torch):
         torch.sparse.mm(s, x), torch.mm(s, x), s @ x, torch.matmul(s, x), s.mm(x), s @ v, torch.mv(s, v), csr @ x,
         torch.sparse.mm(csr, x), dense(torch, 2, 4) @ s, torch.addmm(dense(torch, 4, 2), s, x, beta=0.5, alpha=2.0),
         torch.sparse.addmm(dense(torch, 4, 2), s, x), parts(torch.sparse.mm(s, s.t())), parts(s @ s.t()),
-        torch.spmm(s, x), torch.sparse.mm(csr, x, "mean"), torch.sparse.mm(csr, x, "amax"), torch.sparse.mm(csr, x, "min"),
-        torch.smm(s, x).to_dense(),
+        torch.spmm(s, x), torch.sparse.mm(csr, x, "mean"), torch.sparse.mm(csr, x, "amax"),
+        torch.sparse.mm(csr, x, "min"), torch.smm(s, x).to_dense(),
     ]  # fmt: skip
 
 
