@@ -91,7 +91,8 @@ def pytree_paths(torch):
     return [
         [(pytree.keystr(path), leaf) for path, leaf in found], repr(mapped), list(pytree.tree_iter(tree)),
         [pytree.key_get(tree, path) for path, _ in found], spec.num_leaves, spec.num_children,
-        pytree.tree_map_only(int, lambda n: -n, [1, "a"]), pytree.arg_tree_leaves(1, [2], k=3),
+        pytree.tree_map_only(int, lambda n: -n, [1, "a"]), pytree.tree_leaves([torch.Size([2, 3])]),
+        list(pytree.tree_map(str, torch.zeros(2, 3).shape)), pytree.tree_map(abs, {"s": torch.Size([2, 3])})["s"], pytree.arg_tree_leaves(1, [2], k=3),
         pytree.tree_all(lambda n: n > 0, tree), pytree.tree_any_only(int, lambda n: n > 3, tree),
         list in pytree.SUPPORTED_NODES, isinstance(pytree.tree_structure(1), pytree.LeafSpec),
         isinstance(spec, pytree.LeafSpec),
