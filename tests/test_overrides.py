@@ -179,6 +179,28 @@ def own_functions(torch):
 
 
 @table
+def out_is_an_argument_like_the_others(torch):
+    seen = []
+
+    class Watching(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            seen.append((func.__name__, sorted(kwargs or {})))
+            return super().__torch_function__(func, types, args, kwargs or {})
+
+    class Holder:
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            kwargs["out"].found = func(*args)
+            return kwargs["out"]
+
+    x, holder, mine = torch.ones(2), Holder(), torch.zeros(2).as_subclass(Watching)
+    torch.add(x, 1, out=mine)
+    torch.cat([x, x], 0, out=holder)
+    return [seen, mine.as_subclass(torch.Tensor), holder.found]
+
+
+@table
 def subclass_instances_are_views(torch):
     """Of what is written to a tensor later on its instance as another class knows, and the other way round."""
 

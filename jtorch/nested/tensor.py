@@ -126,6 +126,11 @@ class NestedTensor(StoredMixin, Tensor):
         """How long each sequence is, where they do not end where the next begins; else None."""
         return self._ragged.lengths
 
+    # what libraries that take nested tensors apart read
+    _values = property(lambda self: self._stored)
+    _offsets = property(lambda self: self._ragged.offsets)
+    _lengths = property(lambda self: self._ragged.lengths)
+
     def unbind(self, dim: int = 0) -> tuple[Tensor, ...]:
         """The sequences.
 

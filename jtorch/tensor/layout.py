@@ -366,7 +366,7 @@ def _step(step, shape, st, off):
     return new, tuple(st), off
 
 
-class StorageView:
+class StorageBase:
     """What ``untyped_storage()`` returns: identity, size in bytes, and a data pointer."""
 
     def __init__(self, t):
@@ -390,7 +390,7 @@ class StorageView:
         return id(self._tensor_storage)
 
     def __eq__(self, other):
-        return isinstance(other, StorageView) and self._tensor_storage is other._tensor_storage
+        return isinstance(other, StorageBase) and self._tensor_storage is other._tensor_storage
 
     def __hash__(self):
         return hash(id(self._tensor_storage))

@@ -274,6 +274,16 @@ def intercept(op: Op, operands, statics):
     return operands, statics
 
 
+def intercept_out(op: Op, operands, statics, out):
+    """The same before the form that writes into ``out``, which is an argument like the others."""
+    if not (state.modes or state.subclasses):
+        return None
+    args, kwargs = _arguments(op, operands, statics)
+    kwargs["out"] = out
+    found = overloaded(each_argument(args, kwargs)) if state.subclasses else []
+    return _dispatch.Answer(ask(export.function(op), args, kwargs, found)) if found or state.modes else None
+
+
 def idle() -> bool:
     """Whether no mode is active."""
     return not (state.modes or state.dispatch_modes)
@@ -337,6 +347,7 @@ def switch_on() -> None:
             if (name[0] != "_" and name not in _KEPT) or name in _SPECIAL_METHODS:
                 switch(fn)
     _dispatch.interceptors.insert(0, intercept)
+    _dispatch.on_out = intercept_out
 
 
 def subclassed(cls: type) -> None:
