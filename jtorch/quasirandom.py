@@ -50,7 +50,7 @@ class SobolEngine:
     Args:
         dimension: of the points, from 1 to 21201.
         scramble: a random linear scrambling of the digits and a random shift (Owen; Matousek, 1998).
-        seed: of the scrambling.
+        seed: of the scrambling; without one the default generator draws it.
 
     Raises:
         ValueError: the dimension is out of range.
@@ -73,14 +73,10 @@ class SobolEngine:
         self.reset()
 
     def _scramble(self) -> None:
-        g = Generator()
-        if self.seed is None:
-            g.seed()
-        else:
-            g.manual_seed(self.seed)
-        bits = randint(2, (self.dimension, _BITS), generator=g).numpy()
+        g = None if self.seed is None else Generator().manual_seed(self.seed)
+        bits = randint(2, (self.dimension, _BITS), generator=g, device="cpu").numpy()
         self._shift = bits @ (1 << np.arange(_BITS, dtype=np.int64))
-        lower = np.tril(randint(2, (self.dimension, _BITS, _BITS), generator=g).numpy())
+        lower = np.tril(randint(2, (self.dimension, _BITS, _BITS), generator=g, device="cpu").numpy())
         lower[:, np.arange(_BITS), np.arange(_BITS)] = 1
         places = 1 << np.arange(_BITS - 1, -1, -1, dtype=np.int64)
         digits = (self._state[:, :, None] & places != 0).astype(np.int64)  # (dimension, number, digit)

@@ -295,3 +295,27 @@ def test_gradgradcheck_finds_a_wrong_second_derivative():
     assert jtorch.autograd.gradcheck(Wrong.apply, (leaf(jtorch),))
     with pytest.raises(jtorch.autograd.GradcheckError):
         jtorch.autograd.gradgradcheck(Wrong.apply, (leaf(jtorch),))
+
+
+def test_a_saved_output_that_is_a_view_of_something_written_to():
+    class Shifted(jtorch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            y = x * 2
+            y.add_(1)
+            z = y.squeeze(0)
+            ctx.save_for_backward(z)
+            return z
+
+        @staticmethod
+        def backward(ctx, g):
+            return (g * ctx.saved_tensors[0]).unsqueeze(0)
+
+    x = jtorch.ones(1, 3, requires_grad=True)
+    Shifted.apply(x).sum().backward()
+    assert x.grad.tolist() == [[3.0, 3.0, 3.0]]
+    y = Shifted.apply(x)
+    with jtorch.no_grad():
+        y.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()

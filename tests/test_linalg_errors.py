@@ -32,6 +32,20 @@ def test_one_bad_matrix_of_a_batch():
     assert info.tolist() == [0, 1] and factor[0].tolist() == [[1.0, 0.0], [0.0, 1.0]]
 
 
+def test_info_says_which_matrices_have_no_cholesky_factor(torch):
+    """Rounding decides whether they have one, for the factor and for ``info`` alike."""
+    x = jtorch.linspace(0, 1, 40)
+    gram = jtorch.exp(-(((x[:, None] - x) / 0.5) ** 2))
+    nearly_singular = gram + jtorch.logspace(-8, -4, 80)[:, None, None] * jtorch.eye(40)
+    factor, info = jtorch.linalg.cholesky_ex(nearly_singular)
+    bad = factor.isnan().any(-1).any(-1)
+    assert bad.any() and not bad.all() and jtorch.equal(info > 0, bad)
+
+    diagonals = [[1.0, 1, 1, 1, 1], [1, 1, 0, 1, -1], [-1, 1, 1, 1, 1], [1, 1, 1, 1, -1], [1, 1, float("nan"), 1, 1]]
+    info = jtorch.linalg.cholesky_ex(jtorch.tensor(diagonals).diag_embed()).info
+    assert info.tolist() == torch.linalg.cholesky_ex(torch.tensor(diagonals).diag_embed()).info.tolist()
+
+
 def test_lu_of_a_singular_matrix(torch):
     """``linalg.lu_factor`` refuses it, the others give what there is."""
     for a in (BAD, [[[1.0, 0.0], [0.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]]):

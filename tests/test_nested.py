@@ -137,6 +137,8 @@ def structures(torch):
         m.offsets(), m.values(), repr(nested.nested_tensor([torch.ones(2, 3), torch.ones(4, 3)])),
         parts(nested.as_nested_tensor([v[:2], v[2:]], layout=torch.jagged)), parts(copy.deepcopy(p)),
         parts(p.clone().add_(1)), (p == q).values(),
+        nested.nested_tensor([torch.ones(2, 3), torch.ones(4, 3)])._nested_tensor_size(),
+        p._values, p._offsets, t._lengths,
     ]  # fmt: skip
 
 

@@ -178,6 +178,50 @@ def own_functions(torch):
     return [public(Like()), public(1), wrapped(Like()), wrapped(1), overrides.resolve_name(torch.add)]
 
 
+@table
+def out_is_an_argument_like_the_others(torch):
+    seen = []
+
+    class Watching(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            seen.append((func.__name__, sorted(kwargs or {})))
+            return super().__torch_function__(func, types, args, kwargs or {})
+
+    class Holder:
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            kwargs["out"].found = func(*args)
+            return kwargs["out"]
+
+    x, holder, mine = torch.ones(2), Holder(), torch.zeros(2).as_subclass(Watching)
+    torch.add(x, 1, out=mine)
+    torch.cat([x, x], 0, out=holder)
+    return [seen, mine.as_subclass(torch.Tensor), holder.found]
+
+
+@table
+def subclass_instances_are_views(torch):
+    """Of what is written to a tensor later on its instance as another class knows, and the other way round."""
+
+    class Mine(torch.Tensor):
+        pass
+
+    w = torch.ones(2, requires_grad=True)
+    plain, other = torch.ones(2), torch.ones(2)
+    mine, others = plain.as_subclass(Mine), other.as_subclass(Mine)
+    plain += w
+    (mine**2).sum().backward()
+    others *= 3 * w
+    (other**2).sum().backward()
+    leaf = torch.ones(2, requires_grad=True)
+    whole = leaf.as_subclass(Mine)
+    (whole * 3).sum().backward()
+    return [
+        other.detach(), mine.detach().as_subclass(torch.Tensor), w.grad, leaf.grad, whole.is_leaf, type(whole).__name__,
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("name", table)
 def test_programs(name):
     check(table[name])

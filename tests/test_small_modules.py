@@ -91,7 +91,9 @@ def pytree_paths(torch):
     return [
         [(pytree.keystr(path), leaf) for path, leaf in found], repr(mapped), list(pytree.tree_iter(tree)),
         [pytree.key_get(tree, path) for path, _ in found], spec.num_leaves, spec.num_children,
-        pytree.tree_map_only(int, lambda n: -n, [1, "a"]), pytree.arg_tree_leaves(1, [2], k=3),
+        pytree.tree_map_only(int, lambda n: -n, [1, "a"]), pytree.tree_leaves([torch.Size([2, 3])]),
+        list(pytree.tree_map(str, torch.zeros(2, 3).shape)), pytree.tree_map(abs, {"s": torch.Size([2, 3])})["s"],
+        pytree.arg_tree_leaves(1, [2], k=3),
         pytree.tree_all(lambda n: n > 0, tree), pytree.tree_any_only(int, lambda n: n > 3, tree),
         list in pytree.SUPPORTED_NODES, isinstance(pytree.tree_structure(1), pytree.LeafSpec),
         isinstance(spec, pytree.LeafSpec),
@@ -218,10 +220,12 @@ def test_programs(name, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "dimension, scramble, seed", [(1, False, None), (50, False, None), (3, True, 5), (40, True, 0)]
+    "dimension, scramble, seed", [(1, False, None), (50, False, None), (3, True, 5), (40, True, 0), (6, True, None)]
 )
 def test_sobol_points_are_bit_equal(dimension, scramble, seed):
     torch = pytest.importorskip("torch")
+    for library in (jtorch, torch):
+        library.manual_seed(1)
     ours = part(jtorch, "quasirandom").SobolEngine(dimension, scramble, seed)
     theirs = torch.quasirandom.SobolEngine(dimension, scramble, seed)
     for n in (1, 5, 8):

@@ -71,6 +71,9 @@ def layouts(torch):
     x = dense(torch, 4, 3)
     x = x * (x > 0)
     results += [parts(x.to_sparse()), parts(x.to_sparse(layout=torch.sparse_csr)), parts(x.to_sparse_csc())]
+    hybrid = torch.sparse_coo_tensor([[0, 1, 3], [1, 0, 1]], dense(torch, 3, 2), (4, 2, 2))
+    for other in (hybrid.to_sparse_csr(), hybrid.to_sparse_csc(), x.reshape(2, 3, 2).to_sparse_csr(dense_dim=1)):
+        results += [parts(other), other.dense_dim(), other.to_dense(), parts(other.to_sparse_coo()), repr(other)]
     results += [x.to_sparse(1).to_dense(), x.to_sparse(1)._values(), parts(x.to_sparse_bsc((2, 3)))]
     return results
 
@@ -98,7 +101,8 @@ def products(torch):
         torch.sparse.mm(s, x), torch.mm(s, x), s @ x, torch.matmul(s, x), s.mm(x), s @ v, torch.mv(s, v), csr @ x,
         torch.sparse.mm(csr, x), dense(torch, 2, 4) @ s, torch.addmm(dense(torch, 4, 2), s, x, beta=0.5, alpha=2.0),
         torch.sparse.addmm(dense(torch, 4, 2), s, x), parts(torch.sparse.mm(s, s.t())), parts(s @ s.t()),
-        torch.spmm(s, x), torch.sparse.mm(csr, x, "mean"), torch.sparse.mm(csr, x, "amax"), torch.smm(s, x).to_dense(),
+        torch.spmm(s, x), torch.sparse.mm(csr, x, "mean"), torch.sparse.mm(csr, x, "amax"),
+        torch.sparse.mm(csr, x, "min"), torch.smm(s, x).to_dense(),
     ]  # fmt: skip
 
 
@@ -363,6 +367,8 @@ def test_program(name):
     (lambda torch: torch.add(example(torch), torch.ones(4, 3)), RuntimeError, "Use add(dense, sparse)"),
     (lambda torch: example(torch) / torch.ones(4, 3), RuntimeError, "scalar or zero-dim"),
     (lambda torch: example(torch) @ torch.ones(4, 2), RuntimeError, "cannot be multiplied"),
+    (lambda torch: torch.sparse.mm(example(torch).to_sparse_csr(), torch.ones(3, 2), "prod"), RuntimeError, "prod"),
+    (lambda torch: torch.sparse.mm(example(torch).to_sparse_csr(), torch.ones(3, 2), "most"), RuntimeError, "either"),
     (lambda torch: example(torch).reshape(3, 4), RuntimeError, "reshape"),
     (lambda torch: torch.sparse_coo_tensor([[0, 1]], [1.0], (2,)), RuntimeError, "nnz"),
     (lambda torch: torch.sparse_coo_tensor([[0, 5]], [1.0, 2.0], (2,), check_invariants=True), RuntimeError, "index 5"),

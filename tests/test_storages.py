@@ -42,6 +42,7 @@ def writing_reaches_the_tensor(torch):
 @table
 def made_from_data(torch):
     return [
+        isinstance(torch.ones(2).untyped_storage(), torch.StorageBase),
         torch.FloatStorage([1, 2]).tolist(), torch.LongStorage(3).size(), torch.UntypedStorage(5).nbytes(),
         torch.ByteTensor(torch.ByteStorage.from_buffer(b"abc")), torch.FloatStorage([1.5, 2.5]).double().tolist(),
         torch.IntStorage.from_buffer(b"\x01\0\0\0\x02\0\0\0", "little").tolist(), torch.FloatStorage([3.0]).clone()[0],

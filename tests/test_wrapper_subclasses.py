@@ -150,6 +150,29 @@ def test_wrappers_are_copied_and_saved():
             assert torch.load(buffer)[0]._inner.tolist() == [0, 1, 2]
 
 
+def test_indexing_reaches_the_class_in_atens_terms():
+    """Masks as they are, and None for a whole dimension."""
+    seen = []
+
+    class Watched(Hidden):
+        @classmethod
+        def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+            if func is torch.ops.aten.index.Tensor:
+                seen.append((args[1], kwargs))
+            return super().__torch_dispatch__(func, types, args, kwargs)
+
+    inner = torch.arange(24).reshape(2, 3, 4)
+    x = Watched(inner)
+    rows, columns = torch.tensor([1, 0]), torch.tensor([True, False, True, True])
+    masks = torch.tensor([[True, False, False], [False, True, True]])
+    for index in ((slice(None), slice(None), columns), masks, (rows, slice(None), rows), (slice(1, 2), rows)):
+        assert x[index]._inner.tolist() == inner[index].tolist()
+    (last, _), (both, _), (apart, _), (after, _) = seen
+    assert last[:2] == [None, None] and last[2] is columns and len(both) == 1 and both[0] is masks
+    assert apart[1] is None and apart[0] is rows and apart[2] is rows and after[0] is None and after[1] is rows
+    assert not any(kwargs for _, kwargs in seen)
+
+
 class Hidden(torch.Tensor):
     """Wraps a tensor in an attribute that is not public."""
 

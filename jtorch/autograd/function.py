@@ -327,6 +327,8 @@ def _detach_own_outputs(ctx, node, before, after) -> None:
     found = {k: numbers[id(t)] for k, t in enumerate(ctx._saved) if t is not None and id(t) in numbers}
     if found:
         ctx._saved = tuple(after[found[k]]._detach() if k in found else t for k, t in enumerate(ctx._saved))
+        renewed = {k for k, i in found.items() if after[i] is not before[i]}  # which count writes from here on
+        ctx._versions = tuple(ctx._saved[k]._version if k in renewed else v for k, v in enumerate(ctx._versions))
         ctx._own = {k: i for k, i in found.items() if after[i]._edge is not None and after[i]._edge[0] is node}
         ctx._node = weakref.ref(node)
 

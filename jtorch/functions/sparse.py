@@ -35,11 +35,11 @@ def _conversion(name: str, kind, blocks: bool):
     if blocks:
 
         def convert(self, blocksize, dense_dim=None):
-            return to_layout(self, kind, blocksize)
+            return to_layout(self, kind, blocksize, dense_dim and self.dim() - dense_dim)
     else:
 
         def convert(self, dense_dim=None):
-            return to_layout(self, kind)
+            return to_layout(self, kind, None, dense_dim and self.dim() - dense_dim)
 
     composite(method=True, name=name, doc=f"This matrix under the layout ``{kind.name}``.")(convert)
 

@@ -11,7 +11,7 @@ from ..ops.registry import OPS
 from ..tensor import Tensor
 from ..tensor.creation import filled, to_numpy
 from ..tensor.dispatch import dispatch, wrap
-from ..tensor.layout import StorageView
+from ..tensor.layout import StorageBase
 from ..trace.value import put
 
 
@@ -22,7 +22,7 @@ def _over(cell) -> Tensor:
     return base.reshape((-1,)).detach()
 
 
-class UntypedStorage(StorageView):
+class UntypedStorage(StorageBase):
     """The bytes of a storage. ``UntypedStorage(n)`` has n zero bytes; tensors give theirs by ``untyped_storage()``."""
 
     def __init__(self, source=0, *, device=None):
@@ -346,7 +346,8 @@ CLASSES = {
 }  # fmt: skip
 #: What ``torch`` exports.
 EXPORTS = {c.__name__: c for c in CLASSES.values()} | {
-    "UntypedStorage": UntypedStorage, "TypedStorage": TypedStorage, "Storage": CLASSES[dtypes.float32],
+    "StorageBase": StorageBase, "UntypedStorage": UntypedStorage, "TypedStorage": TypedStorage,
+    "Storage": CLASSES[dtypes.float32],
 }  # fmt: skip
 _CASTS = {
     "double": dtypes.float64, "float": dtypes.float32, "half": dtypes.float16, "bfloat16": dtypes.bfloat16,

@@ -105,6 +105,12 @@ class NestedTensor(StoredMixin, Tensor):
         """Whether the sequences lie one after the other, the ragged dimension first."""
         return self._ragged.packed and self._at == 1
 
+    def _nested_tensor_size(self) -> Tensor:
+        """The shape of every sequence: ``(sequences, dims)``, on the CPU."""
+        sizes = np.tile(np.array(self._stored.shape, np.int64), (self._ragged.count, 1))
+        sizes[:, self._at - 1] = self._ragged.sizes
+        return Tensor._from_numpy(sizes)
+
     def stride(self, dim=None):
         raise RuntimeError("nested tensors have no strides of their own; use values().stride()")
 
@@ -119,6 +125,11 @@ class NestedTensor(StoredMixin, Tensor):
     def lengths(self) -> Tensor | None:
         """How long each sequence is, where they do not end where the next begins; else None."""
         return self._ragged.lengths
+
+    # what libraries that take nested tensors apart read
+    _values = property(lambda self: self._stored)
+    _offsets = property(lambda self: self._ragged.offsets)
+    _lengths = property(lambda self: self._ragged.lengths)
 
     def unbind(self, dim: int = 0) -> tuple[Tensor, ...]:
         """The sequences.

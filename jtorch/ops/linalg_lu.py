@@ -112,19 +112,28 @@ def lu_solve(LU: Array, pivots: Array, B: Array, *, left: bool = True, adjoint: 
 # --- info instead of errors ------------------------------------------------------------------------------------------
 
 
+def _fails(L):
+    return jnp.any(jnp.isnan(L), (-2, -1))
+
+
 def _bad_minor(A):
-    """The order of the first leading minor that is not positive: Cholesky column by column, until a pivot fails."""
+    """The order of the first leading minor of ``A`` that Cholesky fails on, where it fails on ``A``.
+
+    By bisection, each minor being extended with ones on the diagonal. The same routine decides as for ``A``: another
+    one's rounding could find every minor of a nearly singular matrix good.
+    """
     n = A.shape[-1]
 
-    def column(k, state):
-        rest, info = state
-        pivot = jnp.real(jnp.diagonal(rest, axis1=-2, axis2=-1)[..., k])
-        info = jnp.where((info == 0) & ~(pivot > 0), k + 1, info)
-        col = lax.dynamic_index_in_dim(rest, k, -1, keepdims=False)
-        safe = jnp.where(pivot > 0, pivot, 1)[..., None, None].astype(A.dtype)
-        return rest - col[..., :, None] * jnp.conj(col)[..., None, :] / safe, info
+    def halve(_, bounds):
+        good, bad = bounds
+        middle = (good + bad) // 2
+        inside = jnp.arange(n) < middle[..., None]
+        minor = jnp.where(inside[..., :, None] & inside[..., None, :], A, jnp.eye(n, dtype=A.dtype))
+        failed = _fails(jnp.linalg.cholesky(minor, symmetrize_input=False))
+        return jnp.where(failed, good, middle), jnp.where(failed, middle, bad)
 
-    return lax.fori_loop(0, n, column, (A, jnp.zeros(A.shape[:-2], np.int32)))[1].astype(np.int32)
+    bounds = jnp.zeros(A.shape[:-2], np.int32), jnp.full(A.shape[:-2], n, np.int32)
+    return lax.fori_loop(0, n.bit_length(), halve, bounds)[1]
 
 
 @op(name="_cholesky_ex", namespaces=(), grad_name="LinalgCholeskyExBackward0")
@@ -135,7 +144,7 @@ def cholesky_ex(A: Array, *, upper: bool = False):
     L = jnp.linalg.cholesky(whole, symmetrize_input=False)
     if not A.size:
         return L, jnp.zeros(A.shape[:-2], np.int32)
-    failed = jnp.any(jnp.isnan(lax.stop_gradient(L)), (-2, -1))
+    failed = _fails(lax.stop_gradient(L))
     fixed = lax.stop_gradient(whole)
     info = lax.cond(jnp.any(failed), _bad_minor, lambda x: jnp.zeros(x.shape[:-2], np.int32), fixed)
     return adjoint(L) if upper else L, jnp.where(failed, info, 0)

@@ -117,6 +117,18 @@ def _extreme_bwd(largest, residuals, g):
 _extreme.defvjp(_extreme_fwd, _extreme_bwd)
 
 
+def reduction(reduce: str) -> str:
+    """The name of a reduction as ``scatter_reduce`` documents it; ``"max"`` and ``"min"`` are read as well.
+
+    Raises:
+        RuntimeError: there is none of that name.
+    """
+    found = {"max": "amax", "min": "amin"}.get(reduce, reduce)
+    if found not in ("sum", "prod", "mean", "amax", "amin"):
+        raise RuntimeError(f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}")
+    return found
+
+
 def _neutral(reduce: str, dtype):
     """The value that leaves the others as they are."""
     if reduce in ("sum", "mean"):
@@ -233,8 +245,7 @@ def scatter_reduce(input: Array, dim: int, index: Array, src: Array, reduce: str
         RuntimeError: another ``reduce``, or as ``scatter``.
         IndexError: an index is negative or too large.
     """
-    if reduce not in ("sum", "prod", "mean", "amax", "amin"):
-        raise RuntimeError(f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}")
+    reduce = reduction(reduce)
     refuse("scatter_gather_tensor_cpu_reduce_mean", input, when=reduce == "mean" and is_bool(input))
     return _scatter(
         "scatter_reduce", input, dim, index, src,

@@ -10,18 +10,17 @@ from jax import lax
 from .elementwise import is_bool, type_name
 from .index import outside, wrap
 from .registry import Array, op
+from .scatter import reduction
 
 # --- segments --------------------------------------------------------------------------------------------------------
 
-_REDUCE = ("sum", "mean", "max", "min", "prod")
-_EMPTY = {"sum": 0.0, "mean": np.nan, "max": -np.inf, "min": np.inf, "prod": 1.0}
+_EMPTY = {"sum": 0.0, "mean": np.nan, "amax": -np.inf, "amin": np.inf, "prod": 1.0}
 
 
 @op(method=False, grad_name="SegmentReduceBackward0")
 def _segment_reduce(data: Array, offsets: Array, reduce: str, initial: float | None = None):
     """``data`` ``(..., n, *rest)`` reduced between neighbouring ``offsets`` ``(..., segments + 1)``."""
-    if reduce not in _REDUCE:
-        raise RuntimeError(f"segment_reduce: unsupported reduction {reduce!r} (expected one of {', '.join(_REDUCE)})")
+    reduce = reduction(reduce)
     axis = offsets.ndim - 1
     count = offsets.shape[-1] - 1
     position = jnp.arange(data.shape[axis])
@@ -47,7 +46,7 @@ def _segment_reduce(data: Array, offsets: Array, reduce: str, initial: float | N
         table = jnp.where(inside, x[None], jnp.asarray(_EMPTY[reduce], x.dtype))
         if reduce == "prod":
             return jnp.prod(table, 1) * start
-        extremum, meet = (jnp.max, jnp.maximum) if reduce == "max" else (jnp.min, jnp.minimum)
+        extremum, meet = (jnp.max, jnp.maximum) if reduce == "amax" else (jnp.min, jnp.minimum)
         return meet(extremum(table, 1, initial=_EMPTY[reduce]), start)
 
     run = one

@@ -243,7 +243,7 @@ def as_subclass(tensor, cls: type):
         return as_parameter(tensor, tensor.requires_grad)
     if not (isinstance(cls, type) and issubclass(cls, Tensor)):
         raise TypeError(f"{cls!r} is not a subclass of Tensor")
-    return tensor.as_subclass(cls)
+    return tensor._as_subclass(cls)
 
 
 def check_location(location: str) -> None:

@@ -57,12 +57,7 @@ def _expanded(pointers: np.ndarray) -> np.ndarray:
 
 
 def compressed(coo: SparseTensor, kind) -> SparseTensor:
-    """A matrix of the coordinate layout as CSR or CSC."""
-    if coo.sparse_dim() != 2 or coo.dim() != 2 + coo.dense_dim():
-        raise RuntimeError(
-            f"to_{kind.name}: conversion from a sparse tensor of {coo.sparse_dim()} sparse dims is not supported; only "
-            "matrices have this layout"
-        )
+    """A matrix (of numbers or of dense tensors) of the coordinate layout as CSR or CSC."""
     coo = coo.coalesce()
     row, col = coo._index[0]._host("to_sparse_csr()")
     if kind is sparse_csr:
@@ -121,6 +116,10 @@ def to_layout(t, kind, blocksize=None, sparse_dim=None):
     coo = t.to_sparse_coo() if isinstance(t, SparseTensor) else from_dense(t, sparse_dim)
     if kind is sparse_coo:
         return coo
-    if coo.dim() != 2:
-        raise NotImplementedError(f"{kind}: only matrices have a compressed layout here, got {coo.dim()} dims")
-    return blocked(coo, kind, blocksize) if kind in (sparse_bsr, sparse_bsc) else compressed(coo, kind)
+    in_blocks = kind in (sparse_bsr, sparse_bsc)
+    if coo.sparse_dim() != 2 or (in_blocks and coo.dense_dim()):
+        raise NotImplementedError(
+            f"{kind}: only matrices have a compressed layout here, got {coo.sparse_dim()} sparse and {coo.dense_dim()} "
+            "dense dims"
+        )
+    return blocked(coo, kind, blocksize) if in_blocks else compressed(coo, kind)

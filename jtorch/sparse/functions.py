@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import dtypes
+from ..ops.scatter import reduction
 from ..ops.shapes import canonical_dim, canonical_dims
 from ..tensor.dispatch import call
 from ..tensor.layout import sparse_coo, sparse_csr
@@ -19,10 +20,11 @@ def mm(mat1, mat2, reduce="sum"):
     ``reduce`` replaces the sum over a row's stored elements by ``"mean"``, ``"amax"`` or ``"amin"`` (for CSR).
 
     Raises:
-        ValueError: an unknown ``reduce``.
+        RuntimeError: an unknown ``reduce``, or a product.
     """
-    if reduce not in ("sum", "mean", "amax", "amin"):
-        raise ValueError(f"reduce argument must be either sum, mean, amax or amin, got {reduce}")
+    reduce = reduction(reduce)
+    if reduce == "prod":
+        raise RuntimeError("sparse_mm_reduce: reduce type of prod has not been enabled; give sum, mean, amax or amin")
     return products.matmul(mat1, mat2, reduce) if reduce != "sum" else products.matmul(mat1, mat2)
 
 

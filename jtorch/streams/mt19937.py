@@ -47,6 +47,16 @@ def _first_word_is_high() -> bool:
     return int(wide[0]) >> 32 == int(first[0])
 
 
+class _Unseeded(np.random.bit_generator.ISeedSequence):
+    """The seed of an engine that is seeded again at once: NumPy's own takes 40 times as long as PyTorch's."""
+
+    def generate_state(self, n_words, dtype=np.uint32):
+        return np.zeros(n_words, dtype)
+
+
+_UNSEEDED = _Unseeded()
+
+
 class HostStream:
     """A PyTorch CPU generator: ``HostStream(seed)`` draws what ``torch.Generator().manual_seed(seed)`` would.
 
@@ -57,7 +67,7 @@ class HostStream:
 
     def __init__(self, seed: int = DEFAULT_SEED):
         self.lock = threading.RLock()
-        self._bits = np.random.MT19937(0)
+        self._bits = np.random.MT19937(_UNSEEDED)
         self._state = np.random.RandomState(self._bits)
         self.manual_seed(seed)
 

@@ -34,6 +34,9 @@ sparse_tensor = None
 #: Called with ``(op, operands, statics)`` before anything else when set: autocast, function modes. They return the
 #: operands and statics to go on with, or an :class:`Answer`.
 interceptors: list = []
+#: Called with ``(op, operands, statics, out)`` before an ``out=`` form when set: function modes. Returns an
+#: :class:`Answer`, or None to go on.
+on_out = None
 #: Called with ``(tensor, what it is about to hold)`` before writes in place when set: forward mode.
 on_write = None
 
@@ -385,8 +388,14 @@ def _guard_written(node, computed: Storage, written: Storage) -> None:
     node.guards = tuple([(written, written.version, g[2]) if g[0] is computed else g for g in guards])
 
 
+def into(op: Op, operands: tuple, statics: tuple, out):
+    """The ``out=`` form."""
+    answer = on_out and on_out(op, operands, statics, out)
+    return answer.result if answer else write_out(op, operands, dispatch(op, operands, statics), out)
+
+
 def write_out(op: Op | str, operands, result, out, rule=None):
-    """The ``out=`` form of ``op`` (or of a function of that name): write ``result`` into ``out``.
+    """The end of the ``out=`` form of ``op`` (or of a function of that name): write ``result`` into ``out``.
 
     An empty ``out`` of another shape is resized.
 

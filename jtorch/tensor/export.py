@@ -91,7 +91,7 @@ def _old_form(fn: Callable, name: str, tensors: int, keywords: tuple[str, ...], 
 def _source(op: Op, kind: str) -> tuple[str, dict]:
     """Source text of a public form: ``kind`` is ``call`` or ``inplace``."""
     ns = {
-        "OP": op, "dispatch": _dispatch.dispatch, "inplace": _dispatch.inplace, "write_out": _dispatch.write_out,
+        "OP": op, "dispatch": _dispatch.dispatch, "inplace": _dispatch.inplace, "into": _dispatch.into,
         "hashable": _dispatch.hashable, "sizes": _sizes, "required": _required, "MISSING": _MISSING, "PLAIN": _PLAIN,
         "old_form": _old_form,
     }  # fmt: skip
@@ -158,8 +158,8 @@ def _source(op: Op, kind: str) -> tuple[str, dict]:
     statics = "".join(f"{n}, " for n in op.static_names)
     body = [*prepare]
     if has_out:
-        body.append(f"result = dispatch(OP, ({operands}), ({statics}))")
-        body.append(f"return result if out is None else write_out(OP, ({operands}), result, out)")
+        body.append(f"if out is not None: return into(OP, ({operands}), ({statics}), out)")
+        body.append(f"return dispatch(OP, ({operands}), ({statics}))")
     else:
         body.append(f"return {'inplace' if kind == 'inplace' else 'dispatch'}(OP, ({operands}), ({statics}))")
     return f"def form({signature}):\n    " + "\n    ".join(body) + "\n", ns

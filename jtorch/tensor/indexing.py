@@ -16,6 +16,7 @@ from ..ops.index import parse_basic
 from ..ops.registry import OPS
 from ..tape.node import node_type
 from . import dispatch as _dispatch
+from . import overriding
 
 
 def _compound() -> tuple[type, ...]:
@@ -197,7 +198,7 @@ def _split(x, index):
     indices = []
     for position, entry in advanced:
         at = position - sum(1 for e in basic[:position] if isinstance(e, int))
-        if entry.dtype is dtypes.bool_:
+        if entry.dtype is dtypes.bool_ and not overriding.is_wrapper(view):  # whose class sees the mask itself
             for k, found in enumerate(entry.nonzero(as_tuple=True)):
                 spec[at + k] = "t"
                 indices.append(found)

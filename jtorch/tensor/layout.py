@@ -379,7 +379,7 @@ def _after(op, statics, numbers, new, shape, st, off) -> tuple[tuple[int, ...], 
 _moved = functools.lru_cache(4096)(_after)
 
 
-class StorageView:
+class StorageBase:
     """What ``untyped_storage()`` returns: identity, size in bytes, and a data pointer."""
 
     def __init__(self, t):
@@ -403,7 +403,7 @@ class StorageView:
         return id(self._tensor_storage)
 
     def __eq__(self, other):
-        return isinstance(other, StorageView) and self._tensor_storage is other._tensor_storage
+        return isinstance(other, StorageBase) and self._tensor_storage is other._tensor_storage
 
     def __hash__(self):
         return hash(id(self._tensor_storage))

@@ -140,7 +140,7 @@ class MetadataMixin:
         return start and start + self.storage_offset() * self.element_size()
 
     def untyped_storage(self):
-        return layout.StorageView(self)
+        return layout.StorageBase(self)
 
     storage = untyped_storage
 

@@ -247,7 +247,7 @@ def _dispatched(kinds: list, op: Op, operands, statics):
     args, kwargs = _arguments(op, operands, statics)
     if op.name == "linear":
         return _linear_in_parts(*args)
-    func = import_module("jtorch.utils._python_dispatch").bound(op, args)
+    func, args, kwargs = import_module("jtorch.utils._python_dispatch").as_aten(op, args, kwargs)
     for kind in kinds:
         result = kind.__torch_dispatch__(func, tuple(kinds), args, kwargs)
         if result is not NotImplemented:
@@ -272,6 +272,16 @@ def intercept(op: Op, operands, statics):
         if kinds:
             return _dispatch.Answer(_dispatched(kinds, op, operands, statics))
     return operands, statics
+
+
+def intercept_out(op: Op, operands, statics, out):
+    """The same before the form that writes into ``out``, which is an argument like the others."""
+    if not (state.modes or state.subclasses):
+        return None
+    args, kwargs = _arguments(op, operands, statics)
+    kwargs["out"] = out
+    found = overloaded(each_argument(args, kwargs)) if state.subclasses else []
+    return _dispatch.Answer(ask(export.function(op), args, kwargs, found)) if found or state.modes else None
 
 
 def idle() -> bool:
@@ -337,6 +347,7 @@ def switch_on() -> None:
             if (name[0] != "_" and name not in _KEPT) or name in _SPECIAL_METHODS:
                 switch(fn)
     _dispatch.interceptors.insert(0, intercept)
+    _dispatch.on_out = intercept_out
 
 
 def subclassed(cls: type) -> None:

@@ -413,7 +413,16 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
         t.__dict__.update(self.__dict__)
         return t
 
-    as_subclass = _as_subclass
+    def as_subclass(self, cls) -> Tensor:
+        """The same elements as an instance of ``cls``: a view, so that either's history knows of writes to the other.
+
+        Raises:
+            TypeError: ``cls`` is no subclass of Tensor.
+        """
+        if self._handler is not None or overriding.is_wrapper(self):  # without storage of their own
+            return self._as_subclass(cls)
+        with overriding._Setting(subclasses=False, modes=[], dispatch_modes=[]):
+            return _dispatch.dispatch(OPS["alias"], (self,), ())._as_subclass(cls)
 
     @staticmethod
     def _make_wrapper_subclass(

@@ -55,6 +55,30 @@ def bound(op, operands):
     return func if func.overloadpacket._function is function(op) else _Bound(func, function(op))
 
 
+def _index_arguments(input, indices, *, spec):
+    """``(input, indices)`` with None for each whole dimension."""
+    rest, found, inside = iter(indices), [], 0
+    for entry in spec:
+        if inside:  # further dimensions of a mask
+            inside -= 1
+            continue
+        found.append(next(rest) if entry == "t" else None)
+        if found[-1] is not None and found[-1].dtype is jtorch.bool:
+            inside = found[-1].dim() - 1
+    return (input, found), {}
+
+
+#: Ops whose arguments differ from those of ATen's.
+_ARGUMENTS = {"index": _index_arguments}
+
+
+def as_aten(op, args, kwargs):
+    """``(func, args, kwargs)`` as PyTorch's dispatcher would see this operation."""
+    if op.name in _ARGUMENTS:
+        return overload(op, args), *_ARGUMENTS[op.name](*args, **kwargs)
+    return bound(op, args), args, kwargs
+
+
 class Around:
     """A context in which each operation asks :meth:`_answer`, except for those that this runs itself."""
 
@@ -93,7 +117,7 @@ class TorchDispatchMode:
         raise NotImplementedError
 
     def _dispatched(self, op, args, kwargs):
-        func = bound(op, args)
+        func, args, kwargs = as_aten(op, args, kwargs)
         kinds = tuple({type(x): None for x in args if isinstance(x, Tensor)})
         return self.__torch_dispatch__(func, kinds, args, kwargs)
 

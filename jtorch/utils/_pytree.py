@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+from ..size import Size
+
 
 @dataclasses.dataclass(frozen=True)
 class TreeSpec:
@@ -145,6 +147,11 @@ def _tuple_unflatten(parts, context) -> tuple:
     return tuple(parts)
 
 
+def _size_unflatten(parts, context) -> tuple:
+    """A Size again, as captured functions return it, unless its numbers have become something else."""
+    return Size(parts) if all(isinstance(n, int) for n in parts) else tuple(parts)
+
+
 def _dict_flatten(entries) -> tuple[list, tuple]:
     return list(entries.values()), tuple(entries)
 
@@ -171,6 +178,7 @@ SUPPORTED_NODES: dict[type, NodeDef] = {
     node.type: node
     for node in (
         NodeDef(tuple, _tuple_flatten, _tuple_unflatten, _tuple_flatten_with_keys),
+        NodeDef(Size, _tuple_flatten, _size_unflatten, _tuple_flatten_with_keys),
         NodeDef(list, _list_flatten, _list_unflatten, _list_flatten_with_keys),
         NodeDef(dict, _dict_flatten, _dict_unflatten, _dict_flatten_with_keys),
         NodeDef(

@@ -85,6 +85,7 @@ rows(
     ),
     S(T(values=[0.0, 2.0, 0.0]), 0, I(0, 1, 1, 2), T(values=[3.0, 0.0, 4.0, 0.0]), "prod"),
     S(T(values=[1.0, 2.0]), 0, I(0, 0, 1), T(values=[1.0, 1.0, 0.5]), "amax", gradcheck=False, why="ties"),
+    S(INTS, 1, WIDE, T(3, 2, dtype="int64"), "max"), S(T(4, grad=False), 0, I(0, 0, 3), T(3, grad=False), "min"),
 )  # fmt: skip
 rows(
     "torch.index_add",

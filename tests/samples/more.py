@@ -33,7 +33,7 @@ rows("torch.put", S(T(2, 3), T(2, values=[0, -1], dtype="int64"), T(2)),
      S(T(2, 3), T(3, values=[1, 1, 4], dtype="int64"), T(3), accumulate=True))  # fmt: skip
 LENGTHS = T(4, values=[1, 3, 0, 2], dtype="int64")
 EMPTY = "the derivative through an empty segment's infinity is no difference quotient"
-for _kind in ("sum", "mean", "max", "min", "prod"):
+for _kind in ("sum", "mean", "max", "min", "prod", "amax", "amin"):
     rows_ = [
         S(T(6, 2), _kind, lengths=T(3, values=[1, 3, 2], dtype="int64")),
         S(T(2, 4), _kind, lengths=T(2, 2, values=[[1, 3], [2, 2]], dtype="int64"), axis=1),
