@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from jtorch.distributed import run
+from jtorch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 ROOT = Path(__file__).parents[1]
 
@@ -180,3 +181,12 @@ def test_ddp_goes_on_after_a_killed_rank(tmp_path):
         assert ("from 3" in out) == (kill_at == "0"), out + err
         ends.append({line.partition(": ")[2] for line in out.splitlines() if line.startswith("rank")})
     assert len(ends[0]) == 1 and ends[0] == ends[1]
+
+
+def test_a_program_that_launches_gets_an_exception(tmp_path):
+    options = ["--nproc-per-node", "2", "--log-dir", str(tmp_path / "logs"), "--no-python", "sh", "-c"]
+    run.run(run.parse_args([*options, "true"]))
+    with pytest.raises(ChildFailedError, match=r"sh FAILED\n  rank 1 \(local_rank 1, pid \d+\): exit code 3") as caught:
+        run.run(run.parse_args([*options, "test $RANK = 0 && sleep 60; exit 3"]))
+    rank, failure = caught.value.get_first_failure()
+    assert (rank, failure.local_rank, failure.exitcode, failure.signal_name()) == (1, 1, 3, "<N/A>")
