@@ -142,6 +142,7 @@ from .tensor.overriding import without_all as DisableTorchFunction
 from .tensor.overriding import without_subclasses as DisableTorchFunctionSubclass
 from .tensor.printing import get_printoptions, set_printoptions
 
+from ._classes import classes
 from ._ops import ops  # PyTorch's name for operations by namespace; the package stays importable as jtorch.ops
 
 newaxis = None

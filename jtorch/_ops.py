@@ -11,6 +11,7 @@ from pathlib import Path
 import jtorch
 
 from . import dispatch_keys
+from .autograd.profiler import record_function
 from .ops.registry import OPS, Op
 from .tensor.dispatch import call
 from .tensor.lens import put_op
@@ -298,3 +299,7 @@ def find(namespace: str, name: str) -> OpOverloadPacket:
 
 
 ops = Ops()
+
+# A region of a profile as two operations, which a graph may hold.
+register("profiler", "_record_function_enter", lambda name, args=None: record_function(name, args).__enter__())
+register("profiler", "_record_function_exit", lambda region: region.__exit__(None, None, None))

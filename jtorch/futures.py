@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import itertools
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -75,14 +76,12 @@ def collect_all(futures) -> Future:
     """A future of the list of futures, complete when all are."""
     futures = list(futures)
     result = Future()
-    left = len(futures)
-    if not left:
+    left = itertools.count(len(futures) - 1, -1)  # counting down is one step, whichever thread a future ends on
+    if not futures:
         result.set_result(futures)
 
     def one_done(_):
-        nonlocal left
-        left -= 1
-        if not left:
+        if next(left) == 0:
             result.set_result(futures)
 
     for f in futures:

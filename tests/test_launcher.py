@@ -180,3 +180,22 @@ def test_ddp_goes_on_after_a_killed_rank(tmp_path):
         assert ("from 3" in out) == (kill_at == "0"), out + err
         ends.append({line.partition(": ")[2] for line in out.splitlines() if line.startswith("rank")})
     assert len(ends[0]) == 1 and ends[0] == ends[1]
+
+
+def test_a_program_that_launches_gets_an_exception(tmp_path):
+    source = f"""
+        from jtorch.distributed import run
+        from jtorch.distributed.elastic.multiprocessing.errors import ChildFailedError
+        options = ["--nproc-per-node", "2", "--log-dir", {str(tmp_path)!r}, "--no-python", "sh", "-c"]
+        run.run(run.parse_args([*options, "true"]))
+        try:
+            run.run(run.parse_args([*options, "test $RANK = 0 && sleep 60; exit 3"]))
+        except ChildFailedError as error:
+            rank, failure = error.get_first_failure()
+            print(rank, failure.local_rank, failure.exitcode, failure.signal_name(), error)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(source)]
+    env = dict(os.environ, PYTHONPATH=str(ROOT), JAX_PLATFORMS="cpu")
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    assert done.stdout.startswith("1 1 3 <N/A> sh FAILED\n  rank 1 (local_rank 1, pid "), done.stderr
+    assert done.stdout.endswith("): exit code 3\n")

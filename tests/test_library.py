@@ -125,6 +125,10 @@ def test_implementations_by_key():
         jtorch.library.Library("jtorch_test", "IMPL").impl("shift", abs, "Elsewhere")
     with pytest.raises(OSError, match="dispatcher"):
         jtorch.ops.load_library("lib.so")
+    with pytest.raises(OSError, match="PyTorch's C.. dispatcher"):
+        jtorch.classes.load_library("lib.so")
+    with pytest.raises(RuntimeError, match="Class mine.Stack not registered!"):
+        jtorch.classes.mine.Stack()
     torch = pytest.importorskip("torch")
     assert ours == _by_key(torch)
 

@@ -146,7 +146,7 @@ def test_names_for_annotations():
     assert torch.futures.Future[int].__origin__ is torch.futures.Future
     assert torch.ScriptModule is torch.jit.ScriptModule
     assert torch.distributed.rpc.is_available()
-    assert not torch.distributed.autograd.is_available()
+    assert torch.distributed.autograd.is_available()
 
 
 def test_regions_for_a_profiler():

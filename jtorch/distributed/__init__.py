@@ -14,7 +14,13 @@ pacing.prepare()
 from . import distributed_c10d  # noqa: E402
 from .device_mesh import DeviceMesh, init_device_mesh  # noqa: E402
 from .distributed_c10d import *  # noqa: E402, F403
-from .distributed_c10d import _all_gather_base, _coalescing_manager, _make_nccl_premul_sum, _reduce_scatter_base  # noqa: E402
+from .distributed_c10d import (  # noqa: E402
+    _all_gather_base,
+    _coalescing_manager,
+    _make_nccl_premul_sum,
+    _rank_not_in_group,
+    _reduce_scatter_base,
+)
 from .pmap import axis_index, pmap, pmean, psum  # noqa: E402
 
 # Imported on first use: they need functions and modules, which need this package, or most programs do not need them.

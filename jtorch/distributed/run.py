@@ -17,6 +17,7 @@ import tempfile
 import uuid
 
 from jtorch.distributed.elastic.agent import Agent, Spec
+from jtorch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 
 def get_args_parser() -> argparse.ArgumentParser:
@@ -159,18 +160,34 @@ def _command(args: argparse.Namespace) -> list[str]:
     return [sys.executable, "-u", "-m", "jtorch", *(["-m"] if args.module else []), *program]
 
 
+def run(args: argparse.Namespace) -> None:
+    """Run the job that a parsed command line (see :func:`parse_args`) asks for.
+
+    Raises:
+        ChildFailedError: a rank failed, and no restart is left.
+        SystemExit: a signal ended the job; its code is 128 + the signal's number.
+        ValueError, NotImplementedError: see :func:`spec_of`.
+    """
+    spec = spec_of(args)
+    agent = Agent(spec)
+    code = agent.run()
+    if not spec.redirects and not spec.tee:
+        shutil.rmtree(spec.log_dir, ignore_errors=True)  # the ranks' error files, which the summary has named
+    if agent.failures:
+        raise ChildFailedError(args.training_script, agent.failures)
+    if code:
+        sys.exit(code)
+
+
 def main(args=None) -> None:
     """The program ``jtorchrun``: ends with the exit code of the job."""
     try:
-        spec = spec_of(parse_args(args))
+        run(parse_args(args))
     except (ValueError, NotImplementedError) as error:
         print(f"jtorchrun: {error}", file=sys.stderr)
         sys.exit(2)
-    code = Agent(spec).run()
-    if not spec.redirects and not spec.tee:
-        shutil.rmtree(spec.log_dir, ignore_errors=True)  # the ranks' error files, which the summary has named
-    if code:
-        sys.exit(code)
+    except ChildFailedError:  # the agent has printed which, and how
+        sys.exit(1)
 
 
 if __name__ == "__main__":

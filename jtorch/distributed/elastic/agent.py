@@ -110,16 +110,13 @@ class Worker:
         except ProcessLookupError:
             pass
 
-    def fate(self) -> str:
-        """How it ended, in lines for the summary."""
-        code = self.process.returncode
-        how = f"exit code {code}"
-        if code < 0:
-            how = f"signal {-code} ({signal.Signals(-code).name})"
-        lines = [f"  rank {self.rank} (local_rank {self.local_rank}, pid {self.process.pid}): {how}"]
-        if (said := errors.read(self.error_file)) is not None:
-            lines.append(f"    {said['message']}")
-        return "\n".join(lines)
+    def failure(self) -> errors.ProcessFailure:
+        """How it ended."""
+        said = errors.read(self.error_file) or {}
+        return errors.ProcessFailure(
+            self.local_rank, self.process.pid, self.process.returncode, self.error_file,
+            said.get("message", ""), said.get("timestamp", int(time.time())),
+        )  # fmt: skip
 
 
 _output = threading.Lock()
@@ -142,6 +139,7 @@ class Agent:
         self.spec = spec
         self.workers: list[Worker] = []
         self.received: int | None = None
+        self.failures: dict[int, errors.ProcessFailure] = {}  # of the last attempt, by rank
 
     def run(self) -> int:
         """The exit code: 0 if an attempt succeeded, 128 + n after signal n, else 1."""
@@ -151,10 +149,11 @@ class Agent:
                 failed = self._attempt(attempt)
                 if self.received is not None:
                     return 128 + self.received
+                self.failures = {worker.rank: worker.failure() for worker in failed}
                 if not failed:
                     return 0
                 left = self.spec.max_restarts - attempt
-                print(self._summary(failed, attempt, left), file=sys.stderr, flush=True)
+                print(self._summary(attempt, left), file=sys.stderr, flush=True)
             return 1
         finally:
             self._end(signal.SIGTERM)
@@ -199,10 +198,11 @@ class Agent:
                 pump.join(GRACE)
         self.workers = []
 
-    def _summary(self, failed: list[Worker], attempt: int, left: int) -> str:
+    def _summary(self, attempt: int, left: int) -> str:
         then = (
             f"restarting all ranks ({left} restarts left)" if left else "no restarts left; the other ranks were ended"
         )
         command = " ".join(self.spec.command)
-        lines = [f"{command} FAILED (attempt {attempt})", *(worker.fate() for worker in failed), f"  {then}"]
+        ends = [failure.line(rank) for rank, failure in self.failures.items()]
+        lines = [f"{command} FAILED (attempt {attempt})", *ends, f"  {then}"]
         return "\n".join(lines)

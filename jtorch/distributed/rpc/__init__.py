@@ -1,8 +1,10 @@
 """``torch.distributed.rpc``: functions called in other processes, and references to what they return.
 
-Read in this order: ``options``, ``agent`` (the network), ``calls`` (functions), ``rref`` (references), ``functions``.
+Read in this order: ``options``, ``agent`` (the network), ``calls`` (functions), ``rref`` (references), ``functions``,
+``history`` (gradients).
 Calls are pickled, and unpickling runs code that the caller chooses: workers must trust each other, as in PyTorch.
-Gradients do not cross processes: tensors arrive without history.
+Gradients cross processes inside a ``torch.distributed.autograd.context`` only; elsewhere tensors arrive without
+history.
 """
 
 from . import functions, options

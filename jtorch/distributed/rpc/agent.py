@@ -17,6 +17,7 @@ from ...futures import Future
 from ...tensor import Tensor
 from ..store import Store
 from ..tcp_store import connect, listen, receive, send, serve, stop_listening
+from . import history
 from .deadlines import Deadlines, settle
 
 
@@ -31,15 +32,23 @@ class WorkerInfo(NamedTuple):
 
 
 class _Pickler(pickle.Pickler):
+    message: history.Message | None = None
+
     def reducer_override(self, obj):
-        if isinstance(obj, Tensor) and obj.requires_grad and not obj.is_leaf:
-            return obj.detach().__reduce_ex__(pickle.HIGHEST_PROTOCOL)  # its graph stays here
+        if isinstance(obj, Tensor) and obj.requires_grad:
+            if self.message is not None:
+                return self.message.reduce(obj)
+            if not obj.is_leaf:
+                return obj.detach().__reduce_ex__(pickle.HIGHEST_PROTOCOL)  # its graph stays here
         return NotImplemented
 
 
-def to_bytes(obj) -> bytes:
+def to_bytes(obj, message: history.Message | None = None) -> bytes:
+    """``obj`` pickled; ``message`` remembers the tensors whose history stays here."""
     stream = io.BytesIO()
-    _Pickler(stream, pickle.HIGHEST_PROTOCOL).dump(obj)
+    pickler = _Pickler(stream, pickle.HIGHEST_PROTOCOL)
+    pickler.message = message
+    pickler.dump(obj)
     return stream.getvalue()
 
 
@@ -131,7 +140,10 @@ class Agent:
             future = Future()
             self.serve(fn, args, kwargs, future)
         else:
-            future = self._peer(to).request(to_bytes((fn, args, kwargs)))
+            context = history.current.context
+            message = None if context is None else history.Message(context, self.me.id, to.id)
+            number = None if context is None else context.number
+            future = self._peer(to).request(to_bytes((self.me.id, number, fn, args, kwargs), message))
         if timeout:
             self._deadlines.add(future, timeout)
         return future
@@ -147,9 +159,10 @@ class Agent:
     def _requests(self, sock: socket.socket) -> None:
         lock = threading.Lock()
 
-        def answer(number: bytes, future: Future) -> None:
+        def answer(number: bytes, caller: int, context, future: Future) -> None:
             try:
-                message = to_bytes(("value", future.wait()))
+                travelling = None if context is None else history.Message(context, self.me.id, caller)
+                message = to_bytes(("value", future.wait()), travelling)
             except BaseException as error:  # noqa: BLE001 (the caller's to deal with)
                 message = _error(self.me, error)
                 error.__traceback__ = None  # its frames hold arguments
@@ -159,21 +172,25 @@ class Agent:
         with sock:
             while (message := receive(sock)) is not None:
                 number, payload = message
-                future = Future()
-                future.add_done_callback(lambda done, number=number: answer(number, done))
+                future, caller, context = Future(), -1, None
                 try:
-                    fn, args, kwargs = pickle.loads(payload)
+                    caller, of, fn, args, kwargs = pickle.loads(payload)
+                    context = None if of is None else history.join(of)
                 except Exception as error:
                     future.set_exception(error)
-                    continue
-                self.serve(fn, args, kwargs, future)
+                future.add_done_callback(lambda done, told=(number, caller, context): answer(*told, done))
+                if not future.done():
+                    with history.within(context):
+                        self.serve(fn, args, kwargs, future)
 
     def serve(self, fn, args, kwargs, future: Future) -> None:
-        """Complete ``future`` with ``fn(*args, **kwargs)``, run on a thread of the pool."""
+        """Complete ``future`` with ``fn(*args, **kwargs)``, run on a thread of the pool in this thread's context."""
+        context = history.current.context
 
         def run():
             try:
-                result = fn(*args, **kwargs)
+                with history.within(context):
+                    result = fn(*args, **kwargs)
                 if getattr(fn, "_rpc_async_execution", False):
                     if not isinstance(result, Future):
                         raise TypeError(

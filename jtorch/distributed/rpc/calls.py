@@ -12,6 +12,7 @@ from ..job import _address_towards, _own_address
 from ..rendezvous import check, rendezvous
 from ..store import PrefixStore, Store
 from ..tcp_store import TCPStore
+from . import history
 from .agent import Agent, WorkerInfo
 from .options import DEFAULT_TIMEOUT, BackendType, RpcBackendOptions, TensorPipeRpcBackendOptions
 
@@ -92,6 +93,12 @@ def rpc_sync(to, func: Callable, args=None, kwargs=None, timeout: float = UNSET)
 def rpc_async(to, func: Callable, args=None, kwargs=None, timeout: float = UNSET) -> Future:
     """As :func:`rpc_sync`, without waiting: a :class:`jtorch.futures.Future`, which fails after ``timeout`` seconds."""
     return agent().call(agent().find(to), func, tuple(args or ()), dict(kwargs or {}), seconds_of(timeout))
+
+
+def tell(worker: int, fn: Callable, args: tuple) -> Future:
+    """As :func:`rpc_async`, by rank, of our own functions: belonging to no context, without a deadline."""
+    with history.within(None):
+        return agent().call(agent().find(worker), fn, args, {})
 
 
 def remote(to, func: Callable, args=None, kwargs=None, timeout: float = UNSET):

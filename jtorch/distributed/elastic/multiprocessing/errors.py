@@ -6,8 +6,43 @@ import contextlib
 import functools
 import json
 import os
+import signal
 import time
 import traceback
+from typing import NamedTuple
+
+
+class ProcessFailure(NamedTuple):
+    """How one process of a job ended."""
+
+    local_rank: int
+    pid: int
+    exitcode: int  #: minus the number of the signal, if one ended it
+    error_file: str
+    message: str  #: of the exception that :func:`record` wrote down
+    timestamp: int
+
+    def signal_name(self) -> str:
+        """The name of the signal that ended it, or ``<N/A>``."""
+        return signal.Signals(-self.exitcode).name if self.exitcode < 0 else "<N/A>"
+
+    def line(self, rank: int) -> str:
+        """This in a line for the summary, and one more for the message."""
+        how = f"signal {-self.exitcode} ({self.signal_name()})" if self.exitcode < 0 else f"exit code {self.exitcode}"
+        said = f"\n    {self.message}" if self.message else ""
+        return f"  rank {rank} (local_rank {self.local_rank}, pid {self.pid}): {how}{said}"
+
+
+class ChildFailedError(Exception):
+    """A job failed: ``failures`` says by rank how."""
+
+    def __init__(self, name: str, failures: dict[int, ProcessFailure]):
+        self.name, self.failures = name, failures
+        super().__init__("\n".join([f"{name} FAILED", *(f.line(rank) for rank, f in failures.items())]))
+
+    def get_first_failure(self) -> tuple[int, ProcessFailure]:
+        """The earliest, with its rank."""
+        return min(self.failures.items(), key=lambda entry: entry[1].timestamp)
 
 
 def record(fn, error_handler=None):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..optim import Optimizer
-from ..tape.modes import no_grad
-from . import distributed_c10d as dist
-from .collectives import broadcast_all
+from ...optim import Optimizer
+from ...tape.modes import no_grad
+from .. import distributed_c10d as dist
+from ..collectives import broadcast_all
 
 
 def _on_cpu(x):

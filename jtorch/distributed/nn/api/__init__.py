@@ -1,0 +1,1 @@
+"""Modules that lie in other workers."""
