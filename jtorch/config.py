@@ -34,6 +34,8 @@ keep_programs: bool = os.environ.get("JTORCH_KEEP_PROGRAMS", "1") not in ("", "0
 quick_compile: bool = os.environ.get("JTORCH_QUICK_COMPILE", "") not in ("", "0")
 #: Run small programs by NumPy until they have run so often that compiling them pays (see ``trace/host.py``).
 interpret: bool = os.environ.get("JTORCH_INTERPRET", "1") not in ("", "0")
+#: Training steps compute the same however often they have run (``use_deterministic_algorithms``).
+deterministic: bool = False
 #: float32 matrix products on accelerators: "highest" (full float32), "high" or "medium"
 float32_matmul_precision: str = "highest"
 #: Called when a setting changes that recorded calls were traced under.

@@ -6,11 +6,12 @@ import os
 
 from . import config
 
-_deterministic = {"mode": False, "warn_only": False}
+_warn_only = False
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
-    """Kept for reading back: XLA's CPU and TPU programs are deterministic (GPU: ``--xla_gpu_deterministic_ops``).
+    """Compile training steps however small they are, so that a step computes the same to the last digit in its first
+    run and in its thousandth. XLA's CPU and TPU programs are deterministic (GPU: ``--xla_gpu_deterministic_ops``).
 
     Raises:
         TypeError: an argument is not a bool.
@@ -18,20 +19,21 @@ def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None
     for name, value in (("mode", mode), ("warn_only", warn_only)):
         if not isinstance(value, bool):
             raise TypeError(f"use_deterministic_algorithms(): {name!r} must be bool, not {type(value).__name__}")
-    _deterministic.update(mode=mode, warn_only=warn_only)
+    global _warn_only
+    config.deterministic, _warn_only = mode, warn_only
 
 
 def are_deterministic_algorithms_enabled() -> bool:
-    return _deterministic["mode"]
+    return config.deterministic
 
 
 def is_deterministic_algorithms_warn_only_enabled() -> bool:
-    return _deterministic["warn_only"]
+    return _warn_only
 
 
 def get_deterministic_debug_mode() -> int:
     """0 (default), 1 (warn) or 2 (error): the same switch as :func:`use_deterministic_algorithms`, as a number."""
-    return 0 if not _deterministic["mode"] else 1 if _deterministic["warn_only"] else 2
+    return 0 if not config.deterministic else 1 if _warn_only else 2
 
 
 def set_deterministic_debug_mode(debug_mode: int | str) -> None:

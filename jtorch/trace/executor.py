@@ -134,7 +134,7 @@ class Entry:
                 self.host = None
             elif self.runs == 0 and stale:
                 self.host = interpreted(self.program, self.device, self.varies)
-            elif self.host is not None and self.host.updates and self._repeats():
+            elif self.host is not None and self.host.updates and not self.host.small and self._repeats():
                 self.host = None
             self.runs += 1
             if scalars != self.fixed:

@@ -2,10 +2,11 @@
 
 Compiling a program of three calls takes XLA 30 ms, and NumPy runs it in 40 us. So a small program on the CPU is
 interpreted: what a call traces to (its jaxpr) is turned into a list of NumPy functions, once. When it has been run so
-often that compiling it would have cost as much it is compiled. Training steps (programs with an optimizer's update) and
-functions that are captured are going to run often, and are compiled at once; so is what NumPy cannot do as XLA does it
-(:mod:`.primitives`). Where one line of the user's keeps meeting the same calls at other shapes (texts of different
-lengths, the last batch of an epoch), training steps are interpreted as well, and programs that are not small.
+often that compiling it would have cost as much it is compiled. Training steps (programs with an optimizer's update) are
+going to run often, and are interpreted only if that pays for hundreds of runs; functions that are captured are compiled
+at once, and so is what NumPy cannot do as XLA does it (:mod:`.primitives`). Where one line of the user's keeps meeting
+the same calls at other shapes (texts of different lengths, the last batch of an epoch), programs are interpreted that
+are not small.
 See docs/decisions/0015-small-programs.md.
 """
 
@@ -17,7 +18,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from .. import devices
+from .. import config, devices
 from . import primitives_linalg, primitives_windows  # noqa: F401 (their rules)
 from .call import Call
 from .jaxapi import is_literal, jaxpr_parts, put, scan_counts, traced
@@ -28,8 +29,8 @@ from .program import NUMPY_KIND, Program
 _FUNCTION = 1500
 #: what XLA takes to compile a program, and how much more for each function
 _COMPILING, _PER_COMPILED = 30_000_000, 2_500_000
-#: how often a program must be worth interpreting, if it is not one of many that differ in shapes
-_SMALL = 60
+#: how often a program must be worth interpreting, if it is not one of many that differ in shapes; a training step
+_SMALL, _SMALL_STEP = 60, 200
 #: what takes XLA as long as NumPy
 _EITHER = 15_000
 #: the most work of one run, and the most functions
@@ -301,6 +302,7 @@ class Interpreted:
 
     Attributes:
         runs: how often it is interpreted before it is compiled.
+        small: whether it is worth that even if it is going to run often.
         updates: whether it is a training step.
 
     Args:
@@ -315,9 +317,10 @@ class Interpreted:
         self.work = length = 0
         self._steps = []
         self.updates = any(_is_update(step.call) for step in program.steps)
-        if self.updates and not varies:
-            raise Unsupported
-        checked, least = set(program.checks), 1 if varies else _SMALL
+        if self.updates and (config.deterministic or jax.process_count() > 1):
+            raise Unsupported  # what it computes must not depend on how often it has run, here or in another process
+        often = _SMALL_STEP if self.updates else _SMALL
+        checked, least = set(program.checks), 1 if varies else often
         for i, (step, live) in enumerate(zip(program.steps, program.live(), strict=True)):
             if not live:
                 continue
@@ -332,7 +335,9 @@ class Interpreted:
         uses = [(*(s for kind, s in operands if kind == "slot"), *outs) for _, operands, outs, _ in self._steps]
         kept = {*program.outputs, *program.guards, *program.guards.values()}
         self._steps = [(*step, dead) for step, dead in zip(self._steps, last_uses(uses, kept), strict=True)]
-        self.runs = math.inf if self.work <= _EITHER else (_COMPILING + _PER_COMPILED * length) // self.work
+        compiling = _COMPILING + _PER_COMPILED * length
+        self.runs = math.inf if self.work <= _EITHER else compiling // self.work
+        self.small = self.runs >= often
 
     def __call__(self, leaves, hypers: list, scalars: list, before) -> tuple:
         """``(outputs, check)``.
