@@ -48,7 +48,8 @@ def test_hand_written_jax_has_as_many_parameters(name):
     assert count == sum(n for k, n in theirs.items() if "bias_hh" not in k)
 
 
-def test_train_step_runs(capsys):
+def test_train_step_runs(capsys, monkeypatch):
+    monkeypatch.setattr(jtorch.config, "interpret", False)  # the tiny network's steps would be run by NumPy
     table = train_step.main(["--models", "mlp", "--tiny", "--rounds", "2", "--seconds", "0.01"])
     (row,) = table.rows
     assert row[0] == "mlp" and row[1] > 0 and row[8] == 1

@@ -85,8 +85,9 @@ def test_training_program_lowers_for_cuda_and_tpu(name, monkeypatch, capfd):
     assert len(exported.out_avals) >= len(entry.program.outputs)
 
 
-def test_usual_loop_compiles_once_with_real_modules():
+def test_usual_loop_compiles_once_with_real_modules(monkeypatch):
     """200 steps, one program; a ragged last batch adds one; a schedule adds none."""
+    monkeypatch.setattr(jtorch.config, "interpret", False)
     torch, nn = jtorch, jtorch.nn
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 3))

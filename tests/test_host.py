@@ -14,6 +14,7 @@ from jax import lax
 
 import jtorch as torch
 from jtorch import config, debug
+from jtorch.trace import host
 from jtorch.trace.host import Code, Unsupported
 from jtorch.trace.primitives import RULES
 
@@ -335,20 +336,55 @@ def test_a_captured_function_is_compiled_at_once(interpreting):
     assert after["compiles"] - before["compiles"] == 1 and after["interpreted"] == before["interpreted"]
 
 
-def test_a_training_step_is_compiled_at_once(interpreting):
+@pytest.fixture
+def steps(interpreting):
+    """``steps(n)``: so many training steps from one line; ``(compiled, interpreted)``."""
+    debug.clear_executables()
     p = torch.ones(5, requires_grad=True)
     optimizer = torch.optim.SGD([p], lr=0.1)
-    p.sum().backward()
-    before = debug.counters()
-    optimizer.step()
-    torch.sync()
-    after = debug.counters()
-    assert after["compiles"] - before["compiles"] == 1 and after["interpreted"] == before["interpreted"]
+
+    def steps(n):
+        before = debug.counters()
+        for _ in range(n):
+            optimizer.zero_grad()
+            (p * p).sum().backward()
+            optimizer.step()
+        torch.sync()
+        after = debug.counters()
+        return tuple(after[key] - before[key] for key in ("compiles", "interpreted"))
+
+    return steps
+
+
+def test_a_small_training_step_is_compiled_when_that_has_paid(steps, monkeypatch):
+    monkeypatch.setattr(host, "_COMPILING", 0)
+    monkeypatch.setattr(host, "_PER_COMPILED", 20 * host._FUNCTION)
+    monkeypatch.setattr(host, "_SMALL_STEP", 5)
+    compiled, interpreted = steps(40)
+    assert compiled == 1 and 5 < interpreted < 20
+    assert steps(10) == (0, 0)
+
+
+def test_a_training_step_that_is_not_small_is_compiled_at_once(steps, monkeypatch):
+    monkeypatch.setattr(host, "_SMALL_STEP", 10**9)
+    assert steps(3) == (1, 0)
+
+
+def test_a_training_step_that_must_be_repeatable_is_compiled_at_once(steps):
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert steps(3) == (1, 0)
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture
-def train(interpreting):
-    """``train(n, ...)``: steps on batches of these sizes, from one line; ``(losses, compiled, interpreted)``."""
+def train(interpreting, monkeypatch):
+    """``train(n, ...)``: steps on batches of these sizes, from one line; ``(losses, compiled, interpreted)``.
+
+    The model stands for one whose steps are too large to be interpreted hundreds of times.
+    """
+    monkeypatch.setattr(host, "_SMALL_STEP", 10**9)
 
     def train(*sizes):
         model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.MaxPool1d(2), torch.nn.Linear(2, 1))

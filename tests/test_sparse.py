@@ -386,7 +386,8 @@ def test_indices_are_checked_at_once():
         jtorch.sparse_coo_tensor([[0, 5]], [1.0, 2.0], (2,))
 
 
-def test_a_training_step_with_a_sparse_matrix_compiles_once():
+def test_a_training_step_with_a_sparse_matrix_compiles_once(monkeypatch):
+    monkeypatch.setattr(jtorch.config, "interpret", False)
     adjacency = example(jtorch).coalesce()
     w = dense(jtorch, 3, 2).requires_grad_()
     opt = jtorch.optim.SGD([w], lr=0.1)

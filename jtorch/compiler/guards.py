@@ -22,7 +22,7 @@ import types
 
 import numpy as np
 
-from .. import config, devices, dtypes, switches
+from .. import config, devices, dtypes
 from ..amp import autocast_mode
 from ..nn.functional import attention
 from ..nn.modules import hooks as module_hooks
@@ -88,7 +88,7 @@ def ambient() -> tuple | None:
         return None
     return (
         modes.state.grad, modes.state.inference, dtypes.get_default_dtype(), devices.get_default_device(),
-        config.float32_matmul_precision, engine.anomaly.enabled, switches._deterministic["mode"], *keys,
+        config.float32_matmul_precision, engine.anomaly.enabled, config.deterministic, *keys,
     )  # fmt: skip
 
 
