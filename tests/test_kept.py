@@ -37,6 +37,7 @@ class Cube(jtorch.autograd.Function):
         return 3 * ctx.saved_tensors[0] ** 2 * g
 
 jtorch.manual_seed(0)
+jtorch.use_deterministic_algorithms(True)  # so small a step would be run by NumPy
 layers = nn.LayerNorm(8), nn.Linear(8, 8), nn.GELU(), nn.Dropout(0.1), nn.Linear(8, 10)
 model = nn.Sequential(nn.Embedding(10, 8), *layers)
 optimizer = jtorch.optim.AdamW(model.parameters(), lr=0.01)

@@ -40,21 +40,22 @@ class Linearization:
     __slots__ = (
         "call", "operands", "outputs", "forward", "saved", "sources", "saved_operands", "has_new",
         "saves_arrays", "_name", "_treedef", "_constants", "_closed", "_extra", "_extra_avals", "_single",
-        "_n_outputs", "_backward", "_from_inputs", "_sources_of",
+        "_n_outputs", "_backward", "_from_inputs", "_depends",
     )  # fmt: skip
 
     def __init__(self, call: Call, mask: tuple[bool, ...]):
         self.call = call
         self.operands = tuple(i for i, m in enumerate(mask) if m and call.in_avals[i].is_float)
         self._backward, self._from_inputs = {}, {}
-        self._closed = self._sources_of = None
+        self._closed = None
         self._name = call.kept_as and f"{call.kept_as}.d{'.'.join(map(str, self.operands))}"
         fact = kept.fact(self._name)
         if fact is None:
             self._trace()
-            kept.keep_fact(self._name, self.saved)
+            kept.keep_fact(self._name, [self.saved, self._depends])
         else:
-            self.saved = [s and (s[0], s[1]) for s in fact]
+            saved, self._depends = fact
+            self.saved = [s and (s[0], s[1]) for s in saved]
         n_in, n = len(call.in_avals), len(call.out_avals)
         self.outputs = tuple(i for i, a in enumerate(call.out_avals) if a.is_float)
         self.sources = tuple(i if kind == "in" else n_in + i for kind, i in filter(None, self.saved))
@@ -109,24 +110,17 @@ class Linearization:
                 self.saved.append(("out", outvars[v]))
                 self._extra.append(n + k)
         self._closed, self._extra_avals = closed, [avals[i] for i in self._extra]
-
-    def _dependence(self) -> list[set[int]]:
-        """For each output, and then each residual, the operands that it is computed from."""
-        if self._sources_of is None:
-            if self._closed is None:
-                self._trace()
-            self._sources_of = sources(self._closed.jaxpr)
-        return self._sources_of
+        #: for each output, and then each residual, the operands that it is computed from
+        self._depends = dependences(jaxpr)
 
     def reached(self, given: tuple[bool, ...]) -> tuple[bool, ...]:
         """For each differentiable operand, whether an output whose gradient is ``given`` is computed from it."""
-        of = self._dependence()
-        found = set().union(*(of[i] for g, i in zip(given, self.outputs, strict=True) if g))
+        found = set().union(*(self._depends[i] for g, i in zip(given, self.outputs, strict=True) if g))
         return tuple(i in found for i in self.operands)
 
     def curved(self) -> set[int]:
         """The operands that the backward call depends on: in the others the call is linear."""
-        return set().union(*self._dependence()[len(self.call.out_avals) :])
+        return set().union(*self._depends[len(self.call.out_avals) :])
 
     def _vjp(self, arrays):
         """``(all outputs, pullback of the differentiable ones)`` of the call at ``arrays``."""
@@ -222,13 +216,13 @@ class Linearization:
         return found
 
 
-def sources(jaxpr) -> list[set[int]]:
+def dependences(jaxpr) -> list[list[int]]:
     """For each result of a jaxpr, the positions of the operands that it is computed from."""
     of = {v: {i} for i, v in enumerate(jaxpr.invars)}
     for equation in jaxpr.eqns:
         found = set().union(*(of.get(v, ()) for v in equation.invars if not is_literal(v)))
         of.update((v, found) for v in equation.outvars)
-    return [set() if is_literal(v) else of.get(v, set()) for v in jaxpr.outvars]
+    return [[] if is_literal(v) else sorted(of.get(v, ())) for v in jaxpr.outvars]
 
 
 def linearize(call: Call, mask: tuple[bool, ...]) -> Linearization:
