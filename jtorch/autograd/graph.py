@@ -19,6 +19,22 @@ def get_gradient_edge(tensor) -> GradientEdge:
     return GradientEdge(*edge)
 
 
+def _leaves_of(tensors) -> dict:
+    """The leaves that the gradients of tensors flow to, by their ``id``."""
+    found = {id(t): t for t in tensors if t.grad_fn is None}
+    seen, stack = set(), [t.grad_fn for t in tensors if t.grad_fn is not None]
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)
+        if leaf is not None:
+            found[id(leaf)] = leaf
+        stack += [edge[0] for edge in node.edges if edge is not None]
+    return found
+
+
 def increment_version(tensor) -> None:
     """Count a write to ``tensor`` (or to each of several) that autograd has not seen."""
     for t in (tensor,) if hasattr(tensor, "_storage") else tensor:

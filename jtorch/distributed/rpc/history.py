@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from ...autograd import Function
 from ...autograd import backward as run_backward
+from ...autograd.graph import _leaves_of
 from ...futures import Future, collect_all
 from ...tensor import Tensor
-from ...utils._pytree import tree_leaves
 from .functions import async_execution
 
 
@@ -145,7 +145,7 @@ def _arrived(number: int, sender: int, message: int, place: int, tensor: Tensor)
 
 def backward(context: Context, tensors: list[Tensor], grads: list | None, retain_graph: bool) -> Future:
     """Backward from here, and then from wherever its gradients lead: done when they have all arrived."""
-    leaves = _leaves(tensors)
+    leaves = _leaves_of(tensors).values()
     left: dict[tuple[int, int], dict[int, Tensor]] = {}
     with _walking:
         before = [leaf.grad for leaf in leaves]
@@ -175,27 +175,6 @@ def _go_on(number: int, message: int, grads: dict[int, Tensor]) -> Future:
     context = find(number)
     sent = context.sent[message]
     return backward(context, [sent[place] for place in grads], list(grads.values()), True)
-
-
-def _leaves(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """The leaves that gradients of the tensors flow to."""
-    found: dict[int, Tensor] = {}
-    stack, seen = [], set()
-    for tensor in tree_leaves(list(tensors)):
-        if tensor.grad_fn is None:
-            found[id(tensor)] = tensor
-        else:
-            stack.append(tensor.grad_fn)
-    while stack:
-        node = stack.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        leaf = getattr(node, "variable", None)
-        if leaf is not None:
-            found[id(leaf)] = leaf
-        stack += [edge[0] for edge in node.edges if edge is not None]
-    return list(found.values())
 
 
 __all__ = ["Context", "Message", "backward", "close_context", "current", "find", "join", "open_context", "within"]

@@ -7,6 +7,7 @@ import functools
 
 import jtorch
 
+from ...autograd.graph import _leaves_of
 from ...distributed import collectives, objects
 from ...distributed.algorithms.join import Join, Joinable, JoinHook
 from ...distributed.buckets import Buckets
@@ -159,7 +160,7 @@ class DistributedDataParallel(Module, Joinable):
             self._begin()
             self._expecting = True
             if self.find_unused_parameters and not self.static_graph:
-                used = _leaves_of(outputs)
+                used = _leaves_of([t for t in jtorch.utils._pytree.tree_leaves(outputs) if isinstance(t, Tensor)])
                 self._unused = {i for i, p in enumerate(self._reduced) if id(p) not in used}
         return outputs
 
@@ -331,27 +332,6 @@ def _index(d) -> int:
 def _words(parameter) -> str:
     name, shape, dtype, requires_grad = parameter
     return f"{name!r} with sizes {list(shape)}, {dtype}" + ("" if requires_grad else ", which requires no grad")
-
-
-def _leaves_of(outputs) -> set[int]:
-    """The ``id`` of every leaf that the outputs depend on."""
-    found, seen = set(), set()
-    stack = [
-        t.grad_fn for t in jtorch.utils._pytree.tree_leaves(outputs) if isinstance(t, Tensor) and t.grad_fn is not None
-    ]
-    found.update(
-        id(t) for t in jtorch.utils._pytree.tree_leaves(outputs) if isinstance(t, Tensor) and t.grad_fn is None
-    )
-    while stack:
-        node = stack.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        leaf = getattr(node, "variable", None)
-        if leaf is not None:
-            found.add(id(leaf))
-        stack += [e[0] for e in node.edges if e is not None]
-    return found
 
 
 class _DDPJoinHook(JoinHook):
