@@ -30,7 +30,7 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
-def run(script: str, world_size: int, *args: str, timeout: float = 120, **env) -> list[Rank]:
+def run(script: str, world_size: int, *args: str, timeout: float = 300, **env) -> list[Rank]:
     """Run ``tests/distributed/<script>`` on every rank.
 
     Args:

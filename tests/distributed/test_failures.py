@@ -12,7 +12,7 @@ DEBUG = {"TORCH_DISTRIBUTED_DEBUG": "DETAIL"}
 
 
 def fail(how: str, world_size: int = 2, **env):
-    return launch.run("rank_failures.py", world_size, how, timeout=60, **env)
+    return launch.run("rank_failures.py", world_size, how, timeout=150, **env)
 
 
 def assert_others_name(ranks, failed: int, within: float, text: str = "died"):

@@ -21,14 +21,14 @@ def test_methods(method, tmp_path):
 
 
 def test_ranks_that_disagree():
-    ranks = launch.run("rank_methods.py", 2, "disagree", timeout=60)
+    ranks = launch.run("rank_methods.py", 2, "disagree", timeout=150)
     assert [r.code for r in ranks] == [1, 1]
     assert "rank 1 was told that world_size is 3, rank 0 that it is 2" in ranks[1].out
 
 
 @pytest.mark.slow
 def test_one_rank_twice():
-    ranks = launch.run("rank_methods.py", 3, "same rank", timeout=60)
+    ranks = launch.run("rank_methods.py", 3, "same rank", timeout=150)
     assert all(r.code for r in ranks)
     assert "there is a process with rank 1 already" in ranks[1].out + ranks[2].out
 
