@@ -160,12 +160,12 @@ class ExportedModule(Module):
         """Run the program.
 
         Raises:
-            TypeError, ValueError: the arguments are not nested as the example inputs were, or a shape or dtype does
-                not fit.
+            TypeError, ValueError: the arguments are not nested as the example inputs were, or a dtype does not fit.
+            AssertionError: a shape does not fit.
         """
         program = self._program
         tensors = structure.match(program.in_form, [list(args), kwargs], lambda x: isinstance(x, Tensor))
-        _check(program.inputs, tensors)
+        _check(program.inputs, tensors, program.range_constraints)
         state = [self.get_parameter_or_buffer(n) for n in program.state_dict]
         results = self._run(*state, *tensors)
         results = list(results) if isinstance(results, (tuple, list)) else [results]
@@ -217,27 +217,35 @@ def _register(module: Module, name: str, t: Tensor) -> None:
         module.register_buffer(key, t)
 
 
-def _check(inputs: list[dict], tensors: list) -> None:
+def _check(inputs: list[dict], tensors: list, ranges: dict[str, ValueRanges]) -> None:
     sizes: dict[str, int] = {}
     for spec, t in zip(inputs, tensors, strict=True):
+        name, dims = spec["name"], spec["shape"]
         if str(t.dtype) != spec["dtype"]:
-            raise TypeError(f"{spec['name']}: the program takes {spec['dtype']}, got {t.dtype}")
-        fits = len(t.shape) == len(spec["shape"]) and all(
-            _fits(parsed(d), n, sizes) if isinstance(d, str) else d == n
-            for d, n in zip(spec["shape"], t.shape, strict=True)
-        )
-        if not fits:
-            raise ValueError(
-                f"{spec['name']}: the program takes shape [{', '.join(map(str, spec['shape']))}], got {list(t.shape)}; "
-                "sizes are left open by dynamic_shapes when exporting"
+            raise TypeError(f"{name}: the program takes {spec['dtype']}, got {t.dtype}")
+        fits = [
+            _fits(parsed(d), n, sizes, ranges) if isinstance(d, str) else d == n
+            for d, n in zip(dims, t.shape, strict=False)
+        ]
+        if len(dims) != len(t.shape) or not all(fits):
+            wrong = f"{name}.dim() == {len(dims)}"
+            if len(dims) == len(t.shape):
+                i = fits.index(False)
+                wrong = f"{name}.size()[{i}] == {dims[i]}"
+            within = "".join(f", {n} in {ranges[n]}" for n in sizes if n in ranges)
+            raise AssertionError(
+                f"Guard failed: {wrong}: the program takes shape [{', '.join(map(str, dims))}]{within}, got "
+                f"{list(t.shape)}; sizes are left open by dynamic_shapes when exporting"
             )
 
 
-def _fits(d: Dim, size: int, sizes: dict[str, int]) -> bool:
-    """Whether a size is as the sizes seen so far have it, which it joins."""
+def _fits(d: Dim, size: int, sizes: dict[str, int], ranges: dict[str, ValueRanges]) -> bool:
+    """Whether a size lies in its range and is as the sizes seen so far have it, which it joins."""
     if isinstance(d, Derived):
         d, size = d.root, d.root_of(size)
-    return size is not None and sizes.setdefault(d.__name__, size) == size
+    if size is None or sizes.setdefault(d.__name__, size) != size:
+        return False
+    return d.__name__ not in ranges or size in ranges[d.__name__]
 
 
 # --- recording -----------------------------------------------------------------------------------------------------

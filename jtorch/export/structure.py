@@ -101,5 +101,5 @@ def match(form, tree, is_tensor, path: str = "arguments") -> list:
                 for t in match(v, x, is_tensor, f"{path}[{i}]")]  # fmt: skip
     parts = [v for _, v in form["fields"]] if kind == "namedtuple" else content
     if not isinstance(tree, (list, tuple)) or len(tree) != len(parts):
-        raise TypeError(f"{path}: expected {len(parts)} values, got {tree!r:.80}")
+        raise ValueError(f"{path}: expected {len(parts)} values, got {tree!r:.80}")
     return [t for i, (v, x) in enumerate(zip(parts, tree, strict=True)) for t in match(v, x, is_tensor, f"{path}[{i}]")]
