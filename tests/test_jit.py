@@ -164,7 +164,7 @@ def test_sizes_that_must_be_fixed_are():
     stream.seek(0)
     loaded = torch.jit.load(stream)
     assert loaded(torch.ones(12)).shape == (2, 6)
-    with pytest.raises(ValueError, match=r"\[12\], got \[24\]"):
+    with pytest.raises(RuntimeError, match=r"\[12\], got \[24\]"):
         loaded(torch.ones(24))
 
 

@@ -139,6 +139,8 @@ class ExportedProgram:
 class ExportedModule(Module):
     """An exported program as a module. Its code is fixed: ``train()`` and ``eval()`` do not change what it computes."""
 
+    _misfit: type[Exception] = AssertionError  #: what is raised of a shape that does not fit
+
     def __init__(self, program: ExportedProgram):
         super().__init__()
         self.training = False
@@ -165,7 +167,7 @@ class ExportedModule(Module):
         """
         program = self._program
         tensors = structure.match(program.in_form, [list(args), kwargs], lambda x: isinstance(x, Tensor))
-        _check(program.inputs, tensors, program.range_constraints)
+        _check(program.inputs, tensors, program.range_constraints, self._misfit)
         state = [self.get_parameter_or_buffer(n) for n in program.state_dict]
         results = self._run(*state, *tensors)
         results = list(results) if isinstance(results, (tuple, list)) else [results]
@@ -217,7 +219,7 @@ def _register(module: Module, name: str, t: Tensor) -> None:
         module.register_buffer(key, t)
 
 
-def _check(inputs: list[dict], tensors: list, ranges: dict[str, ValueRanges]) -> None:
+def _check(inputs: list[dict], tensors: list, ranges: dict[str, ValueRanges], misfit: type[Exception]) -> None:
     sizes: dict[str, int] = {}
     for spec, t in zip(inputs, tensors, strict=True):
         name, dims = spec["name"], spec["shape"]
@@ -233,7 +235,7 @@ def _check(inputs: list[dict], tensors: list, ranges: dict[str, ValueRanges]) ->
                 i = fits.index(False)
                 wrong = f"{name}.size()[{i}] == {dims[i]}"
             within = "".join(f", {n} in {ranges[n]}" for n in sizes if n in ranges)
-            raise AssertionError(
+            raise misfit(
                 f"Guard failed: {wrong}: the program takes shape [{', '.join(map(str, dims))}]{within}, got "
                 f"{list(t.shape)}; sizes are left open by dynamic_shapes when exporting"
             )

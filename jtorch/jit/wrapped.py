@@ -272,6 +272,8 @@ def _first_dimensions(target, args, kwargs):
 class LoadedModule(ScriptModule, ExportedModule):
     """What :func:`load` returns: a program, with its parameters and buffers."""
 
+    _misfit = RuntimeError  # as an operation of TorchScript would raise
+
     def exported_program(self):
         """The program, with the state as it is now."""
         program = copy.copy(self._program)
