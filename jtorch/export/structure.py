@@ -78,7 +78,8 @@ def match(form, tree, is_tensor, path: str = "arguments") -> list:
     """The tensors of ``tree``, which must be formed like ``form``.
 
     Raises:
-        TypeError: it is not.
+        ValueError: there are more or fewer values somewhere.
+        TypeError: it differs otherwise.
     """
     ((kind, content),) = _kind(form)
     if kind == "tensor":

@@ -76,3 +76,13 @@ def succeed(script: str, world_size: int, *args: str, **how) -> list[Rank]:
     bad = [f"--- rank {r} of {world_size}, code {x.code}\n{x.out}" for r, x in enumerate(ranks) if x.code]
     assert not bad, "\n".join(bad)
     return ranks
+
+
+def refused(fn, kind, words):
+    """In a rank: ``fn()`` raises an exception of this kind that says these words."""
+    try:
+        fn()
+    except kind as error:
+        assert words in str(error), error
+    else:
+        raise AssertionError(f"nothing was raised: {words}")

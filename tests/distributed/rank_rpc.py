@@ -5,6 +5,7 @@ import time
 
 import jtorch as torch
 from jtorch.distributed import rpc
+from tests.distributed.launch import refused
 
 
 def add(a, b):
@@ -41,15 +42,6 @@ def held():
     from jtorch.distributed.rpc import rref
 
     return len(rref._values)
-
-
-def refused(fn, kind, words):
-    try:
-        fn()
-    except kind as error:
-        assert words in str(error), error
-    else:
-        raise AssertionError(f"nothing was raised: {words}")
 
 
 def calls():

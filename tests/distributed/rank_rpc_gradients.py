@@ -8,15 +8,7 @@ from jtorch import nn
 from jtorch.distributed import autograd, rpc
 from jtorch.distributed.nn import RemoteModule
 from jtorch.distributed.optim import DistributedOptimizer
-
-
-def refused(fn, kind, words):
-    try:
-        fn()
-    except kind as error:
-        assert words in str(error), error
-    else:
-        raise AssertionError(f"nothing was raised: {words}")
+from tests.distributed.launch import refused
 
 
 class Layer(nn.Module):

@@ -24,19 +24,19 @@ def _place(remote_device) -> tuple[str | int, str]:
     Raises:
         ValueError: it is written otherwise.
     """
-    worker, _, device = str(remote_device).partition("/")
-    if not _:
+    worker, slash, device = str(remote_device).partition("/")
+    if not slash:
         try:
             return rpc.get_worker_info().id, str(jtorch.device(worker))
         except RuntimeError:  # no device: a worker
             device = "cpu"
-    kind, _, rank = worker.partition(":")
-    if not worker or "/" in device or _ and not (kind == "rank" and rank.isdigit()):
+    kind, colon, rank = worker.partition(":")
+    if not worker or "/" in device or (colon and not (kind == "rank" and rank.isdigit())):
         raise ValueError(
             f"Could not parse remote_device: {remote_device}. The valid format is '<workername>/<device>' or "
             "'rank:<rank>/<device>' or '<device>'"
         )
-    return int(rank) if _ else worker, str(jtorch.device(device))
+    return int(rank) if colon else worker, str(jtorch.device(device))
 
 
 def _made(module_cls, args, kwargs, device: str) -> Module:
