@@ -10,6 +10,7 @@
 ``JTORCH_QUICK_COMPILE``    ``1``: programs compile several times sooner and run slower (see ``quick_compile``)
 ``JTORCH_INTERPRET``        ``0``: compile programs however small they are (see ``interpret``)
 ``JTORCH_KEEP_MEMORY``      ``0``: leave the C library's allocator as it is (read in ``trace/allocator.py``)
+``JTORCH_KEEP_AWAKE``       ``0``: let processors sleep on crowded virtual machines too (see ``trace/awake.py``)
 ==========================  ===========================================================================================
 """
 
@@ -34,6 +35,8 @@ keep_programs: bool = os.environ.get("JTORCH_KEEP_PROGRAMS", "1") not in ("", "0
 quick_compile: bool = os.environ.get("JTORCH_QUICK_COMPILE", "") not in ("", "0")
 #: Run small programs by NumPy until they have run so often that compiling them pays (see ``trace/host.py``).
 interpret: bool = os.environ.get("JTORCH_INTERPRET", "1") not in ("", "0")
+#: Keep the processors of a virtual machine awake while programs run, if its host is seen to take them away.
+keep_awake: bool = os.environ.get("JTORCH_KEEP_AWAKE", "1") not in ("", "0")
 #: Training steps compute the same however often they have run (``use_deterministic_algorithms``).
 deterministic: bool = False
 #: float32 matrix products on accelerators: "highest" (full float32), "high" or "medium"

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from .. import config, errors
-from . import checks, executable, explain, pieces
+from . import awake, checks, executable, explain, pieces
 from .executable import Executable
 from .host import Interpreted, Unsupported, interpreted
 from .jaxapi import prepare_compilation_cache, x64
@@ -155,6 +155,8 @@ class Entry:
         before = checks.failed_before(trace) if trace.checks else checks.NOTHING_FAILED
         try:
             results = call(trace.leaf_arrays, trace.hypers, scalars, before)
+            if host is None and self.device.type == "cpu":
+                awake.working()
             counters.interpreted += host is not None
             return results
         except Unsupported:

@@ -1,0 +1,146 @@
+"""Keeping the processors of a crowded virtual machine awake while programs run.
+
+XLA's threads sleep whenever they wait for one another, some 200 times in a small training step. On a virtual machine
+whose host has more to run than it has processors, a processor that sleeps is given to somebody else and comes back
+milliseconds later. (PyTorch's OpenMP threads spin where they wait, and keep theirs.) So while programs run, and only
+where the host is seen to take time away, each processor gets a thread that spins at the lowest priority: anything
+else displaces it at once. See docs/decisions/0016-processors-kept-awake.md.
+
+The threads are the C library's own: started at ``pthread_spin_lock``, they wait in it for a lock that is held until
+they are to end, so that they never need Python's interpreter lock, which a thread of that priority must not hold.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import time
+from pathlib import Path
+
+from .. import config
+
+#: seconds between looks at the processors' times, and from the last program to the end of watching
+_PERIOD, _LINGER = 0.25, 1.0
+#: the share of their time that others must have taken to begin; that ends it; and for so many looks
+_CROWDED, _CALM, _CALM_LOOKS = 0.05, 0.01, 8
+#: with more processors than this nothing was measured
+_MOST_PROCESSORS = 16
+
+
+class Times(list):
+    """What Linux counts of all processors' time, in ticks: ``user nice system idle iowait irq softirq steal …``."""
+
+    @classmethod
+    def now(cls) -> Times:
+        with open("/proc/stat") as file:
+            return cls(int(word) for word in file.readline().split()[1:9])
+
+    def stolen_since(self, before: Times) -> float:
+        """The share of the time since then in which processors had work, and the host ran something else."""
+        return (self[7] - before[7]) / max(1, sum(self) - sum(before))
+
+
+class Spinner:
+    """A thread that keeps one processor awake until it is told to end."""
+
+    def __init__(self, processor: int):
+        library = ctypes.CDLL(None)
+        self._lock, self._thread = ctypes.c_int(), ctypes.c_ulong()
+        lock = ctypes.byref(self._lock)
+        library.pthread_spin_init(lock, 0)
+        library.pthread_spin_lock(lock)
+        if library.pthread_create(ctypes.byref(self._thread), None, library.pthread_spin_lock, lock):
+            raise OSError("pthread_create: no thread could be started")
+        lowest = ctypes.c_int(0)  # struct sched_param
+        library.pthread_setschedparam(self._thread, os.SCHED_IDLE, ctypes.byref(lowest))
+        mask = (ctypes.c_ubyte * 128)()
+        mask[processor // 8] = 1 << processor % 8
+        library.pthread_setaffinity_np(self._thread, ctypes.c_size_t(len(mask)), mask)
+
+    def end(self) -> None:
+        library = ctypes.CDLL(None)
+        library.pthread_spin_unlock(ctypes.byref(self._lock))
+        library.pthread_join(self._thread, None)
+
+
+class Watch:
+    """Decides, from one look at the processors' times after the other, whether they are kept awake."""
+
+    def __init__(self, spinner=Spinner):
+        self._spinner, self._spinners = spinner, []
+        self._calm = 0
+
+    @property
+    def spinning(self) -> bool:
+        return bool(self._spinners)
+
+    def look(self, stolen: float) -> None:
+        """Begin or end, after a period in which others had this share of the processors' time."""
+        self._calm = self._calm + 1 if stolen < _CALM else 0
+        if not self.spinning and stolen > _CROWDED:
+            self._spinners = [self._spinner(p) for p in sorted(os.sched_getaffinity(0))]
+        elif self._calm >= _CALM_LOOKS:
+            self.end()
+
+    def end(self) -> None:
+        while self._spinners:
+            self._spinners.pop().end()
+
+
+def _quota() -> bool:
+    """Whether this process may use so much processor time and no more: spinning would use it up."""
+    for name, unlimited in (("cpu.max", "max"), ("cpu/cpu.cfs_quota_us", "-1")):
+        try:
+            return Path("/sys/fs/cgroup", name).read_text().split()[0] != unlimited
+        except (OSError, IndexError):
+            continue
+    return False
+
+
+def possible() -> bool:
+    """Whether processors can be kept awake here: on Linux, few of them, without a quota."""
+    if not hasattr(os, "SCHED_IDLE") or not os.path.exists("/proc/stat"):
+        return False
+    needed = ("pthread_spin_init", "pthread_setschedparam", "pthread_setaffinity_np")
+    known = all(hasattr(ctypes.CDLL(None), name) for name in needed)
+    return known and len(os.sched_getaffinity(0)) <= _MOST_PROCESSORS and not _quota()
+
+
+class _State:
+    lock = threading.Lock()
+    watching = False
+    last_run = 0.0
+
+
+def working() -> None:
+    """A program has been started on this machine's processors. Called at each start, so it must cost nothing."""
+    _State.last_run = time.monotonic()
+    if config.keep_awake and not _State.watching:
+        with _State.lock:
+            if not _State.watching:
+                _State.watching = True
+                if possible():  # if not, nobody watches for the rest of this process
+                    threading.Thread(target=_keep_watch, name="jtorch-awake", daemon=True).start()
+
+
+def _keep_watch() -> None:
+    watch, times = Watch(), Times.now()
+    while True:
+        time.sleep(_PERIOD)
+        before, times = times, Times.now()
+        watch.look(times.stolen_since(before))
+        with _State.lock:
+            if time.monotonic() - _State.last_run > _LINGER or not config.keep_awake:
+                _State.watching = False
+                break
+    watch.end()
+
+
+def _in_child() -> None:
+    """A forked process has neither the thread that watches nor the threads that spin."""
+    _State.lock, _State.watching = threading.Lock(), False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
