@@ -99,6 +99,20 @@ def test_programs_are_watched_while_they_run(monkeypatch):
 
 
 @linux
+def test_watching_goes_on_through_a_long_compilation(monkeypatch):
+    monkeypatch.setattr(config, "keep_awake", True)
+    monkeypatch.setattr(awake, "possible", lambda: True)
+    monkeypatch.setattr(awake, "_LINGER", 0.0)
+    monkeypatch.setattr(awake, "_PERIOD", 0.01)
+    became(lambda: "jtorch-awake" not in {thread.name for thread in threading.enumerate()})
+    awake._State.watching = False
+    with awake.compiling():
+        time.sleep(0.3)
+        assert awake._State.watching
+    assert became(lambda: not awake._State.watching)
+
+
+@linux
 def test_a_forked_process_watches_anew():
     script = (
         "import os, jtorch; from jtorch.trace import awake; awake.working(); assert awake._State.watching\n"

@@ -1,4 +1,4 @@
-"""Keeping the processors of a crowded virtual machine awake while programs run.
+"""Keeping the processors of a crowded virtual machine awake while programs run or are compiled.
 
 XLA's threads sleep whenever they wait for one another, some 200 times in a small training step. On a virtual machine
 whose host has more to run than it has processors, a processor that sleeps is given to somebody else and comes back
@@ -16,11 +16,12 @@ import ctypes
 import os
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 from .. import config
 
-#: seconds between looks at the processors' times, and from the last program to the end of watching
+#: seconds between looks at the processors' times, and from the last work to the end of watching
 _PERIOD, _LINGER = 0.25, 1.0
 #: the share of their time that others must have taken to begin; that ends it; and for so many looks
 _CROWDED, _CALM, _CALM_LOOKS = 0.05, 0.01, 8
@@ -110,12 +111,27 @@ def possible() -> bool:
 class _State:
     lock = threading.Lock()
     watching = False
-    last_run = 0.0
+    last_work = 0.0
+    compilations = 0
+
+
+@contextmanager
+def compiling():
+    """There is work for this machine's processors inside the block."""
+    with _State.lock:
+        _State.compilations += 1
+    working()
+    try:
+        yield
+    finally:
+        with _State.lock:
+            _State.compilations -= 1
+        _State.last_work = time.monotonic()
 
 
 def working() -> None:
     """A program has been started on this machine's processors. Called at each start, so it must cost nothing."""
-    _State.last_run = time.monotonic()
+    _State.last_work = time.monotonic()
     if config.keep_awake and not _State.watching:
         with _State.lock:
             if not _State.watching:
@@ -131,7 +147,8 @@ def _keep_watch() -> None:
         before, times = times, Times.now()
         watch.look(times.stolen_since(before))
         with _State.lock:
-            if time.monotonic() - _State.last_run > _LINGER or not config.keep_awake:
+            over = time.monotonic() - _State.last_work > _LINGER and not _State.compilations
+            if over or not config.keep_awake:
                 _State.watching = False
                 break
     watch.end()
@@ -139,7 +156,7 @@ def _keep_watch() -> None:
 
 def _in_child() -> None:
     """A forked process has neither the thread that watches nor the threads that spin."""
-    _State.lock, _State.watching = threading.Lock(), False
+    _State.lock, _State.watching, _State.compilations = threading.Lock(), False, 0
 
 
 if hasattr(os, "register_at_fork"):

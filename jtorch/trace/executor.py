@@ -94,18 +94,19 @@ class Entry:
         prepare_compilation_cache(config.cache_dir)
         start = time.perf_counter()
         quick = self.quick or config.quick_compile
-        parts = pieces.cut(self.program, self.wanted, self.rewritten, self.quick) if self.shardings is None else None
-        if parts is None:
-            self.executable = Executable(
-                self.program, self.constants(), self.varying, self.donate, self.device, self.shardings, quick
-            )
-        else:
-            self.executable = Pieces(parts, self.program.outputs, self.fixed, self.varying, self.device, quick)
+        with awake.compiling():
+            self.executable = self._built(quick)
         if upgrade:
             counters.upgrades += 1
         else:
             counters.compiles += 1
         counters.compile_seconds += time.perf_counter() - start
+
+    def _built(self, quick: bool) -> Executable | Pieces:
+        parts = pieces.cut(self.program, self.wanted, self.rewritten, self.quick) if self.shardings is None else None
+        if parts is not None:
+            return Pieces(parts, self.program.outputs, self.fixed, self.varying, self.device, quick)
+        return Executable(self.program, self.constants(), self.varying, self.donate, self.device, self.shardings, quick)
 
     def compiled(self) -> Executable | Pieces:
         """What XLA made of the program, also if it has only been interpreted so far."""
