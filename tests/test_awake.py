@@ -69,6 +69,17 @@ def test_begins_when_time_is_stolen_and_ends_after_a_calm_while():
 
 
 @linux
+def test_begins_again_at_once_after_a_rest():
+    watch = awake.Watch(Counted)
+    watch.look(0.5)
+    watch.rest()
+    assert Counted.alive == 0
+    watch.look(0.0)
+    assert watch.spinning
+    watch.rest()
+
+
+@linux
 def test_a_spinner_runs_on_its_processor_at_the_lowest_priority_until_told():
     processor, before = max(os.sched_getaffinity(0)), set(spinning_threads())
     spinner = awake.Spinner(processor)

@@ -34,8 +34,11 @@ class Times(list):
 
     @classmethod
     def now(cls) -> Times:
-        with open("/proc/stat") as file:
-            return cls(int(word) for word in file.readline().split()[1:9])
+        try:
+            with open("/proc/stat") as file:
+                return cls(int(word) for word in file.readline().split()[1:9])
+        except OSError:  # not Linux
+            return cls([0] * 8)
 
     def stolen_since(self, before: Times) -> float:
         """The share of the time since then in which processors had work, and the host ran something else."""
@@ -70,21 +73,23 @@ class Watch:
 
     def __init__(self, spinner=Spinner):
         self._spinner, self._spinners = spinner, []
-        self._calm = 0
+        self._crowded, self._calm = False, 0
 
     @property
     def spinning(self) -> bool:
         return bool(self._spinners)
 
     def look(self, stolen: float) -> None:
-        """Begin or end, after a period in which others had this share of the processors' time."""
+        """Begin, go on or end, after a time of which others had this share."""
         self._calm = self._calm + 1 if stolen < _CALM else 0
-        if not self.spinning and stolen > _CROWDED:
+        self._crowded = stolen > _CROWDED or self._crowded and self._calm < _CALM_LOOKS
+        if not self._crowded:
+            self.rest()
+        elif not self.spinning:
             self._spinners = [self._spinner(p) for p in sorted(os.sched_getaffinity(0))]
-        elif self._calm >= _CALM_LOOKS:
-            self.end()
 
-    def end(self) -> None:
+    def rest(self) -> None:
+        """There is nothing to do; begin at once when there is again, as long as the machine is taken to be crowded."""
         while self._spinners:
             self._spinners.pop().end()
 
@@ -109,7 +114,9 @@ def possible() -> bool:
 
 
 class _State:
-    lock = threading.Lock()
+    lock, turn = threading.Lock(), threading.Lock()
+    watch = Watch()
+    times = Times.now()  # of the last look; the first counts from here
     watching = False
     last_work = 0.0
     compilations = 0
@@ -141,22 +148,23 @@ def working() -> None:
 
 
 def _keep_watch() -> None:
-    watch, times = Watch(), Times.now()
-    while True:
-        time.sleep(_PERIOD)
-        before, times = times, Times.now()
-        watch.look(times.stolen_since(before))
-        with _State.lock:
-            over = time.monotonic() - _State.last_work > _LINGER and not _State.compilations
-            if over or not config.keep_awake:
-                _State.watching = False
-                break
-    watch.end()
+    with _State.turn:  # after the last thread's rest
+        while True:
+            before, _State.times = _State.times, Times.now()
+            _State.watch.look(_State.times.stolen_since(before))
+            time.sleep(_PERIOD)
+            with _State.lock:
+                over = time.monotonic() - _State.last_work > _LINGER and not _State.compilations
+                if over or not config.keep_awake:
+                    _State.watching = False
+                    break
+        _State.watch.rest()
 
 
 def _in_child() -> None:
     """A forked process has neither the thread that watches nor the threads that spin."""
-    _State.lock, _State.watching, _State.compilations = threading.Lock(), False, 0
+    _State.lock, _State.turn, _State.watch = threading.Lock(), threading.Lock(), Watch()
+    _State.watching, _State.compilations = False, 0
 
 
 if hasattr(os, "register_at_fork"):
