@@ -93,6 +93,15 @@ def test_a_spinner_runs_on_its_processor_at_the_lowest_priority_until_told():
 
 
 @linux
+def test_not_where_the_lowest_priority_is_refused(monkeypatch):
+    assert awake.possible() == (len(os.sched_getaffinity(0)) <= 16 and not awake._quota())
+    monkeypatch.setattr(awake.os, "SCHED_IDLE", 99)  # no such policy
+    with pytest.raises(OSError, match="not allowed"):
+        awake.Spinner(min(os.sched_getaffinity(0)))
+    assert not awake.possible()
+
+
+@linux
 def test_programs_are_watched_while_they_run(monkeypatch):
     monkeypatch.setattr(config, "interpret", False)
     monkeypatch.setattr(config, "keep_awake", True)

@@ -46,7 +46,11 @@ class Times(list):
 
 
 class Spinner:
-    """A thread that keeps one processor awake until it is told to end."""
+    """A thread that keeps one processor awake until it is told to end.
+
+    Raises:
+        OSError: it cannot be started, or not be given the lowest priority.
+    """
 
     def __init__(self, processor: int):
         library = ctypes.CDLL(None)
@@ -57,7 +61,9 @@ class Spinner:
         if library.pthread_create(ctypes.byref(self._thread), None, library.pthread_spin_lock, lock):
             raise OSError("pthread_create: no thread could be started")
         lowest = ctypes.c_int(0)  # struct sched_param
-        library.pthread_setschedparam(self._thread, os.SCHED_IDLE, ctypes.byref(lowest))
+        if library.pthread_setschedparam(self._thread, os.SCHED_IDLE, ctypes.byref(lowest)):
+            self.end()
+            raise OSError("pthread_setschedparam: SCHED_IDLE is not allowed")
         mask = (ctypes.c_ubyte * 128)()
         mask[processor // 8] = 1 << processor % 8
         library.pthread_setaffinity_np(self._thread, ctypes.c_size_t(len(mask)), mask)
@@ -86,7 +92,8 @@ class Watch:
         if not self._crowded:
             self.rest()
         elif not self.spinning:
-            self._spinners = [self._spinner(p) for p in sorted(os.sched_getaffinity(0))]
+            for processor in sorted(os.sched_getaffinity(0)):
+                self._spinners.append(self._spinner(processor))
 
     def rest(self) -> None:
         """There is nothing to do; begin at once when there is again, as long as the machine is taken to be crowded."""
@@ -105,12 +112,17 @@ def _quota() -> bool:
 
 
 def possible() -> bool:
-    """Whether processors can be kept awake here: on Linux, few of them, without a quota."""
-    if not hasattr(os, "SCHED_IDLE") or not os.path.exists("/proc/stat"):
+    """Whether processors can be kept awake here: on Linux, few of them, without a quota, if a trial succeeds."""
+    if not hasattr(os, "SCHED_IDLE") or not os.path.exists("/proc/stat") or _quota():
         return False
-    needed = ("pthread_spin_init", "pthread_setschedparam", "pthread_setaffinity_np")
-    known = all(hasattr(ctypes.CDLL(None), name) for name in needed)
-    return known and len(os.sched_getaffinity(0)) <= _MOST_PROCESSORS and not _quota()
+    processors = os.sched_getaffinity(0)
+    if len(processors) > _MOST_PROCESSORS:
+        return False
+    try:
+        Spinner(min(processors)).end()
+    except (OSError, AttributeError):  # not allowed, or a C library that has no such threads
+        return False
+    return True
 
 
 class _State:
