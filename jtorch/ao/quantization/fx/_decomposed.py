@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import jtorch
 
-from ...._ops import register
-
 #: The least and the greatest number of each dtype that quantized elements may have.
 _BOUNDS = {
     d: (int(limits(d).min), int(limits(d).max))
@@ -90,5 +88,6 @@ def dequantize_per_channel(
     return (shifted * _along(scales, input, axis)).to(out_dtype or jtorch.float32)
 
 
+_library = jtorch.library.Library("quantized_decomposed", "FRAGMENT")
 for _function in (quantize_per_tensor, dequantize_per_tensor, quantize_per_channel, dequantize_per_channel):
-    register("quantized_decomposed", _function.__name__, _function)
+    _library.impl(_function.__name__, _function)
