@@ -5,6 +5,69 @@ from __future__ import annotations
 import jtorch
 
 
+def _rebuild_tensor(storage, storage_offset, size, stride):
+    """The tensor of this geometry over a typed storage, whose elements it shares."""
+    return jtorch.empty((0,), dtype=storage.dtype, device=storage.device).set_(storage, storage_offset, size, stride)
+
+
+def _rebuild_tensor_v2(storage, storage_offset, size, stride, requires_grad, backward_hooks, metadata=None):
+    """:func:`_rebuild_tensor`, as pickles of tensors call it.
+
+    Args:
+        backward_hooks: a dict of hooks on the gradient, empty in what PyTorch writes today.
+        metadata: ``{"conj": True}`` or ``{"neg": True}`` where the elements stand for their conjugates or negatives.
+
+    Raises:
+        RuntimeError: the geometry reaches beyond the storage.
+    """
+    t = _without_bits(_rebuild_tensor(storage, storage_offset, size, stride), metadata)
+    return _with_hooks(t.requires_grad_(requires_grad), backward_hooks)
+
+
+def _rebuild_tensor_v3(storage, storage_offset, size, stride, requires_grad, backward_hooks, dtype, metadata=None):
+    """:func:`_rebuild_tensor_v2` over bytes, for dtypes that have no typed storage."""
+    t = jtorch.empty((0,), dtype=dtype, device=storage.device)
+    t = _without_bits(t.set_(storage.untyped(), storage_offset, size, stride), metadata)
+    return _with_hooks(t.requires_grad_(requires_grad), backward_hooks)
+
+
+def _without_bits(t, metadata):
+    for bit, undone in (("conj", jtorch.conj_physical), ("neg", jtorch.neg)):  # bits that no tensor here carries
+        if (metadata or {}).get(bit):
+            t = undone(t)
+    return t
+
+
+def _with_hooks(t, hooks):
+    for hook in (hooks or {}).values():
+        t.register_hook(hook)
+    return t
+
+
+def _rebuild_parameter(data, requires_grad, backward_hooks):
+    """A Parameter over ``data``."""
+    return _with_hooks(jtorch.nn.Parameter(data, requires_grad), backward_hooks)
+
+
+def _rebuild_parameter_with_state(data, requires_grad, backward_hooks, state):
+    """:func:`_rebuild_parameter` with the attributes a program hung on it."""
+    return _set_obj_state(_rebuild_parameter(data, requires_grad, backward_hooks), state)
+
+
+def _set_obj_state(obj, state):
+    """``obj`` with the attributes of ``state``: a dict, or a pair of dicts of which the second is for slots.
+
+    Raises:
+        RuntimeError: a tuple that is no pair.
+    """
+    if isinstance(state, tuple) and len(state) != 2:
+        raise RuntimeError(f"Invalid serialized state: {state}: expected a dict or a pair of dicts")
+    for attributes in state if isinstance(state, tuple) else (state,):
+        for name, value in (attributes or {}).items():
+            setattr(obj, name, value)
+    return obj
+
+
 def _flatten_dense_tensors(tensors):
     """The elements of several tensors of one dtype, one after another, in one vector."""
     return jtorch.cat([t.reshape(-1) for t in tensors])

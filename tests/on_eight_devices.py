@@ -271,6 +271,22 @@ def test_data_parallel_on_one_device_is_a_plain_call():
     assert not isinstance(m(torch.randn(4, 16)), DTensor)
 
 
+def test_data_parallel_runs_the_steps_that_a_subclass_overrides():
+    seen = []
+
+    class Watched(DataParallel):
+        def parallel_apply(self, replicas, inputs, kwargs):
+            seen.append([len(replicas), [x.shape[0] for (x,) in inputs]])
+            return super().parallel_apply(replicas, inputs, kwargs)
+
+    m, x = mlp(), torch.randn(7, 16)
+    expected = torch.autograd.grad(m(x).square().sum(), list(m.parameters()))
+    out = Watched(m, device_ids=[0, 1, 2])(x)
+    assert torch.allclose(out, m(x), atol=1e-5) and seen == [[3, [3, 3, 1]]]
+    for got, g in zip(torch.autograd.grad(out.square().sum(), list(m.parameters())), expected, strict=True):
+        assert torch.allclose(got, g, atol=1e-4)
+
+
 def test_data_parallel_gradient_reaches_the_inputs():
     x = torch.randn(16, 16)
     m = mlp()

@@ -62,6 +62,10 @@ ERRORS = {
         lambda t: t.nn.functional.max_pool2d(z(t, 0, 1, 9), 2, padding=-1), RuntimeError, "non-negative", "-1"),
     "adaptive_avg_pool2d": (
         lambda t: t.nn.functional.adaptive_avg_pool2d(z(t, 2, 2), (2, 2)), ValueError, "at least 3"),
+    "adaptive_max_pool2d of more than there can be": (
+        lambda t: t.nn.functional.adaptive_max_pool2d(z(t, 2, 3, 8, 8), 10**9), RuntimeError, "overflow"),
+    "adaptive_avg_pool2d of more than there can be": (
+        lambda t: t.nn.functional.adaptive_avg_pool2d(z(t, 2, 3, 8, 8), 10**12), RuntimeError, "overflow"),
     "adaptive_max_pool1d": (
         lambda t: t.nn.functional.adaptive_max_pool1d(z(t, 1, 2, 3), ()), RuntimeError, "one int"),
     "soft_margin_loss": (

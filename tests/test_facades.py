@@ -517,6 +517,29 @@ def test_scatter_replicate_apply_gather():
     assert not parallel.replicate(model, devices, detach=True)[0][0].weight.requires_grad
 
 
+def test_steps_of_data_parallel():
+    """PyTorch's need a GPU: what they give together is the plain call."""
+    model, x = nn.DataParallel(nn.Linear(3, 2)), jtorch.randn(5, 3)
+    assert model.src_device_obj == model.module.weight.device
+    inputs, kwargs = model.scatter((x,), {"scale": 2}, ["cpu", "cpu"])
+    assert [a.shape[0] for (a,) in inputs] == [3, 2] and list(kwargs) == [{"scale": 2}] * 2
+    copies = model.replicate(model.module, ["cpu", "cpu"])
+    whole = model.gather(model.parallel_apply(copies, inputs, [{}, {}]), "cpu")
+    assert jtorch.allclose(whole, model(x), atol=1e-6)
+    whole.sum().backward()
+    assert model.module.bias.grad.tolist() == [5, 5]
+    with jtorch.no_grad():
+        assert not model.replicate(model.module, ["cpu"])[0].weight.requires_grad
+
+
+def test_data_parallel_runs_the_steps_that_a_subclass_overrides():
+    class Doubling(nn.DataParallel):
+        def scatter(self, inputs, kwargs, device_ids):
+            return super().scatter(tuple(2 * x for x in inputs), kwargs, device_ids)
+
+    assert Doubling(nn.Identity(), device_ids=[0])(jtorch.ones(3)).tolist() == [2, 2, 2]
+
+
 def test_scatter_and_gather_of_nested_arguments():
     from jtorch.nn.parallel.scatter_gather import gather, scatter_kwargs
 

@@ -126,6 +126,9 @@ row("lp pool 2d", lambda nn: nn.LPPool2d(1.2, 2, stride=1), X(2, 3, 4, 5, low=0.
 row("adaptive avg pool 1d", lambda nn: nn.AdaptiveAvgPool1d(3), X(2, 3, 8))
 row("adaptive avg pool 2d", lambda nn: nn.AdaptiveAvgPool2d((3, None)), X(2, 3, 7, 5))
 row("adaptive max pool 2d", lambda nn: nn.AdaptiveMaxPool2d((2, 3)), X(2, 3, 7, 5))
+row("adaptive avg pool 2d growing", lambda nn: nn.AdaptiveAvgPool2d((11, 2)), X(2, 3, 7, 5))
+row("adaptive max pool 2d growing", lambda nn: nn.AdaptiveMaxPool2d((3, 8), return_indices=True), X(2, 3, 7, 5))
+row("adaptive max pool 3d growing", lambda nn: nn.AdaptiveMaxPool3d((4, 2, 9), return_indices=True), X(2, 3, 3, 5, 4))
 row("adaptive max pool 1d indices", lambda nn: nn.AdaptiveMaxPool1d(3, return_indices=True), X(2, 3, 8))
 row("fractional max pool 2d", lambda nn: nn.FractionalMaxPool2d(2, output_size=(3, 2), return_indices=True),
     X(2, 3, 7, 5))  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import io
 import pickle
 
@@ -19,6 +20,8 @@ from jtorch.ao.nn import intrinsic as nni
 from jtorch.ao.nn import quantized as nnq
 from jtorch.nn import functional as F
 from jtorch.ops import int_dot
+
+from .both import compare, plain
 
 
 def pair(torch, array):
@@ -597,3 +600,50 @@ def test_floats_and_integers_do_not_mix():
         q.q_per_channel_scales()
     with pytest.raises(ValueError, match="zero point of the weight must be 0"):
         nnq.Linear(3, 2).set_weight_bias(aq.quantize_per_tensor(x, 0.1, 5, aq.qint8), None)
+
+
+# --- quantization with its grid as arguments -------------------------------------------------------------------------
+
+
+def decomposed(lib) -> list:
+    importlib.import_module(f"{lib.__name__}.ao.quantization.fx._decomposed")
+    q = lib.ops.quantized_decomposed
+    x = lib.tensor(np.linspace(-4, 4, 24, dtype=np.float32).reshape(2, 3, 4))
+    whole, rows = (0.05, 3, -128, 127, lib.int8), (lib.tensor([0.1, 0.02, 0.5]), lib.tensor([0, 5, -7]), 1)
+    grids = [(-128, 127, lib.int8), (-100, 50, lib.int8), (-32768, 32767, lib.int16)]
+    out = [q.quantize_per_tensor(x, *whole), q.quantize_per_tensor.default(x.to(lib.bfloat16), *whole)]
+    out += [q.dequantize_per_tensor(out[0], *whole), q.dequantize_per_tensor(out[0], *whole, out_dtype=lib.float64)]
+    numbers = lib.tensor(0.25), lib.tensor(2, dtype=lib.int64)
+    out += [q.quantize_per_tensor.tensor(x, *numbers, 0, 255, lib.uint8)]
+    out += [q.dequantize_per_tensor.tensor(out[-1], *numbers, 0, 255, lib.uint8)]
+    for grid in grids:
+        ints = q.quantize_per_channel(x, *rows, *grid)
+        bare = q.dequantize_per_channel(ints, rows[0], None, 1, *grid)
+        out += [ints, q.dequantize_per_channel(ints, *rows, *grid), bare]
+    return [*out, q.dequantize_per_channel(ints, *rows, *grid, out_dtype=lib.float16)]
+
+
+def test_quantization_with_the_grid_as_arguments(torch):
+    compare(plain(decomposed(jtorch), jtorch), plain(decomposed(torch), torch))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda q, t: q.quantize_per_tensor(t.ones(2).double(), 0.1, 0, 0, 255, t.uint8),
+        lambda q, t: q.quantize_per_tensor(t.ones(2), 0.1, 0, -1, 255, t.uint8),
+        lambda q, t: q.quantize_per_tensor(t.ones(2), 0.1, 0, 0, 256, t.uint8),
+        lambda q, t: q.quantize_per_tensor(t.ones(2), 0.1, 0, 0, 255, t.int64),
+        lambda q, t: q.dequantize_per_tensor(t.ones(2), 0.1, 0, 0, 255, t.uint8),
+        lambda q, t: q.quantize_per_channel(t.ones(2), t.ones(2), t.ones(2), 1, 0, 255, t.uint8),
+        lambda q, t: q.dequantize_per_channel(t.ones(2), t.ones(2), t.ones(2), 1, 0, 255, t.uint8),
+    ],
+)
+def test_grids_that_do_not_fit(torch, call):
+    raised = []
+    for lib in (torch, jtorch):
+        importlib.import_module(f"{lib.__name__}.ao.quantization.fx._decomposed")
+        with pytest.raises((AssertionError, ValueError)) as error:
+            call(lib.ops.quantized_decomposed, lib)
+        raised.append(error.type)
+    assert raised[0] is raised[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import importlib
 import io
 import pickle
 
@@ -11,6 +13,8 @@ import pytest
 import jtorch
 from jtorch import nn
 from jtorch.ao import quantization as aq
+
+from .both import compare, plain
 
 
 def carried(obj, source, target, **options):
@@ -76,3 +80,80 @@ def test_nested_tensors(torch):
     jagged = jtorch.nested.nested_tensor(parts(jtorch), layout=jtorch.jagged, requires_grad=True)
     got = carried(jagged, jtorch, jtorch)
     assert got.layout is jtorch.jagged and got.requires_grad and got.offsets().tolist() == [0, 2, 3]
+
+
+# --- the functions that pickles of tensors call ----------------------------------------------------------------------
+
+
+class OurNames(pickle.Unpickler):
+    """Finds PyTorch's names in jtorch, as they are found under ``python -m jtorch``."""
+
+    def find_class(self, module, name):
+        if module.partition(".")[0] != "torch":
+            return super().find_class(module, name)
+        return getattr(importlib.import_module(module.replace("torch", "jtorch", 1)), name)
+
+
+def test_plain_pickles_of_pytorchs_tensors(torch):
+    """What ``pickle.dump`` made of them under PyTorch, without ``torch.save``."""
+    whole, tagged = torch.arange(6.0).reshape(2, 3), torch.nn.Parameter(torch.ones(2))
+    tagged.tag = 3
+    values = [
+        whole, whole.t(), whole[:, 1:].clone().requires_grad_(), tagged, torch.nn.Parameter(torch.ones(2), False),
+        torch.tensor([1 + 2j]).conj(), torch.ones(2, dtype=torch.bfloat16), torch.ones(2, dtype=torch.uint16),
+        torch.nn.Linear(2, 2).state_dict(),
+    ]  # fmt: skip
+    got = OurNames(io.BytesIO(pickle.dumps(values))).load()
+    compare(plain(got, jtorch), plain(values, torch))
+    assert isinstance(got[3], nn.Parameter) and got[3].tag == 3 and got[1].stride() == (1, 3)
+
+
+def rebuilt(lib) -> list:
+    from_type, utils = importlib.import_module(f"{lib.__name__}._tensor"), lib._utils
+
+    class Sub(lib.Tensor):
+        pass
+
+    class Own(lib.Tensor):
+        def __setstate__(self, state):
+            self.got = state
+
+    class OnGrad(list):
+        def __call__(self, grad):
+            self.append(grad.tolist())
+
+    base = lib.arange(12.0)
+    storage, seen = base.storage(), OnGrad()
+    t = utils._rebuild_tensor_v2(storage, 2, (2, 3), (3, 1), False, collections.OrderedDict())
+    base[2] = 50
+    hooked = utils._rebuild_tensor_v2(lib.ones(2).storage(), 0, (2,), (1,), True, collections.OrderedDict({0: seen}))
+    hooked.sum().backward()
+    octets = lib.TypedStorage(wrap_storage=base.untyped_storage(), dtype=lib.uint8)
+    tensor = (utils._rebuild_tensor_v2, Sub, (storage, 0, (2,), (1,), False, None))
+    kept = from_type._rebuild_from_type_v2(*tensor, {"a": 1})
+    slots = from_type._rebuild_from_type_v2(*tensor, ({"a": 1}, {"b": 2}))
+    own = from_type._rebuild_from_type_v2(tensor[0], Own, tensor[2], {"a": 1})
+    early = from_type._rebuild_from_type(*tensor, {"a": 4})
+    with pytest.raises(RuntimeError, match="Invalid serialized state"):
+        utils._rebuild_parameter_with_state(lib.ones(2), True, None, (1,))
+    with pytest.raises(AttributeError, match="dtype"):
+        utils._rebuild_tensor_v2(base.untyped_storage(), 0, (2,), (1,), False, None)
+    return [
+        t, t.storage_offset(), t.stride(), seen, hooked.grad, kept.a, slots.b, own.got, early.a,
+        [type(x).__name__ for x in (kept, own, early)], from_type.Tensor is lib.Tensor,
+        utils._rebuild_tensor(storage, 0, (3,), (2,)),
+        utils._rebuild_tensor_v3(octets, 0, (3,), (1,), False, None, lib.float32),
+        utils._rebuild_tensor_v2(lib.tensor([1 + 2j]).storage(), 0, (1,), (1,), False, None, {"conj": True}),
+        utils._rebuild_parameter(lib.ones(2), False, None),
+        utils._rebuild_parameter_with_state(lib.ones(2), True, None, {"tag": 3}).tag,
+    ]  # fmt: skip
+
+
+def test_functions_that_rebuild_tensors(torch):
+    compare(plain(rebuilt(jtorch), jtorch), plain(rebuilt(torch), torch))
+
+
+def test_geometry_beyond_the_storage():
+    """PyTorch makes the storage larger; what lies there then is anything."""
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        jtorch._utils._rebuild_tensor_v2(jtorch.ones(4).storage(), 2, (3,), (1,), False, None)

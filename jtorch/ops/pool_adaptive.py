@@ -55,6 +55,18 @@ def _segments(n: int, o: int) -> list[tuple[int, int]]:
     return [(i * n // o, -(-(i + 1) * n // o)) for i in range(o)]
 
 
+def _ends(x, axis: int, o: int):
+    """Of each segment along ``axis``, where ``o`` is no less than its size and so none has more than two elements: the
+    positions of the first and the last (the same, of one), along ``axis`` of an array, and a function that takes them.
+
+    The program does not grow with ``o``, as one of slices would.
+    """
+    n, i = x.shape[axis], jnp.arange(o, dtype=np.int64)
+    ends = (i * n // o, -(-(i + 1) * n // o) - 1)
+    first, last = (jnp.expand_dims(e.astype(np.int32), tuple(range(1, x.ndim - axis))) for e in ends)
+    return first, last, lambda y: tuple(jnp.take(y, e, axis, mode="clip") for e in ends)
+
+
 @in_float32
 def _mean(x, out):
     """``(N, *size, C)`` to ``(N, *out, C)``."""
@@ -63,6 +75,11 @@ def _mean(x, out):
         kernel, geometry = _tiling(size, out)
         return _sum_windows(x, kernel, geometry) / np.asarray(np.prod(kernel), x.dtype)
     for axis, (n, o) in enumerate(zip(size, out, strict=True), start=1):
+        if o >= n:
+            first, last, take = _ends(x, axis, o)
+            a, b = take(x)
+            x = jnp.where(first == last, a, (a + b) / 2)
+            continue
         cut = [x[(slice(None),) * axis + (slice(a, b),)].mean(axis) for a, b in _segments(n, o)]
         x = jnp.stack(cut, axis) if cut else x[(slice(None),) * axis + (slice(0),)]
     return x
@@ -105,6 +122,15 @@ def _max_uneven(x, out):
     position = None
     for axis in reversed(range(1, len(size) + 1)):
         n, o = size[axis - 1], out[axis - 1]
+        step = int(np.prod(size[axis:]))
+        if o >= n:
+            first, last, take = _ends(x, axis, o)
+            a, b = take(x)
+            later = (b > a) | jnp.isnan(b)
+            at = jnp.where(later, last, first)
+            position = at if position is None else at * step + jnp.where(later, *reversed(take(position)))
+            x = jnp.where(later, b, a)
+            continue
         best, at, inner_best = [], [], []
         for a, b in _segments(n, o):
             part = x[(slice(None),) * axis + (slice(a, b),)]
@@ -117,7 +143,6 @@ def _max_uneven(x, out):
                 inner = position[(slice(None),) * axis + (slice(a, b),)]
                 inner_best.append(jnp.where(chosen, inner, 0).sum(axis, dtype=np.int32))
         at = jnp.stack(at, axis)
-        step = int(np.prod(size[axis:]))
         position = at if position is None else at * step + jnp.stack(inner_best, axis)
         x = jnp.stack(best, axis)
     return x, position

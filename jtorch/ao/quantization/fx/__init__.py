@@ -1,0 +1,1 @@
+"""``torch.ao.quantization.fx``: operations that graphs of quantized programs consist of."""
