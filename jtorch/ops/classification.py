@@ -6,9 +6,11 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from .activation import logsigmoid
+from .elementwise import type_name
 from .loss import F, reduced, require_float, size
 from .registry import Array, op
 from .softmax import log_softmax_along, widened
@@ -61,8 +63,8 @@ def _check_sizes(input, target, weight) -> None:
             f"multi-target not supported: an input of shape {list(input.shape)} takes a target of shape "
             f"{list(expected)}, got {list(target.shape)}"
         )
-    if not jnp.issubdtype(target.dtype, jnp.integer):
-        raise RuntimeError(f"expected scalar type Long but found {target.dtype}")
+    if target.dtype not in (np.int64, np.uint8):
+        raise RuntimeError(f"expected target dtype to be Long or Byte, but got {type_name(target)}: use target.long()")
     classes = input.shape[_class_dim(input)]
     if weight is not None and weight.shape != (classes,):
         raise RuntimeError(
