@@ -194,6 +194,18 @@ ERRORS = {
     "gradient order": (lambda t: t.gradient(z(t, 3), edge_order=3), RuntimeError, "edge_order=1 and edge_order=2"),
     "aminmax of nothing": (lambda t: z(t, 0).aminmax(), RuntimeError, "no identity"),
     "infinity norm of nothing": (lambda t: t.linalg.norm(z(t, 0), float("inf")), RuntimeError, "identity"),
+    "logits with integer targets": (
+        lambda t: t.nn.functional.binary_cross_entropy_with_logits(z(t, 2), z(t, 2, dtype=t.int64)), RuntimeError,
+        "result type Float can't be cast to the desired output type Long"),
+    "logits with truths as targets": (
+        lambda t: t.nn.functional.binary_cross_entropy_with_logits(z(t, 2), z(t, 2, dtype=t.bool)), RuntimeError,
+        "Bool"),
+    "probabilities with integer targets": (
+        lambda t: t.nn.functional.binary_cross_entropy(z(t, 2), z(t, 2, dtype=t.int64)), RuntimeError,
+        "Found dtype Long but expected Float"),
+    "a function in place of a module": (
+        lambda t: t.nn.Sequential(t.nn.functional.relu), TypeError,
+        "torch.nn.functional.relu is not a Module subclass"),
     "randn of a negative size": (
         lambda t: t.randn(2, -1), RuntimeError, "Trying to create tensor with negative dimension -1: [2, -1]"),
     "a text as an index": (lambda t: z(t, 2)["a"], TypeError),

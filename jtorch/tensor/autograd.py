@@ -246,7 +246,7 @@ class AutogradMixin:
 
     @property
     def grad_dtype(self):
-        """The dtype that :attr:`grad` must have, into which backward converts what arrives: the tensor's own unless set.
+        """The dtype that :attr:`grad` must have, and that backward converts to: the tensor's own unless set.
 
         None allows any to be assigned; backward adds to it in its dtype.
         """

@@ -44,7 +44,10 @@ _global_backward_hooks = _hooks.global_backward_hooks
 
 
 def _type_name(x) -> str:
-    """How error messages call the type of ``x``: ``torch.FloatTensor``, ``list``, ``mypackage.Thing``; a function by its own."""
+    """How error messages call the type of ``x``: ``torch.FloatTensor``, ``list``, ``mypackage.Thing``.
+
+    Types and functions go by their own names.
+    """
     if isinstance(x, Tensor):
         return x.type()
     kind = x if isinstance(x, (type, types.FunctionType)) else type(x)
