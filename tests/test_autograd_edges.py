@@ -19,6 +19,17 @@ def function(torch, forward, backward):
 
 
 @programs
+def gradients_in_a_dtype_of_their_own(torch):
+    wide, free = (torch.ones(3, dtype=torch.bfloat16, requires_grad=True) for _ in range(2))
+    wide.grad_dtype, free.grad_dtype = torch.float32, None
+    free.grad = torch.ones(3)
+    for scale in (1.0, 1 / 512):
+        (wide * scale).sum().backward()
+        (free * scale).sum().backward()
+    return wide.grad, wide.grad_dtype, free.grad, free.grad_dtype, torch.ones(2).grad_dtype
+
+
+@programs
 def gradients_of_other_shapes_and_dtypes(torch):
     expand = function(torch, lambda ctx, x: x.sum(), lambda ctx, g: g.expand(2, 3))
     double = function(torch, lambda ctx, x: x * 2, lambda ctx, g: g.double() * 2)
@@ -216,6 +227,22 @@ ERRORS = {
             t.ones(1, requires_grad=True).sum(),
             t.autograd.graph.get_gradient_edge(t.ones(1, requires_grad=True)), materialize_grads=True),
         RuntimeError, "GradientEdge"),
+    "an unused input, by its place": (
+        lambda t: t.autograd.grad((x := t.ones(1, requires_grad=True)) * 2, [x, t.ones(1, requires_grad=True)]),
+        RuntimeError, "at index 1", "allow_unused=True"),
+    "a gradient of another size": (
+        lambda t: setattr(t.ones(2), "grad", t.ones(3)), RuntimeError,
+        "attempting to assign a gradient of size '[3]' to a tensor of size '[2]'"),
+    "a gradient of another dtype": (
+        lambda t: setattr(t.ones(2), "grad", t.ones(2).double()), RuntimeError, "assign a gradient with dtype"),
+    "a gradient that is no tensor": (lambda t: setattr(t.ones(2), "grad", 3), TypeError, "but got grad of type int"),
+    "grad_dtype of a result": (lambda t: (t.ones(2, requires_grad=True) * 2).grad_dtype, RuntimeError, "leaf"),
+    "grad_dtype set on a result": (
+        lambda t: setattr(t.ones(2, requires_grad=True) * 2, "grad_dtype", None), RuntimeError, "leaf"),
+    "grad_dtype beside a gradient": (
+        lambda t: [setattr(x := t.ones(2), "grad", t.ones(2)), setattr(x, "grad_dtype", t.float64)], RuntimeError,
+        "grad_dtype"),
+    "grad_dtype that is none": (lambda t: setattr(t.ones(2), "grad_dtype", 3), RuntimeError, "grad_dtype", "int"),
     "gradients of nothing": (
         lambda t: t.autograd.grad(t.ones(1, requires_grad=True) * 2, [], t.ones(1)), RuntimeError, "inputs", "empty"),
     "expanded": (lambda t: t.ones(2, 1).expand(2, 3).add_(1), RuntimeError, "single memory location"),

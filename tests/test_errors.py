@@ -198,6 +198,33 @@ ERRORS = {
     "gradient order": (lambda t: t.gradient(z(t, 3), edge_order=3), RuntimeError, "edge_order=1 and edge_order=2"),
     "aminmax of nothing": (lambda t: z(t, 0).aminmax(), RuntimeError, "no identity"),
     "infinity norm of nothing": (lambda t: t.linalg.norm(z(t, 0), float("inf")), RuntimeError, "identity"),
+    "logits with integer targets": (
+        lambda t: t.nn.functional.binary_cross_entropy_with_logits(z(t, 2), z(t, 2, dtype=t.int64)), RuntimeError,
+        "result type Float can't be cast to the desired output type Long"),
+    "logits with truths as targets": (
+        lambda t: t.nn.functional.binary_cross_entropy_with_logits(z(t, 2), z(t, 2, dtype=t.bool)), RuntimeError,
+        "Bool"),
+    "probabilities with integer targets": (
+        lambda t: t.nn.functional.binary_cross_entropy(z(t, 2), z(t, 2, dtype=t.int64)), RuntimeError,
+        "Found dtype Long but expected Float"),
+    "a function in place of a module": (
+        lambda t: t.nn.Sequential(t.nn.functional.relu), TypeError,
+        "torch.nn.functional.relu is not a Module subclass"),
+    "randn of a negative size": (
+        lambda t: t.randn(2, -1), RuntimeError, "Trying to create tensor with negative dimension -1: [2, -1]"),
+    "a text as an index": (lambda t: z(t, 2)["a"], TypeError),
+    "linear of another dtype": (
+        lambda t: t.nn.Linear(2, 2)(z(t, 1, 2, dtype=t.float64)), RuntimeError, "same dtype, but got Double and Float"),
+    "cross entropy of int32 targets": (
+        lambda t: t.nn.functional.cross_entropy(z(t, 2, 3), z(t, 2, dtype=t.int32)), RuntimeError,
+        "expected target dtype to be Long or Byte, but got Int"),
+    "cross entropy of float targets": (
+        lambda t: t.nn.functional.cross_entropy(z(t, 2, 3), z(t, 2)), RuntimeError,
+        "expected target dtype to be Long or Byte, but got Float"),
+    "nll_loss of int32 targets": (
+        lambda t: t.nn.functional.nll_loss(z(t, 2, 3), z(t, 2, dtype=t.int32)), RuntimeError, "Int"),
+    "nll_loss of int32 targets in two dimensions": (
+        lambda t: t.nn.functional.nll_loss(z(t, 2, 3, 1, 1), z(t, 2, 1, 1, dtype=t.int32)), RuntimeError, "Int"),
     "full of a negative size": (lambda t: t.full((-2,), 1), RuntimeError, "negative dimension"),
     "cholesky": (lambda t: t.linalg.cholesky(-t.eye(2)).tolist() and 1 / 0, (RuntimeError, ZeroDivisionError)),
     "inverse of non-square": (lambda t: z(t, 2, 3).inverse(), RuntimeError, "square"),

@@ -461,6 +461,41 @@ def test_transformer_masks():
     same(f, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+@pytest.mark.parametrize("padding", ["end", "start"])
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("nested", [False, True])
+def test_padded_positions_of_an_encoder_in_evaluation(padding, grad, nested):
+    def f(lib, F):
+        lib.manual_seed(0)
+        layer = lib.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        m = lib.nn.TransformerEncoder(layer, 2, enable_nested_tensor=nested).eval()
+        mask = lib.tensor([[False, False, True], [False, False, False]])
+        with lib.set_grad_enabled(grad):
+            out = m(lib.tensor(X(2, 3, 8)), src_key_padding_mask=mask if padding == "end" else mask.flip(1))
+        return out, (out == 0).all(-1)
+
+    same(f, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options, why",
+    [
+        ({}, "batch_first"),
+        ({"batch_first": True, "norm_first": True}, "norm_first"),
+        ({"batch_first": True, "bias": False}, "bias=False"),
+        ({"batch_first": True, "activation": "tanh"}, "activation_relu_or_gelu"),
+        ({"batch_first": True, "nhead": 1}, "num_heads is odd"),
+    ],
+)
+def test_an_encoder_says_why_it_computes_padded_positions(options, why):
+    for lib in (jtorch, torch):
+        o = {"nhead": 2, **options, **({"activation": lib.tanh} if "activation" in options else {})}
+        with pytest.warns(UserWarning, match=f"use_nested_tensor is False because .*{why}"):
+            m = lib.nn.TransformerEncoder(lib.nn.TransformerEncoderLayer(8, dim_feedforward=16, **o), 1)
+        assert not m.use_nested_tensor
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -258,5 +258,4 @@ def to_padded_tensor(self, padding, output_size=None):
 Tensor.name = property(lambda self: None, doc="None: tensors have no names.")
 Tensor.volatile = property(lambda self: False, doc="False: use ``torch.no_grad`` instead.")
 Tensor.is_mtia = Tensor.is_maia = property(lambda self: False)
-Tensor.grad_dtype = property(lambda self: self.dtype if self.is_leaf else None, doc="The dtype of ``grad``.")
 Tensor.__rdiv__ = lambda self, other: Tensor.__rtruediv__(self, other)

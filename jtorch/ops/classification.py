@@ -6,9 +6,12 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
+from .. import dtypes
 from .activation import logsigmoid
+from .elementwise import type_name
 from .loss import F, reduced, require_float, size
 from .registry import Array, op
 from .softmax import log_softmax_along, widened
@@ -61,8 +64,8 @@ def _check_sizes(input, target, weight) -> None:
             f"multi-target not supported: an input of shape {list(input.shape)} takes a target of shape "
             f"{list(expected)}, got {list(target.shape)}"
         )
-    if not jnp.issubdtype(target.dtype, jnp.integer):
-        raise RuntimeError(f"expected scalar type Long but found {target.dtype}")
+    if target.dtype not in (np.int64, np.uint8):
+        raise RuntimeError(f"expected target dtype to be Long or Byte, but got {type_name(target)}: use target.long()")
     classes = input.shape[_class_dim(input)]
     if weight is not None and weight.shape != (classes,):
         raise RuntimeError(
@@ -248,13 +251,29 @@ def _probability_check(input, target, *_, **__):
     )
 
 
-@op(namespaces=F, promote="default", elementwise=False, check=_probability_check, error=RuntimeError)
+def _probability_types(common, input, target, *weights) -> None:
+    if target.dtype.category < dtypes.FLOAT:
+        raise RuntimeError(f"Found dtype {type_name(target)} but expected {type_name(input)}: use target.float()")
+
+
+def _logit_types(common, input, target, *weights) -> None:
+    if target.dtype.category < dtypes.FLOAT:
+        raise RuntimeError(
+            f"result type {type_name(input)} can't be cast to the desired output type {type_name(target)}: use "
+            "target.float()"
+        )
+
+
+@op(
+    namespaces=F, promote="default", elementwise=False, check=_probability_check, error=RuntimeError,
+    types=_probability_types,
+)  # fmt: skip
 def binary_cross_entropy(input: Array, target: Array, weight: Array | None = None, reduction: str = "mean"):
     """``-w (y log x + (1 - y) log(1 - x))`` for probabilities; the logarithms are bounded below by -100.
 
     Raises:
         ValueError: the sizes differ.
-        RuntimeError: an element of ``input`` or ``target`` is outside [0, 1].
+        RuntimeError: an element of ``input`` or ``target`` is outside [0, 1], or ``target`` is of integers.
     """
     if input.shape != target.shape:
         raise ValueError(
@@ -266,7 +285,7 @@ def binary_cross_entropy(input: Array, target: Array, weight: Array | None = Non
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
-@op(namespaces=F, promote="default", elementwise=False)
+@op(namespaces=F, promote="default", elementwise=False, types=_logit_types)
 def binary_cross_entropy_with_logits(
     input: Array,
     target: Array,
@@ -278,6 +297,7 @@ def binary_cross_entropy_with_logits(
 
     Raises:
         ValueError: the sizes differ.
+        RuntimeError: ``target`` is of integers.
     """
     if input.shape != target.shape:
         raise ValueError(f"Target size ({size(target)}) must be the same as input size ({size(input)})")

@@ -93,9 +93,11 @@ def linear(input: Array, weight: Array, bias: Array | None = None):
         RuntimeError: the inner sizes differ, or the dtypes do.
     """
     if weight.dtype != input.dtype:
-        raise RuntimeError(f"mat1 and mat2 must have the same dtype, but got {input.dtype} and {weight.dtype}")
+        raise RuntimeError(
+            f"mat1 and mat2 must have the same dtype, but got {type_name(input)} and {type_name(weight)}"
+        )
     if bias is not None and bias.dtype != input.dtype:
-        raise RuntimeError(f"input and bias must have the same dtype, but got {input.dtype} and {bias.dtype}")
+        raise RuntimeError(f"input and bias must have the same dtype, but got {type_name(input)} and {type_name(bias)}")
     if input.ndim == 0 or weight.ndim not in (1, 2):
         raise RuntimeError(
             f"linear(): both arguments need to be at least 1D, and weight at most 2D, but they are {input.ndim}D and "

@@ -40,6 +40,9 @@ class AccumulateGrad(Node):
         if leaf is None:
             return []
         grad = tensor_of(grads[0], create_graph)
+        if leaf._grad_dtype != "own":
+            wanted = leaf._grad_dtype or (grad if leaf._grad is None else leaf._grad).dtype
+            grad = grad.to(wanted)
         log = capture.state.log
         if log is not None and log.refusal is None:
             log.leaves.append(leaf)
@@ -217,15 +220,22 @@ class AutogradMixin:
     def grad(self, value) -> None:
         if value is not None:
             if not isinstance(value, _dispatch.TENSOR):
-                raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(value)}")
+                raise TypeError(
+                    f"assigned grad expected to be a Tensor or None but got grad of type {type(value).__name__}"
+                )
             if value is self:
                 raise RuntimeError("can't assign Variable as its own grad")
             if value.shape != self.shape:
                 raise RuntimeError(
-                    f"assigned grad has data of a different size: {list(value.shape)}, expected {list(self.shape)}"
+                    f"attempting to assign a gradient of size '{list(value.shape)}' to a tensor of size "
+                    f"'{list(self.shape)}': the two must be the same"
                 )
-            if value.dtype is not self.dtype:
-                raise RuntimeError(f"assigned grad has data of a different type: {value.dtype}, expected {self.dtype}")
+            wanted = self.grad_dtype if self.is_leaf else self.dtype
+            if wanted is not None and value.dtype is not wanted:
+                raise RuntimeError(
+                    f"attempting to assign a gradient with dtype '{value.dtype}' to a tensor with grad_dtype "
+                    f"'{wanted}'. Convert the gradient, or set the tensor's grad_dtype first (None allows any dtype)"
+                )
             if value.device is not self.device:
                 raise RuntimeError("assigned grad has data located on a different device")
         self._grad = value
@@ -233,6 +243,29 @@ class AutogradMixin:
     @grad.deleter
     def grad(self) -> None:
         self._grad = None
+
+    @property
+    def grad_dtype(self):
+        """The dtype that :attr:`grad` must have, and that backward converts to: the tensor's own unless set.
+
+        None allows any to be assigned; backward adds to it in its dtype.
+        """
+        if not self.is_leaf:
+            raise RuntimeError("grad_dtype can only be accessed on leaf tensors")
+        return self.dtype if self._grad_dtype == "own" else self._grad_dtype
+
+    @grad_dtype.setter
+    def grad_dtype(self, value) -> None:
+        if not self.is_leaf:
+            raise RuntimeError("grad_dtype can only be set on leaf tensors")
+        if value is not None and not isinstance(value, dtypes.dtype):
+            raise RuntimeError(f"grad_dtype must be a torch.dtype or None, but got {type(value).__name__}")
+        if value is not None and self._grad is not None and self._grad.dtype is not value:
+            raise RuntimeError(
+                f"cannot set grad_dtype to '{value}': there is a gradient of dtype '{self._grad.dtype}' already. Set "
+                "grad to None first"
+            )
+        self._grad_dtype = value
 
     def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None) -> None:
         """Accumulate d(self)/d(leaf) into the ``grad`` of every leaf of the graph.
@@ -461,7 +494,7 @@ def grad(
                 found[k] = (t.detach() * 0).requires_grad_(create_graph)
             elif not allow_unused:
                 raise RuntimeError(
-                    "One of the differentiated Tensors appears to not have been used in the graph. Set "
+                    f"The differentiated Tensor at index {k} appears to not have been used in the graph. Set "
                     "allow_unused=True if this is the desired behavior."
                 )
     return tuple(found)

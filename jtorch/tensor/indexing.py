@@ -274,6 +274,8 @@ def _normal(entry):
         return _dispatch.TENSOR._from_numpy(array)
     if hasattr(entry, "__index__"):
         return entry.__index__()
+    if isinstance(entry, str):
+        raise TypeError(f"a text, {entry!r}, is not among a tensor's indices: they are integers, slices and tensors")
     raise IndexError(
         f"only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got "
         f"{type(entry).__name__})"

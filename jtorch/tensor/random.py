@@ -219,6 +219,8 @@ def draw(kind: str, shape, parameters, dtype: dtypes.dtype, device, generator=No
     """A Tensor of random numbers: ``kind`` is a key of the host table above."""
     device = devices.resolve(device)
     shape = tuple(shape)
+    if any(n < 0 for n in shape):
+        raise RuntimeError(f"Trying to create tensor with negative dimension {min(shape)}: {list(shape)}")
     aval(shape, dtype)  # refuses what cannot be counted
     if device is devices.META:
         from .creation import filled

@@ -99,6 +99,7 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
     _history_count = 0  # of a root: how often its history was replaced by an in-place write
     _requires_grad = False
     _grad: Tensor | None = None
+    _grad_dtype = "own"  # the dtype that ``grad`` must have: "own", or what ``grad_dtype`` was set to
     _accumulator = None
     _backward_step = -1  # the optimizer step a backward last reached this leaf in
     _accumulates = False  # several backwards per step reach this leaf

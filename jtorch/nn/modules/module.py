@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import types
 from collections import OrderedDict
 
 import jtorch
@@ -43,10 +44,13 @@ _global_backward_hooks = _hooks.global_backward_hooks
 
 
 def _type_name(x) -> str:
-    """How error messages call the type of ``x``: ``torch.FloatTensor``, ``list``, ``mypackage.Thing``."""
+    """How error messages call the type of ``x``: ``torch.FloatTensor``, ``list``, ``mypackage.Thing``.
+
+    Types and functions go by their own names.
+    """
     if isinstance(x, Tensor):
         return x.type()
-    kind = x if isinstance(x, type) else type(x)
+    kind = x if isinstance(x, (type, types.FunctionType)) else type(x)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import warnings
 
 import jtorch
 
 from .. import functional as F
 from .. import init
 from ..functional.attention import as_additive
+from .activation import GELU, ReLU
 from .attention import MultiheadAttention
 from .container import ModuleList
 from .dropout import Dropout
@@ -157,10 +159,33 @@ class TransformerDecoderLayer(_Layer):
         return self.dropout3(self._feed_forward(x))
 
 
+def _why_not_nested(layer) -> str | None:
+    """Why PyTorch's encoder runs ``layer`` on padded positions too; None if it may leave them out."""
+    if not isinstance(layer, TransformerEncoderLayer):
+        return "encoder_layer was not TransformerEncoderLayer"
+    attention = layer.self_attn
+    if layer.norm_first:
+        return "encoder_layer.norm_first was True"
+    if not attention.batch_first:
+        return "encoder_layer.self_attn.batch_first was not True(use batch_first for better inference performance)"
+    if attention.in_proj_bias is None:
+        return "encoder_layer.self_attn was passed bias=False"
+    if layer.activation not in (F.relu, F.gelu) and not isinstance(layer.activation, (ReLU, GELU)):
+        return "encoder_layer.activation_relu_or_gelu was not True"
+    if layer.norm1.eps != layer.norm2.eps:
+        return "encoder_layer.norm1.eps was not equal to encoder_layer.norm2.eps"
+    if attention.num_heads % 2 == 1:
+        return "encoder_layer.self_attn.num_heads is odd"
+    return None
+
+
 class TransformerEncoder(Module):
     """``num_layers`` copies of an encoder layer, and a final norm.
 
-    ``enable_nested_tensor`` and ``mask_check`` are accepted; padded positions are always computed.
+    Padded positions are computed, and with ``enable_nested_tensor`` set to 0 before the final norm where PyTorch would
+    leave them out: in evaluation without gradients, given a ``src_key_padding_mask`` of padding at the end and no
+    ``mask``, for layers that PyTorch has in one piece. ``mask_check`` says that PyTorch looks whether the padding is
+    at the end; here that is always looked at.
     """
 
     __constants__ = ["norm"]
@@ -173,7 +198,23 @@ class TransformerEncoder(Module):
         self.layers = _copies(encoder_layer, num_layers)
         self.num_layers, self.norm = num_layers, norm
         self.enable_nested_tensor, self.mask_check = enable_nested_tensor, mask_check
-        self.use_nested_tensor = False
+        why_not = _why_not_nested(encoder_layer) if enable_nested_tensor else None
+        self.use_nested_tensor = enable_nested_tensor and why_not is None
+        if why_not is not None:
+            warnings.warn(
+                f"enable_nested_tensor is True, but self.use_nested_tensor is False because {why_not}", stacklevel=2
+            )
+
+    def _leaves_padding_out(self, src, mask, padding) -> bool:
+        """Whether PyTorch would run the layers on a nested tensor, without the padded positions."""
+        if not self.use_nested_tensor or padding is None or mask is not None or src.dim() != 3 or src.is_nested:
+            return False
+        if not jtorch.backends.mha.get_fastpath_enabled() or jtorch.is_autocast_enabled():
+            return False
+        first = self.layers[0]
+        if first.training or self.mask_check and jtorch.compiler.is_compiling():
+            return False
+        return not (jtorch.is_grad_enabled() and any(x.requires_grad for x in (src, *first.parameters())))
 
     def forward(self, src, mask=None, src_key_padding_mask=None, is_causal: bool | None = None):
         """``src`` through all layers; ``is_causal`` hints that ``mask`` is the causal one."""
@@ -184,6 +225,10 @@ class TransformerEncoder(Module):
         out = src
         for layer in self.layers:
             out = layer(out, src_mask=mask, is_causal=bool(is_causal), src_key_padding_mask=src_key_padding_mask)
+        if self._leaves_padding_out(src, mask, src_key_padding_mask):
+            padded = src_key_padding_mask != 0
+            at_the_end = (padded[:, 1:] >= padded[:, :-1]).all()  # not read: the program goes on
+            out = out.masked_fill((padded & at_the_end)[..., None], 0)
         return out if self.norm is None else self.norm(out)
 
 
