@@ -25,7 +25,7 @@ from .. import config
 _PERIOD, _LINGER = 0.25, 1.0
 #: the share of their time that others must have taken to begin; that ends it; and for so many looks
 _CROWDED, _CALM, _CALM_LOOKS = 0.05, 0.01, 8
-#: with more processors than this nothing was measured
+#: with more processors than this none is kept awake; only two were measured
 _MOST_PROCESSORS = 16
 
 
@@ -69,6 +69,7 @@ class Spinner:
         library.pthread_setaffinity_np(self._thread, ctypes.c_size_t(len(mask)), mask)
 
     def end(self) -> None:
+        """Have the thread take the lock it waits for, and so return."""
         library = ctypes.CDLL(None)
         library.pthread_spin_unlock(ctypes.byref(self._lock))
         library.pthread_join(self._thread, None)
@@ -102,7 +103,7 @@ class Watch:
 
 
 def _quota() -> bool:
-    """Whether this process may use so much processor time and no more: spinning would use it up."""
+    """Whether this container may use so much processor time and no more: spinning would use it up."""
     for name, unlimited in (("cpu.max", "max"), ("cpu/cpu.cfs_quota_us", "-1")):
         try:
             return Path("/sys/fs/cgroup", name).read_text().split()[0] != unlimited
@@ -159,18 +160,24 @@ def working() -> None:
                     threading.Thread(target=_keep_watch, name="jtorch-awake", daemon=True).start()
 
 
+def _looks_on() -> bool:
+    """One look and a pause; whether there was work meanwhile."""
+    before, _State.times = _State.times, Times.now()
+    _State.watch.look(_State.times.stolen_since(before))
+    time.sleep(_PERIOD)
+    with _State.lock:
+        idle = time.monotonic() - _State.last_work > _LINGER and not _State.compilations
+        _State.watching = config.keep_awake and not idle
+        return _State.watching
+
+
 def _keep_watch() -> None:
     with _State.turn:  # after the last thread's rest
-        while True:
-            before, _State.times = _State.times, Times.now()
-            _State.watch.look(_State.times.stolen_since(before))
-            time.sleep(_PERIOD)
-            with _State.lock:
-                over = time.monotonic() - _State.last_work > _LINGER and not _State.compilations
-                if over or not config.keep_awake:
-                    _State.watching = False
-                    break
-        _State.watch.rest()
+        try:
+            while _looks_on():
+                pass
+        finally:
+            _State.watch.rest()
 
 
 def _in_child() -> None:
