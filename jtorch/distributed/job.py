@@ -32,6 +32,8 @@ from .tcp_store import TCPStore, connect, is_loopback, listen, receive, send
 GRACE = 5.0
 #: The same where a process has ended its program in order, and what it sent may still be on its way.
 PATIENCE = 30.0
+#: Seconds rank 0 stays when another has died, for JAX ends the others where the coordinator is gone, in mid-message.
+FAREWELL = 3.0
 #: Seconds a collective may outlast the job's timeout before the process is ended.
 MARGIN = 10.0
 _STATUS = re.compile(r"[A-Z_]+: ")  # how the message of an XLA error begins
@@ -40,12 +42,12 @@ _STATUS = re.compile(r"[A-Z_]+: ")  # how the message of an XLA error begins
 class Monitor:
     """Knows which processes of the job are gone, and what this one waits for."""
 
-    def __init__(self, host: str, port: int, rank: int, timeout: float):
-        self.rank, self.timeout = rank, timeout
+    def __init__(self, host: str, port: int, rank: int, world_size: int, timeout: float):
+        self.rank, self.world_size, self.timeout = rank, world_size, timeout
         self.lost: dict[int, str] = {}
         self.left: set[int] = set()
         self.gone_since: dict[int, float] = {}
-        self.waiting: dict[object, tuple[str, tuple[int, ...], float]] = {}  # what the threads wait for now
+        self.waiting: dict[object, tuple[str, tuple[int, ...], float, float]] = {}  # what the threads wait for now
         self.under_way: deque[tuple[str, tuple[int, ...], float, jax.Array]] = deque()  # started, not waited for
         self.changed = threading.Condition()
         self._closed = threading.Event()
@@ -82,7 +84,7 @@ class Monitor:
             while self.under_way and self.under_way[0][3].is_ready():
                 self.under_way.popleft()
             now = time.monotonic()
-            waiting = [(*w, GRACE) for w in list(self.waiting.values())]
+            waiting = list(self.waiting.values())
             if self.under_way:
                 waiting.append((*self.under_way[0][:3], PATIENCE))
             for name, ranks, since, patience in waiting:
@@ -99,9 +101,14 @@ class Monitor:
 
     def _end(self, why: str) -> None:
         print(f"[rank{self.rank}] {why}", file=sys.stderr, flush=True)
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-        os._exit(1)
+        self.see_off()
+        end_now(1)
+
+    def see_off(self) -> None:
+        """Rank 0, which the coordinator of ``jax.distributed`` ends with, lets the others end first."""
+        if self.rank == 0:
+            with self.changed:
+                self.changed.wait_for(lambda: len(self.gone_since) >= self.world_size - 1, FAREWELL)
 
     def describe(self, ranks) -> str:
         """What is known about ranks that are gone."""
@@ -114,16 +121,19 @@ class Monitor:
         return [r for r in ranks if r in self.gone_since]
 
     @contextlib.contextmanager
-    def during(self, name: str, ranks: tuple[int, ...]):
+    def during(self, name: str, ranks: tuple[int, ...], started: bool = False):
         """While this thread waits for the other ranks.
+
+        Args:
+            started: the operation is under way. A rank that has ended its program may have done its part in it.
 
         Raises:
             DistBackendError: one of them is gone, or the operation failed.
         """
-        if gone := self.gone(ranks):
+        if not started and (gone := self.gone(ranks)):
             raise DistBackendError(f"[rank {self.rank}] {name} cannot start: {self.describe(gone)}")
         token = object()
-        self.waiting[token] = name, ranks, time.monotonic()
+        self.waiting[token] = name, ranks, time.monotonic(), PATIENCE if started else GRACE
         try:
             yield
         except (DistBackendError, DistStoreError):
@@ -164,9 +174,9 @@ class Job:
         self.tcp: TCPStore | None = None
         self.mailbox: Mailbox | None = None
 
-    def during(self, name: str, ranks: tuple[int, ...]):
+    def during(self, name: str, ranks: tuple[int, ...], started: bool = False):
         """A block in which this process waits for ``ranks``; see :meth:`Monitor.during`."""
-        return contextlib.nullcontext() if self.monitor is None else self.monitor.during(name, ranks)
+        return contextlib.nullcontext() if self.monitor is None else self.monitor.during(name, ranks, started)
 
     def barrier(self, key: str, ranks: tuple[int, ...], timeout: float, name: str = "barrier") -> list[int]:
         """Wait until all ``ranks`` have come to ``key``; those that have not come in time.
@@ -212,7 +222,7 @@ def join(rank: int, world_size: int, store: Store, timeout: float, device_index:
             "module, asking for the number of devices. Call it at the beginning of the program"
         )
     host, tcp = _common_store(store, rank, timeout)
-    job.tcp, job.monitor = tcp, Monitor(host, tcp.port, rank, timeout)
+    job.tcp, job.monitor = tcp, Monitor(host, tcp.port, rank, world_size, timeout)
     try:
         job.mailbox = Mailbox(job, _address_towards(host, tcp.port))
         _agree(job, world_size)
@@ -327,7 +337,8 @@ def _install_exits(job: Job) -> None:
         if _current is None or hasattr(sys, "ps1"):
             return
         if gone := _current.monitor.gone(range(job.world_size)):
-            print(f"[rank{job.rank}] {_current.monitor.describe(gone)}", file=sys.stderr)
+            print(f"[rank{job.rank}] {_current.monitor.describe(gone)}", file=sys.stderr, flush=True)
+            _current.monitor.see_off()
         # JAX would wait for the other processes, and they for this one.
         end_now(130 if issubclass(kind, KeyboardInterrupt) else 1)
 

@@ -263,9 +263,10 @@ class Server:
                 del self.members[rank]
 
     def _tell(self, *fields) -> None:
-        for sock in self.members.values():
+        # Rank 0 last: it may be this very process, and end on the news before the others have it.
+        for rank in sorted(self.members, reverse=True):
             try:
-                send(sock, *fields)
+                send(self.members[rank], *fields)
             except OSError:
                 pass  # its own thread notices
 

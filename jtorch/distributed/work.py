@@ -31,10 +31,9 @@ class Work:
                 raise self._error
             return True
         self._waited = True
-        group = self._group
+        job = None if self._group is None else self._group._job
         try:
-            during = contextlib.nullcontext() if group is None else group._job.during(self._name, group._ranks)
-            with during:
+            with contextlib.nullcontext() if job is None else job.during(self._name, self._group._ranks, started=True):
                 if self._finish is not None:
                     self._finish()
                 jax.block_until_ready(self._tokens)

@@ -12,6 +12,7 @@ import pytest
 
 import jtorch as torch
 import jtorch.distributed as dist
+from jtorch.distributed import tcp_store
 
 from . import launch
 
@@ -135,6 +136,32 @@ def test_store(store):
     late.start()
     assert store.get("late") == b"here"
     late.join()
+
+
+def test_rank_0_hears_last_who_died(monkeypatch):
+    """Its process serves the store, and may end on the news: the others would then be told of its death only."""
+    server = tcp_store.Server("127.0.0.1", 0)
+    sent = []
+
+    def send(sock, *fields):
+        if fields[0] == "lost":
+            sent.append(sock.getpeername()[1])
+        original(sock, *fields)
+
+    original = tcp_store.send
+    monkeypatch.setattr(tcp_store, "send", send)
+    members = {}
+    for rank in (0, 1, 2, 3):
+        members[rank] = tcp_store.connect("127.0.0.1", server.port, 5.0)
+        original(members[rank], "member", str(rank), "test")
+        assert tcp_store.receive(members[rank])[0] == b"welcome"
+    members.pop(1).close()
+    for member in members.values():
+        assert tcp_store.receive(member) == [b"lost", b"1", b"test"]
+    assert sent[-1] == members[0].getsockname()[1] and len(sent) == 3
+    for member in members.values():
+        member.close()
+    server.close()
 
 
 def test_tcp_store_between_clients():
