@@ -335,7 +335,9 @@ def two_dimensions():
     close(model, reference)
     model = net()
     for block in model.blocks:
-        parallelize_module(block, mesh["tp"], {"up": ColwiseParallel(), "down": RowwiseParallel()})
+        parallelize_module(
+            block, mesh["tp"], {"up": ColwiseParallel(use_local_output=False), "down": RowwiseParallel()}
+        )
     shard(model, mesh=mesh["dp"])
     assert len(model.blocks[0].up.weight.placements) == 2
     here = mesh["dp"].get_local_rank()
