@@ -106,6 +106,8 @@ class Op:
     error: type = IndexError
     numbers: Callable | None = None
     unrounded: tuple[str, ...] = ()
+    overwrites: bool = False
+    view: Op | None = None  # of an op that writes through a view: that view's
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -175,6 +177,7 @@ def op(
     host: Callable | None = None,
     repeats: Callable | None = None,
     unrounded: tuple[str, ...] = (),
+    overwrites: bool = False,
 ):
     """Register a JAX function as an operation.
 
@@ -222,6 +225,7 @@ def op(
         repeats: of view ops, ``repeats(*statics)``: whether the view may show an element at several places.
         unrounded: names of operands that, where they are numbers or 0-d, are not rounded to half precision beside half
             tensors: they arrive in float32, and the result is rounded.
+        overwrites: the result is the first operand but for some of its elements.
 
     Raises:
         ValueError: the name, or an exported alias of it, is registered already.
@@ -233,6 +237,7 @@ def op(
             checked=checked, error=error, numbers=numbers, types=types, grad_name=grad_name,
             differentiable=differentiable, elementwise=elementwise, each=each,
             channels_last=channels_last, turned=turned, host=host, repeats=repeats, unrounded=unrounded,
+            overwrites=overwrites,
         )  # fmt: skip
     name = name or fn.__name__
     parameters = tuple(_parse(p) for p in inspect.signature(fn).parameters.values())
@@ -257,7 +262,8 @@ def op(
         returns=returns, put=put, check=check, types=types, checked=checked, error=error, numbers=numbers,
         grad_name=grad_name or camel(name.split(".")[0]) + "Backward0",
         differentiable=differentiable, elementwise=elementwise, each=each, channels_last=channels_last, turned=turned,
-        host=host, repeats=repeats, unrounded=unrounded, doc=inspect.getdoc(fn) or "", operand_names=operands,
+        host=host, repeats=repeats, unrounded=unrounded, overwrites=overwrites, doc=inspect.getdoc(fn) or "",
+        operand_names=operands,
         static_names=tuple(p.name for p in parameters if p.kind in ("static", "size")),
     )  # fmt: skip
     if name in OPS:

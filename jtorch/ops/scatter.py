@@ -198,7 +198,7 @@ def _check_along(input, dim, index, **_):
     return outside(index, size), out_of_bounds(dim, size)
 
 
-@op(promote="keep", inplace=True, check=_check_along, elementwise=False, out=written)
+@op(promote="keep", inplace=True, check=_check_along, elementwise=False, out=written, overwrites=True)
 def scatter(
     input: Array, dim: int, index: Array, src: Array | Number | None = None, value: Array | Number | None = None, *,
     reduce: str | None = None,
@@ -225,7 +225,7 @@ def scatter(
     return _scatter("scatter", input, dim, index, given, writes[reduce])
 
 
-@op(inplace=True, check=_check_along, out=written)
+@op(inplace=True, check=_check_along, out=written, overwrites=True)
 def scatter_add(input: Array, dim: int, index: Array, src: Array):
     """``input`` with ``src[i, j, k]`` added at ``[i, index[i, j, k], k]`` for ``dim`` 1, and so on.
 
@@ -236,7 +236,7 @@ def scatter_add(input: Array, dim: int, index: Array, src: Array):
     return _scatter("scatter_add", input, dim, index, src, lambda base, at, src: added(base, at, src, **IN_RANGE))
 
 
-@op(inplace=True, check=_check_along, out=written)
+@op(inplace=True, check=_check_along, out=written, overwrites=True)
 def scatter_reduce(input: Array, dim: int, index: Array, src: Array, reduce: str, *, include_self: bool = True):
     """``src`` reduced into the places that ``index`` names along ``dim``, by ``"sum"``, ``"prod"``, ``"mean"``,
     ``"amax"`` or ``"amin"``; what was there takes part if ``include_self``.
@@ -284,7 +284,7 @@ def _index_vector(name: str, input, dim: int, index, source=None):
     return dim, index, source.reshape(theirs)
 
 
-@op(inplace=True, check=_check_along, out=written)
+@op(inplace=True, check=_check_along, out=written, overwrites=True)
 def index_add(input: Array, dim: int, index: Array, source: Array, *, alpha: Scalar = 1):
     """``input`` with ``alpha`` times the ``i``-th sub-tensor of ``source`` added to the one at ``index[i]``.
 
@@ -299,7 +299,7 @@ def index_add(input: Array, dim: int, index: Array, source: Array, *, alpha: Sca
     return added(input.reshape(input.shape or (1,)), where, source, **IN_RANGE).reshape(input.shape)
 
 
-@op(inplace=True, check=_check_along, out=written)
+@op(inplace=True, check=_check_along, out=written, overwrites=True)
 def index_copy(input: Array, dim: int, index: Array, source: Array):
     """``input`` with the sub-tensors at ``index`` along ``dim`` replaced by those of ``source``.
 
@@ -369,7 +369,7 @@ def _check_index_put(input, values, indices, *, spec, accumulate=False):
     return check_index(input, indices, spec=spec)
 
 
-@op(name="index_put", namespaces=(), check=_check_index_put)
+@op(name="index_put", namespaces=(), check=_check_index_put, overwrites=True)
 def index_put(
     input: Array, values: Array, indices: Arrays | Number, *, spec: tuple[str, ...], accumulate: bool = False
 ):

@@ -42,7 +42,7 @@ def put_op(op: Op) -> Op:
             op, name=f"{op.name}.put", fn=lambda **kw: put(kw.pop(base.name), kw.pop("new"), **kw),
             parameters=(base, new, *rest), namespaces=(), aliases=(), method=False, inplace=False, out=False, put=None,
             check=None, grad_name="CopySlices", promoted=(base.name, "new"),
-            operand_names=(base.name, "new", *op.operand_names[1:]),
+            operand_names=(base.name, "new", *op.operand_names[1:]), view=op,
         )  # fmt: skip
     return found
 

@@ -62,7 +62,7 @@ class Queue:
             kind = OutOfRange if call.error is IndexError else call.error
             error = self.error = kind(f"{call.message} (in {call.name}, recorded at {line})")
             self.unheard = self.unheard or error
-            spoiled = check.program.dependents(index)
+            spoiled = check.program.spoiled(index)
         for slot, ref in check.values:
             value = ref()
             if value is None or value.error is not check:

@@ -21,7 +21,7 @@ import numpy as np
 from .. import config, devices
 from . import primitives_linalg, primitives_windows  # noqa: F401 (their rules)
 from .call import Call
-from .jaxapi import is_literal, jaxpr_parts, put, scan_counts, traced
+from .jaxapi import is_literal, jaxpr_parts, live_equations, put, scan_counts, traced
 from .primitives import RULES, WORK, Unsupported
 from .program import NUMPY_KIND, Program
 
@@ -98,7 +98,7 @@ class Code:
         return len(self._registers) - 1
 
     def _inline(self, jaxpr, names: dict, outvars) -> None:
-        for equation in _live(jaxpr, outvars):
+        for equation in live_equations(jaxpr, outvars):
             name = equation.primitive.name
             operands = [self._read(names, v) for v in equation.invars]
             called = _called(equation, operands)
@@ -155,16 +155,6 @@ def last_uses(uses: list, kept) -> list[list]:
         found.append([x for x in dict.fromkeys(used) if x not in seen])
         seen.update(used)
     return found[::-1]
-
-
-def _live(jaxpr, outvars) -> list:
-    """The equations that one of ``outvars`` depends on, and those with effects."""
-    needed, kept = {v for v in outvars if not is_literal(v)}, []
-    for equation in reversed(jaxpr.eqns):
-        if equation.effects or not needed.isdisjoint(equation.outvars):
-            needed.update(v for v in equation.invars if not is_literal(v))
-            kept.append(equation)
-    return kept[::-1]
 
 
 def _with_halves(name: str, params: dict, inputs, outputs) -> Callable:

@@ -54,6 +54,16 @@ def is_literal(variable) -> bool:
     return isinstance(variable, Literal)
 
 
+def live_equations(jaxpr, outvars) -> list:
+    """The equations that one of ``outvars`` depends on, and those with effects."""
+    needed, kept = {v for v in outvars if not is_literal(v)}, []
+    for equation in reversed(jaxpr.eqns):
+        if equation.effects or not needed.isdisjoint(equation.outvars):
+            needed.update(v for v in equation.invars if not is_literal(v))
+            kept.append(equation)
+    return kept[::-1]
+
+
 def is_jaxpr(x) -> bool:
     """Whether an attribute of a primitive is a program."""
     from jax.extend.core import ClosedJaxpr, Jaxpr

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from . import skipping
 from .aval import Aval, Hyper, aval_of
 from .call import Call
 from .layout import Layout
@@ -84,11 +85,13 @@ class Program:
                 needed.update(s for kind, s in step.operands if kind == "slot")
         return keep
 
-    def dependents(self, index: int) -> set[int]:
-        """The slots that step ``index`` contributes to, its own included."""
+    def spoiled(self, index: int) -> set[int]:
+        """The slots that are worth nothing where the check of step ``index`` failed: those it contributes to, its own
+        included, and those that a write contributes to which was skipped for it."""
+        causes = {index}.union(*skipping.writes(self).values())
         found: set[int] = set()
-        for i, step in enumerate(self.steps[index:]):
-            if i == 0 or any(kind == "slot" and s in found for kind, s in step.operands):
+        for i, step in enumerate(self.steps):
+            if i in causes or any(kind == "slot" and s in found for kind, s in step.operands):
                 found.update(step.outs)
         return found
 
@@ -98,7 +101,8 @@ class Program:
         The check is None without index operands or guards, else ``(flags, failed)``: whether an earlier program had
         failed and whether each checked call did, and whether anything has failed so far.
         """
-        keep, checked = self.live(), set(self.checks)
+        keep, checked, skip = self.live(), set(self.checks), skipping.Skipping(self)
+        order = sorted((i for i, live in enumerate(keep) if live), key=lambda i: (i not in skip.first, i))
         places = {}
         counts = {"f": 0, "i": 0, "c": 0}
         for p in varying:
@@ -108,33 +112,45 @@ class Program:
 
         def program(leaves, hypers, floats, ints, complexes, before):
             banks = {"f": floats, "i": ints, "c": complexes}
-            env = {}
-            layout = Layout()
-            bad = []
-            for i, (call, operands, outs) in enumerate(self.steps):
-                if not keep[i]:
-                    continue
-                arrays = []
-                for kind, where in operands:
-                    if kind == "slot":
-                        arrays.append(env[where] if where >= 0 else leaves[-1 - where])
-                    elif kind == "hyper":
-                        arrays.append(hypers[where])
-                    elif where in places:
-                        bank, j = places[where]
-                        number = banks[bank][j]
-                        arrays.append(number != 0 if self.scalar_kinds[where] is bool else number)
-                    else:
-                        arrays.append(NUMPY_KIND[self.scalar_kinds[where]](constants[where]))
-                slots = [where if kind == "slot" else None for kind, where in operands]
-                env.update(zip(outs, layout.run(call, slots, arrays, outs), strict=True))
-                if i in checked:
-                    bad.append(call.check(*arrays))
+            env, layout, bad, failed = {}, Layout(), {}, None
+
+            def array(kind, where):
+                if kind == "slot":
+                    return env[where] if where >= 0 else leaves[-1 - where]
+                if kind == "hyper":
+                    return hypers[where]
+                if where not in places:
+                    return NUMPY_KIND[self.scalar_kinds[where]](constants[where])
+                bank, j = places[where]
+                number = banks[bank][j]
+                return number != 0 if self.scalar_kinds[where] is bool else number
+
+            for n, i in enumerate(order):
+                if skip.steps and n == len(skip.first):
+                    for j in self.checks:
+                        call, operands, _ = self.steps[j]
+                        # of an operand that is still to come a check knows the shape only
+                        bad[j] = call.check(*[
+                            jnp.zeros(a.shape, a.dtype.np) if kind == "slot" and where >= 0 and where not in env
+                            else array(kind, where)
+                            for (kind, where), a in zip(operands, call.in_avals, strict=True)
+                        ])  # fmt: skip
+                    failed = jnp.stack([before, *bad.values()]).any()
+                call, operands, outs = self.steps[i]
+                arrays = [array(*operand) for operand in operands]
+                if i in skip.steps:
+                    results = skipping.run(call, arrays, failed)
+                else:
+                    slots = [where if kind == "slot" else None for kind, where in operands]
+                    results = layout.run(call, slots, arrays, outs)
+                env.update(zip(outs, results, strict=True))
+                if i in checked and not skip.steps:
+                    bad[i] = call.check(*arrays)
             if not bad and not self.guards:
                 return tuple(env[s] for s in self.outputs), None
-            flags = jnp.stack([before, *bad])
+            flags = jnp.stack([before, *bad.values()])
             failed = flags.any()
-            for slot, leaf in self.guards.items():
+            for slot, leaf in skip.whole.items():
                 env[slot] = jnp.where(failed, leaves[-1 - leaf], env[slot])
             return tuple(env[s] for s in self.outputs), (flags, failed)
 
