@@ -27,6 +27,10 @@ _TRANSIENT = frozenset(
 )  # fmt: skip
 
 
+#: Bytes that replays may return in vain.
+_SMALL = 1 << 12
+
+
 class NotReplayable(Exception):
     """The run did something that a replay would not repeat."""
 
@@ -127,6 +131,8 @@ def capture(fn, args, kwargs, guards: Guards, leaves: list, log: Log, watch: Wat
     if log.reads:
         result = _pytree.tree_map(plain, result)
         log.reads.clear()
+    if why is None:
+        captured.keep_small()
     captured.release()
     del before
     end_of_run(log.steps, log.accumulates)
@@ -221,6 +227,20 @@ class Captured:
         self.slots = tuple(self.wanted)
         #: per operand the storage it is read from, where guards see to it that it is the same one each time
         self._read_from = [self._fixed_storage(p) for p in self.operands]
+
+    def keep_small(self) -> None:
+        """Have replays return what else this run is about to, so that its program is theirs, unless that is much.
+
+        What nodes saved that can be walked again, the offsets of slices for instance, is held and never needed.
+        """
+        if self.stretch is None:
+            return
+        held = {k: v for r in self._trace.refs if (v := r()) is not None
+                and (k := self.stretch.inside(v, self._trace)) is not None and k not in self.wanted}  # fmt: skip
+        if sum(v.aval.nbytes for v in held.values()) <= _SMALL:
+            for k in held:
+                self.wanted[k] = len(self.wanted)
+            self.slots = tuple(self.wanted)
 
     def _fixed_storage(self, place) -> Storage | None:
         kind, i = place

@@ -157,7 +157,6 @@ class CompiledFunction(Compiled):
             result = self._fn(*args, **kwargs)
         for trace in recorder.open_traces().values():
             trace.recurs = True
-        log.made.clear()
         if log.reads:
             result = _pytree.tree_map(plain, result)
             log.reads.clear()

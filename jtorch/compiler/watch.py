@@ -121,6 +121,8 @@ class Watch:
         refusal: what ran that a replay could not repeat, or None.
     """
 
+    pauses = True  # where the library does what is not the program's (see :func:`.capture.unprofiled`)
+
     def __init__(self):
         self.codes: dict[types.CodeType, dict] = {}
         self.names: set[str] = set()

@@ -194,7 +194,6 @@ def trace(
             target(*args, **kwargs)
     finally:
         state.tracing = before
-    log.made.clear()
     if check_trace and log.refusal is not None and "a value is needed" in log.refusal:
         warnings.warn(
             f"trace(): {log.refusal}. The Python code goes on running at each call, so results stay right, but the "

@@ -185,7 +185,7 @@ class Log:
         self.walks = 0  # backward passes of any kind
         self.leaves: list = []  # that got a gradient
         self.hold = hold  # whether boundaries are held back
-        self.made: list = []  # values put on a device meanwhile: constants, if nothing else
+        self.made: list = []  # where they are: values put on a device meanwhile, constants if nothing else
         self.frames = frames
         self.at_end = None
         self.ended = False
@@ -314,10 +314,11 @@ def replayed(method):
 
 @contextmanager
 def unprofiled():
-    """Without the profile function that watches which code runs."""
-    import sys
-
+    """Without the profile function that watches which code runs (:class:`jtorch.compiler.watch.Watch`)."""
     before = sys.getprofile()
+    if not getattr(before, "pauses", False):
+        yield
+        return
     sys.setprofile(None)
     try:
         yield

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from .. import config, errors
-from . import awake, checks, executable, explain, pieces
+from . import awake, capture, checks, executable, explain, pieces
 from .executable import Executable
 from .host import Interpreted, Unsupported, interpreted
 from .jaxapi import prepare_compilation_cache, x64
@@ -94,7 +94,7 @@ class Entry:
         prepare_compilation_cache(config.cache_dir)
         start = time.perf_counter()
         quick = self.quick or config.quick_compile
-        with awake.compiling():
+        with awake.compiling(), capture.unprofiled():
             self.executable = self._built(quick)
         if upgrade:
             counters.upgrades += 1

@@ -91,7 +91,7 @@ def put(array, device: devices.device) -> Value:
         return Value(aval_of(array), device)
     made = Value(aval_of(array), device, jaxapi.put(array, devices.jax_device(device)))
     log = capture.state.log
-    if log is not None and log.refusal is None:
+    if log is not None and log.hold and log.refusal is None:
         log.made.append(made)
     return made
 
