@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jtorch
+from jtorch import debug
 
 from .both import Table, check, check_raises
 
@@ -390,3 +391,37 @@ def test_an_int_index_varies_without_recompiling():
     for i in range(4, 30):
         assert x[i].item() == i
     assert jtorch.debug.counters()["compiles"] == before
+
+
+def test_augmented_assignment_writes_once(compiled_at_once):
+    """``x[i] += 1`` assigns a view to the part that it shows: the storage is written by ``+=`` and not once more."""
+    x = jtorch.zeros(50, 64)
+    jtorch.sync()
+    before = x._version
+    x[:, 3] += 1
+    assert x._version == before + 2
+    x.sum().item()
+    calls = debug.last_trace().calls
+    assert len([c for c in calls if "select.put(" in c]) == 1, calls
+
+
+def test_augmented_assignment_of_views(torch):
+    def program(t):
+        w = t.ones(4, 6, requires_grad=True)
+        y = w * 2
+        y[:, 1] *= 3
+        y[0] += w[1]
+        y[2] = y[2].detach()  # another history: written
+        with t.no_grad():
+            z = y[3]
+        y[1:3][0] += 2
+        y[3] = y[3]
+        (y * y).sum().backward()
+        base = t.zeros(5)
+        other = base.view(5)
+        other[2] += 1
+        base[2:4] = other[2:4]
+        return w.grad, y.detach(), base, z.detach()
+
+    for ours, theirs in zip(program(jtorch), program(torch), strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())

@@ -16,7 +16,7 @@ from ..ops.index import parse_basic
 from ..ops.registry import OPS
 from ..tape.node import node_type
 from . import dispatch as _dispatch
-from . import overriding
+from . import lens, overriding
 
 
 def _compound() -> tuple[type, ...]:
@@ -47,6 +47,9 @@ class IndexingMixin:
         if isinstance(value, (list, tuple, np.ndarray)):
             value = _dispatch.TENSOR._from_numpy(_array(value, self.dtype), self.device)
         if indices is None:
+            if _is_that_view(value, view):  # what `x[i] += 1` ends with
+                view._storage.version += not (view if view._root is None else view._root)._uncounted
+                return
             if isinstance(value, _dispatch.TENSOR):
                 value = _without_leading_ones(value, view.dim())
                 if value.device is not self.device:
@@ -78,6 +81,16 @@ def _array(value, dtype: dtypes.dtype) -> np.ndarray:
     from .creation import to_numpy
 
     return to_numpy(value, dtype)
+
+
+def _is_that_view(value, view) -> bool:
+    """Whether ``value`` shows the part that ``view`` shows, with the same history: copying it there does nothing."""
+    return (
+        isinstance(value, _dispatch.TENSOR) and value._storage is view._storage and value._root is view._root
+        and value._lens is not None and lens.same(value._lens, view._lens) and value.shape == view.shape
+        and value.requires_grad == view.requires_grad == (value.grad_fn is not None)
+        and not _dispatch.interceptors and _dispatch.on_write is None and value._handler is None
+    )  # fmt: skip
 
 
 def _is_single(value) -> bool:
