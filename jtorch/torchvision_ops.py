@@ -7,10 +7,10 @@ NotImplementedError when they are called.
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 
 from ._ops import find, register
+from .ops.loops import scan
 from .ops.registry import Array, op
 from .tensor.dispatch import call
 
@@ -29,7 +29,7 @@ def _nms_keep(boxes: Array, *, threshold: float):
         i, overlapped = at
         return keep & ~(keep[i] & overlapped & (rank > i)), None
 
-    return jax.lax.scan(step, jnp.ones(len(boxes), bool), (rank, overlaps))[0]
+    return scan(step, jnp.ones(len(boxes), bool), (rank, overlaps))[0]
 
 
 def nms(dets, scores, iou_threshold: float):

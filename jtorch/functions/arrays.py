@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 
 from .. import devices
+from ..ops.loops import staged
 from ..ops.registry import Arrays, Number, op
 from ..tensor.dispatch import call, wrap
 from ..tensor.export import composite
@@ -47,7 +48,7 @@ _functions: dict = {}
 @op(name="_jax_function", namespaces=())
 def _jax_function(operands: Arrays | Number, *, key: int):
     """A user's JAX function applied to the operands."""
-    return _functions[key](*operands)
+    return staged(_functions[key])(*operands)
 
 
 @composite("torch")

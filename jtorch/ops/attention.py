@@ -17,6 +17,7 @@ import numpy as np
 from jax import lax
 
 from . import backend
+from .loops import map_over, scan
 from .registry import Array, Scalar, op
 from .shapes import broadcast_shapes, known
 from .softmax import widened
@@ -175,7 +176,7 @@ def _in_blocks(plan: _Plan, by_row, by_key, band):
     mapped = [
         x.reshape(groups, plan.heads, *x.shape[1:]) for x, s in zip((*by_row, *by_key), shared, strict=True) if not s
     ]
-    results = lax.map(of_heads, mapped)
+    results = map_over(of_heads, mapped)
     return [None if r is None else r.reshape(-1, *r.shape[2:]) for r in results]
 
 
@@ -205,7 +206,7 @@ def _scan_rows(plan: _Plan, by_row, a: int, b: int, keys: int, init, step):
         cut = iter(cut)
         return step(carry, first, [x if w else next(cut) for x, w in zip(by_row, whole, strict=True)])
 
-    carry, results = lax.scan(body, init, (firsts, *blocks))
+    carry, results = scan(body, init, (firsts, *blocks))
     return carry, [None if r is None else _from_row_blocks(r, b - a) for r in results]
 
 

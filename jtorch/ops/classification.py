@@ -12,6 +12,7 @@ from jax import lax
 from .. import dtypes
 from .activation import logsigmoid
 from .elementwise import type_name
+from .loops import scan
 from .loss import F, reduced, require_float, size
 from .registry import Array, op
 from .softmax import log_softmax_along, widened
@@ -358,7 +359,7 @@ def _alignment_nll(log_probs, labels, input_lengths, target_lengths, blank: int)
         following = jnp.maximum(_log_sum(alpha, shifted(alpha, 1), two) + emission, _NEVER)
         return jnp.where((t < input_lengths)[:, None], following, alpha), None
 
-    alpha, _ = lax.scan(advance, first, (jnp.arange(1, steps), emitted[1:]))
+    alpha, _ = scan(advance, first, (jnp.arange(1, steps), emitted[1:]))
     end = 2 * target_lengths[:, None]
     last = jnp.take_along_axis(alpha, end, 1, mode="clip")[:, 0]
     previous = jnp.take_along_axis(alpha, jnp.maximum(end - 1, 0), 1, mode="clip")[:, 0]

@@ -11,6 +11,7 @@ from jax import lax
 
 from ..dtypes import dtype as Dtype
 from .elementwise import in_float32, is_bool, is_complex, is_integral, refuse
+from .loops import scan
 from .lowering_table import CPU
 from .pointwise_binary import complex_logaddexp
 from .reduction import accumulated, take_at
@@ -30,7 +31,7 @@ def _cumsum(x, dim: int):
     # (1.9 ms against 20 for 4096 x 1024 float32) and adds in the order PyTorch does.
     wide = known(*x.shape) and math.prod(x.shape[1:]) >= CPU["cumsum_scan_width"]
     if dim == 0 and wide and x.shape[0] > 1 and jax.default_backend() == "cpu":
-        return lax.scan(lambda total, row: (total + row,) * 2, jnp.zeros_like(x[0]), x)[1]
+        return scan(lambda total, row: (total + row,) * 2, jnp.zeros_like(x[0]), x)[1]
     return lax.cumsum(x, dim)
 
 
@@ -63,7 +64,7 @@ def _complex_logcumsumexp(x, dim: int):
     if x.shape[dim] == 0:
         return x
     rows = jnp.moveaxis(x, dim, 0)
-    _, rest = lax.scan(lambda total, row: (complex_logaddexp(row, total),) * 2, rows[0], rows[1:])
+    _, rest = scan(lambda total, row: (complex_logaddexp(row, total),) * 2, rows[0], rows[1:])
     return jnp.moveaxis(jnp.concatenate([rows[:1], rest]), 0, dim)
 
 

@@ -7,6 +7,7 @@ from jax import lax
 from jax.scipy import special as jsp
 
 from .elementwise import in_float32
+from .loops import while_loop
 from .registry import Array, op
 
 
@@ -56,6 +57,6 @@ def _beta_tail(y, a, b):
         db = db + 1 / (a + b + n)
         return n + 1, term, da, db, total + term, total_a + term * da, total_b + term * db
 
-    _, _, _, _, total, total_a, total_b = lax.while_loop(unfinished, step, start)
+    _, _, _, _, total, total_a, total_b = while_loop(unfinished, step, start)
     scale = y * (1 - y) / a
     return scale * total, scale * (total_a - total / a), scale * total_b

@@ -12,6 +12,7 @@ from jax import scipy as jscipy
 
 from . import linalg_eig
 from .elementwise import in_float32, is_complex, is_half, is_integral, type_name
+from .loops import staged
 from .matmul import matmul
 from .norms import matrix_norm
 from .registry import Array, op
@@ -122,7 +123,7 @@ def matrix_power(A: Array, n: int):
 def matrix_exp(A: Array):
     """The matrix exponential."""
     _square("matrix_exp", A)
-    return jscipy.linalg.expm(A)
+    return staged(jscipy.linalg.expm)(A)
 
 
 # --- linear systems --------------------------------------------------------------------------------------------------

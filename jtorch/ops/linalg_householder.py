@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jax import lax
 
 from .elementwise import is_complex
 from .linalg import ONLY, _matrix
+from .loops import scan
 from .registry import Array, op
 from .shapes import broadcast_shapes
 
@@ -32,7 +32,7 @@ def _apply(V, tau, X, *, reverse: bool, conjugate: bool):
         v, t = v[..., :, None], t[..., None, None]
         return X - (jnp.conj(t) if conjugate else t) * v * jnp.sum(jnp.conj(v) * X, -2, keepdims=True), None
 
-    return lax.scan(reflect, X, (jnp.moveaxis(vectors, -1, 0), jnp.moveaxis(tau, -1, 0)), reverse=reverse)[0]
+    return scan(reflect, X, (jnp.moveaxis(vectors, -1, 0), jnp.moveaxis(tau, -1, 0)), reverse=reverse)[0]
 
 
 @op(namespaces=ONLY)

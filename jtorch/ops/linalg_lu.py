@@ -8,6 +8,7 @@ import numpy as np
 from jax import lax
 
 from .linalg import ONLY, _hermitian, _matrix, _same_dtype, _square, adjoint, inv, solve
+from .loops import cond, fori_loop
 from .registry import Array, op
 from .shapes import broadcast_shapes
 
@@ -133,7 +134,7 @@ def _bad_minor(A):
         return jnp.where(failed, good, middle), jnp.where(failed, middle, bad)
 
     bounds = jnp.zeros(A.shape[:-2], np.int32), jnp.full(A.shape[:-2], n, np.int32)
-    return lax.fori_loop(0, n.bit_length(), halve, bounds)[1]
+    return fori_loop(0, n.bit_length(), halve, bounds)[1]
 
 
 @op(name="_cholesky_ex", namespaces=(), grad_name="LinalgCholeskyExBackward0")
@@ -146,7 +147,7 @@ def cholesky_ex(A: Array, *, upper: bool = False):
         return L, jnp.zeros(A.shape[:-2], np.int32)
     failed = _fails(lax.stop_gradient(L))
     fixed = lax.stop_gradient(whole)
-    info = lax.cond(jnp.any(failed), _bad_minor, lambda x: jnp.zeros(x.shape[:-2], np.int32), fixed)
+    info = cond(jnp.any(failed), _bad_minor, lambda x: jnp.zeros(x.shape[:-2], np.int32), fixed)
     return adjoint(L) if upper else L, jnp.where(failed, info, 0)
 
 

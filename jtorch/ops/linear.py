@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from . import backend, nodes
+from . import backend, loops, nodes
 from .elementwise import added, type_name
 from .lowering_table import CPU
 from .outputs import same_dtype
@@ -256,7 +256,7 @@ def _embedding_bag(
         if offsets.ndim != 1:
             raise ValueError("offsets has to be a 1D Tensor")
         bags = offsets.shape[0] - (1 if include_last_offset else 0)
-        segment = jnp.searchsorted(offsets[:bags].astype(jnp.int64), jnp.arange(input.size), side="right") - 1
+        segment = loops.searchsorted(offsets[:bags].astype(jnp.int64), jnp.arange(input.size), side="right") - 1
     else:
         raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input.ndim}")
     index = input.reshape(-1)

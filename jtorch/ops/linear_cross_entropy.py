@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from .classification import _entropies, _mean_over, _range_check, _target_weight
 from .linear import affine
+from .loops import map_over
 from .registry import Array, op
 
 
@@ -56,5 +56,5 @@ def _linear_cross_entropy(
         x, y = piece
         return _entropies(affine(x.astype(wide), matrix, offset), y, weight, ignore_index, 0.0)
 
-    loss = lax.map(losses, (x, y)).reshape(-1)[:rows]
+    loss = map_over(losses, (x, y)).reshape(-1)[:rows]
     return _mean_over(loss, _target_weight(target, weight, ignore_index, loss.dtype), reduction).astype(input.dtype)

@@ -1,12 +1,32 @@
-"""Loops over time that work in place."""
+"""Loops, which stay loops, and loops over time that work in place.
+
+The body of an operation is traced with JAX's own functions inlined (see :class:`jtorch.trace.call.Call`), which would
+unroll a loop: those of this module stay.
+"""
 
 from __future__ import annotations
 
+import functools
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+
+def staged(function):
+    """A function of JAX's that is a loop, or contains one, as it is where nothing is inlined."""
+
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        with jax.disable_jit(False):
+            return function(*args, **kwargs)
+
+    return wrapper
+
+
+scan, map_over, fori_loop, while_loop, cond = map(staged, (lax.scan, lax.map, lax.fori_loop, lax.while_loop, lax.cond))
+searchsorted = staged(jnp.searchsorted)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 5))
@@ -34,12 +54,12 @@ def scan_over(step, constants, init, over, xs, reverse: bool):
         carry, new = step(constants, carry, now)
         return carry, jax.tree.map(lambda x, y: lax.dynamic_update_index_in_dim(x, y, t, 0), written, new)
 
-    return lax.fori_loop(0, length, body, (init, (over, ys)))
+    return fori_loop(0, length, body, (init, (over, ys)))
 
 
 @scan_over.defjvp
 def _scan_over_jvp(step, reverse, primals, tangents):
     def plain(constants, init, over, xs):
-        return lax.scan(lambda carry, now: step(constants, carry, now), init, (over, xs), reverse=reverse)
+        return scan(lambda carry, now: step(constants, carry, now), init, (over, xs), reverse=reverse)
 
     return jax.jvp(plain, primals, tangents)

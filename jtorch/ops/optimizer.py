@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from . import backend
 from .lazily import lazily
+from .loops import while_loop
 from .registry import Array, Arrays, Hyper, op
 from .softmax import widened
 
@@ -69,7 +70,7 @@ def _one_after(grads):
     one = jnp.where(seen * 0 > 1, 2.0, 1.0)
     if backend.platform() != "cpu":  # where the host would wait for the loop's condition
         return jax.lax.optimization_barrier(one)
-    return jax.lax.while_loop(lambda x: x > 2, lambda x: x / 2, one)
+    return while_loop(lambda x: x > 2, lambda x: x / 2, one)
 
 
 def _ascent(grads, maximize: bool):

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .loops import scan
 from .optimizer import _ascent, _lerp
 from .registry import Array, Arrays, Hyper, op
 from .softmax import widened
@@ -200,6 +201,6 @@ def _lbfgs_direction(grad: Array, old_dirs: Arrays, old_stps: Arrays, ro: Arrays
         y, s, r, weight = entry
         return d + (weight - jnp.dot(y, d) * r) * s, None
 
-    q, weights = lax.scan(backward, -grad, history, reverse=True)
-    d = lax.scan(forward, q * h_diag.astype(q.dtype), (*history, weights))[0]
+    q, weights = scan(backward, -grad, history, reverse=True)
+    d = scan(forward, q * h_diag.astype(q.dtype), (*history, weights))[0]
     return d, jnp.dot(grad, d), jnp.max(jnp.abs(d), initial=0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import lax
 
+from .loops import scan
 from .quantized import linear_dynamic
 from .registry import Array, op
 from .rnn import _keep, _split, _valid
@@ -66,7 +67,7 @@ def _quantized_rnn_layer(
         kept = tuple(_keep(inside, n, s) for n, s in zip(new, states, strict=True))
         return kept, _keep(inside, new[0], 0)
 
-    last, out = lax.scan(step, states, (of_input(input), valid), reverse=reverse)
+    last, out = scan(step, states, (of_input(input), valid), reverse=reverse)
     return (out, *last)
 
 

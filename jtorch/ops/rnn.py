@@ -20,7 +20,7 @@ from jax import lax
 
 from .activation import relu
 from .linear import affine, conflicting, dot2d, flatten_rows
-from .loops import scan_over
+from .loops import scan, scan_over
 from .registry import Array, op
 
 # --- shared pieces -------------------------------------------------------------------------------------------------
@@ -261,7 +261,7 @@ def _gru_forward(xp, h0, w_hh, b_hh, valid, reverse):
         new = _gru_state(xp, hp, h)
         return _keep(inside, new, h), (_keep(inside, new, 0), hp)
 
-    last, (out, hp) = lax.scan(step, h0, (xp, valid), reverse=reverse)
+    last, (out, hp) = scan(step, h0, (xp, valid), reverse=reverse)
     return (out, last), (xp, hp, out, h0, w_hh, b_hh, valid)
 
 
@@ -283,7 +283,7 @@ def _gru_backward(reverse, saved, g):
         following = dh_now * z + (factors * jnp.tile(dh_now, 3)) @ w_hh
         return _keep(inside, following, dh), _keep(inside, dh_now, 0)
 
-    dh0, dh = lax.scan(step, g[1], (g[0], factors, z, valid), reverse=not reverse)
+    dh0, dh = scan(step, g[1], (g[0], factors, z, valid), reverse=not reverse)
     dhp = factors * jnp.tile(dh, 3)
     dxp = jnp.concatenate([dhp[..., : -h0.shape[-1]], by_n * dh], -1)
     db = None if b_hh is None else flatten_rows(dhp).sum(0)

@@ -12,6 +12,7 @@ from jax import lax
 from jax.scipy import special as jsp
 
 from .elementwise import in_float32, same_shape
+from .loops import staged, while_loop
 from .registry import Array, Number, op
 
 BOTH = ("torch", "special")
@@ -50,7 +51,7 @@ def ndtr(input: Array):
 @in_float32
 def ndtri(input: Array):
     """The inverse of :func:`ndtr`."""
-    return jsp.ndtri(input)
+    return staged(jsp.ndtri)(input)
 
 
 @op(promote="float", namespaces=ONLY)
@@ -133,7 +134,7 @@ def _polygamma(n: int, x):
 
     pole = (x <= 0) & (x == jnp.floor(x))
     start = jnp.where(jnp.isfinite(x) & ~pole, x, jnp.ones_like(x))
-    at, total = lax.while_loop(lambda carry: jnp.any(carry[0] < 0), step, (start, jnp.zeros_like(x)))
+    at, total = while_loop(lambda carry: jnp.any(carry[0] < 0), step, (start, jnp.zeros_like(x)))
     below = (-1) ** (n + 1) * math.factorial(n) * total
     found = jsp.polygamma(n, jnp.where(jnp.isfinite(x), at, x)) + below
     return jnp.where(pole, (-1) ** (n + 1) * np.asarray(np.inf, x.dtype), found)

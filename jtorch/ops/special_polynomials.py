@@ -5,9 +5,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from .elementwise import in_float32, same_shape
+from .loops import while_loop
 from .registry import Array, Number, op
 
 
@@ -38,7 +38,7 @@ def _recurrence(first, following):
             return k + 1, jnp.where(k < n, after, now), jnp.where(k < n, now, before)
 
         start = (jnp.asarray(1, n.dtype), first(x), jnp.ones_like(x))
-        _, found, _ = lax.while_loop(lambda state: state[0] < jnp.max(n, initial=0), step, start)
+        _, found, _ = while_loop(lambda state: state[0] < jnp.max(n, initial=0), step, start)
         return jnp.where(n < 0, 0, jnp.where(n == 0, 1, found))
 
     return forward_differentiable(evaluate)

@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from .loops import fori_loop
+
 _G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float32)
 _AT = np.array([[1, 1, 1, 0], [0, 1, -1, -1]], np.float32)
 #: of both dims at once, for tiles laid out in a row
@@ -62,7 +64,7 @@ def _input_tiles(x, padding):
         tile = (above + sign[p] * below).reshape(n * th * tw, c)
         return lax.dynamic_update_index_in_dim(out, tile, position, 0)
 
-    return lax.fori_loop(0, 16, body, jnp.zeros((16, n * th * tw, c), x.dtype))
+    return fori_loop(0, 16, body, jnp.zeros((16, n * th * tw, c), x.dtype))
 
 
 def _filters(w, factors=_FILTER):
