@@ -89,7 +89,8 @@ def _is_that_view(value, view) -> bool:
         isinstance(value, _dispatch.TENSOR) and value._storage is view._storage and value._root is view._root
         and value._lens is not None and lens.same(value._lens, view._lens) and value.shape == view.shape
         and value.requires_grad == view.requires_grad == (value.grad_fn is not None)
-        and not _dispatch.interceptors and _dispatch.on_write is None and value._handler is None
+        and value._handler is None and _dispatch.on_write is None
+        and all(watching is overriding.intercept and overriding.idle() for watching in _dispatch.interceptors)
     )  # fmt: skip
 
 
