@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import jax
 import pytest
 
@@ -68,3 +71,10 @@ def test_loops_stay(name):
     shape = (6, 4) if name == "householder_product" else (4, 6)
     with jtorch.no_grad():
         assert {"scan", "while"} & of(lambda: LOOPS[name](jtorch.rand(shape)))
+
+
+def test_loops_are_those_that_stay():
+    folder = Path(jtorch.__file__).parent / "ops"
+    unrolled = re.compile(r"lax\.(scan|map|fori_loop|while_loop|cond|switch)\(")
+    found = [p.name for p in folder.glob("*.py") if p.name != "loops.py" and unrolled.search(p.read_text())]
+    assert not found, f"take these loops from ops/loops.py: {found}"
