@@ -515,3 +515,9 @@ def test_deepcopy_is_independent_of_a_pending_value():
     y = copy.deepcopy(x)
     x.add_(1)
     assert y.tolist() == [3.0, 3.0] and x.tolist() == [4.0, 4.0]
+
+
+@pytest.mark.parametrize("name", ["add", "sub", "mul", "div", "truediv", "floordiv", "mod", "pow", "matmul"])
+def test_reflected_operators_take_tensors(name, torch):
+    ours, theirs = (getattr(t.ones(2) * 4, f"__r{name}__")(t.full((2,), 3.0)) for t in (jtorch, torch))
+    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-6)

@@ -57,7 +57,7 @@ def attach_operators(cls: type) -> None:
     times = cls.__mul__
 
     def divided_by(self, other):
-        if not isinstance(other, _OPERANDS):
+        if not isinstance(other, Tensor) and not isinstance(other, _OPERANDS):
             return NotImplemented
         return times(dispatch(OPS["reciprocal"], (self,), ()), other)
 
