@@ -57,7 +57,6 @@ LOOPS = {
     "matrix_exp": lambda x: jtorch.matrix_exp(x @ x.T),
     "logcumsumexp": lambda x: jtorch.complex(x, x).logcumsumexp(0).real,
     "a function of the user's": jtorch.jax_function(lambda x: jax.lax.fori_loop(0, 3, lambda i, y: y * 2, x)),
-    "embedding_bag": lambda x: F.embedding_bag(jtorch.arange(40) % 6, x.T, offsets=jtorch.arange(0, 40, 2)),
 }
 
 
