@@ -6,8 +6,7 @@ unroll a loop: those of this module stay.
 
 from __future__ import annotations
 
-import functools
-from functools import partial
+from functools import partial, wraps
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,7 @@ from jax import lax
 def staged(function):
     """A function of JAX's that is a loop, or contains one, as it is where nothing is inlined."""
 
-    @functools.wraps(function)
+    @wraps(function)
     def wrapper(*args, **kwargs):
         with jax.disable_jit(False):
             return function(*args, **kwargs)

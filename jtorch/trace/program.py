@@ -102,7 +102,8 @@ class Program:
         failed and whether each checked call did, and whether anything has failed so far.
         """
         keep, checked, skip = self.live(), set(self.checks), skipping.Skipping(self)
-        order = sorted((i for i, live in enumerate(keep) if live), key=lambda i: (i not in skip.first, i))
+        first = sorted(skip.first)
+        rest = [i for i, live in enumerate(keep) if live and i not in skip.first]
         places = {}
         counts = {"f": 0, "i": 0, "c": 0}
         for p in varying:
@@ -125,17 +126,7 @@ class Program:
                 number = banks[bank][j]
                 return number != 0 if self.scalar_kinds[where] is bool else number
 
-            for n, i in enumerate(order):
-                if skip.steps and n == len(skip.first):
-                    for j in self.checks:
-                        call, operands, _ = self.steps[j]
-                        # of an operand that is still to come a check knows the shape only
-                        bad[j] = call.check(*[
-                            jnp.zeros(a.shape, a.dtype.np) if kind == "slot" and where >= 0 and where not in env
-                            else array(kind, where)
-                            for (kind, where), a in zip(operands, call.in_avals, strict=True)
-                        ])  # fmt: skip
-                    failed = jnp.stack([before, *bad.values()]).any()
+            def run(i):
                 call, operands, outs = self.steps[i]
                 arrays = [array(*operand) for operand in operands]
                 if i in skip.steps:
@@ -144,8 +135,24 @@ class Program:
                     slots = [where if kind == "slot" else None for kind, where in operands]
                     results = layout.run(call, slots, arrays, outs)
                 env.update(zip(outs, results, strict=True))
-                if i in checked and not skip.steps:
-                    bad[i] = call.check(*arrays)
+
+            def check(i):  # an operand that is still to come has only a shape, and only that matters then
+                call, operands, _ = self.steps[i]
+                missing = [kind == "slot" and where >= 0 and where not in env for kind, where in operands]
+                return call.check(*[
+                    jnp.zeros(a.shape, a.dtype.np) if absent else array(*operand)
+                    for operand, a, absent in zip(operands, call.in_avals, missing, strict=True)
+                ])  # fmt: skip
+
+            for i in first:
+                run(i)
+            if skip.steps:
+                bad = {i: check(i) for i in self.checks}
+                failed = jnp.stack([before, *bad.values()]).any()
+            for i in rest:
+                run(i)
+                if i in checked and i not in bad:
+                    bad[i] = check(i)
             if not bad and not self.guards:
                 return tuple(env[s] for s in self.outputs), None
             flags = jnp.stack([before, *bad.values()])

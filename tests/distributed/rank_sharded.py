@@ -335,6 +335,7 @@ def two_dimensions():
     close(model, reference)
     model = net()
     for block in model.blocks:
+        # 9 features over two ranks: from local parts, of 5 and 4, neither this nor PyTorch could tell that there are 9
         parallelize_module(
             block, mesh["tp"], {"up": ColwiseParallel(use_local_output=False), "down": RowwiseParallel()}
         )
