@@ -142,8 +142,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--top", type=int, default=25, help="rows of single operations to print")
     parser.add_argument("--hlo", help="write the compiled program's text to this file")
+    parser.add_argument("--autocast", action="store_true", help="the forward pass in bfloat16")
     args = parser.parse_args()
-    step, _ = stepper(jtorch, args.model)
+    step, _ = stepper(jtorch, args.model, autocast=args.autocast)
     for _ in range(3):
         step()
         jtorch.sync()

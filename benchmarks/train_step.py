@@ -1,13 +1,16 @@
 """Training steps of the same networks: jtorch, PyTorch eager, torch.compile and hand-written JAX + optax.
 
-    python -m benchmarks.train_step [--models mlp,gpt] [--rounds 7] [--compile]
+    python -m benchmarks.train_step [--models mlp,gpt] [--rounds 7] [--compile] [--autocast]
 
 Forward, backward and Adam. All contenders run in one process and take turns; a ratio is the median over rounds of
 jtorch's time / the other's in the same round, so below 1 jtorch is the faster. "jtorch" is the plain step, recorded
 anew each time; "compiled" is the same step under ``jtorch.compile``. Hand-written JAX exists for some of the networks.
+With ``--autocast`` the forward pass is under bfloat16 autocast, but not JAX's.
 """
 
 from __future__ import annotations
+
+from contextlib import nullcontext
 
 import jax
 
@@ -18,18 +21,20 @@ from jtorch import config
 from jtorch.debug import clear_executables, counters
 
 
-def stepper(torch, name, compiled=None, *, tiny=False, batch=None):
+def stepper(torch, name, compiled=None, *, tiny=False, batch=None, autocast=False):
     """A function that runs one training step in PyTorch's API and returns the loss, and the batch it uses.
 
     ``compiled="step"`` puts the whole step under ``torch.compile``, ``"model"`` the forward pass.
     """
-    case = models.build(name, torch, device=common.device_of(torch), tiny=tiny, batch=batch)
+    device = common.device_of(torch)
+    case = models.build(name, torch, device=device, tiny=tiny, batch=batch)
     optimizer = torch.optim.Adam(case.model.parameters(), lr=1e-3)
     run_model = torch.compile(case.model) if compiled == "model" else case.model
 
     def step():
         optimizer.zero_grad()
-        loss = case.loss(run_model(*case.inputs), *case.targets)
+        with torch.autocast(device, torch.bfloat16) if autocast else nullcontext():
+            loss = case.loss(run_model(*case.inputs), *case.targets)
         loss.backward()
         optimizer.step()
         return loss
@@ -37,9 +42,9 @@ def stepper(torch, name, compiled=None, *, tiny=False, batch=None):
     return torch.compile(step) if compiled == "step" else step, (*case.inputs, *case.targets)
 
 
-def contenders(name: str, *, with_compile: bool, tiny: bool) -> dict[str, Contender]:
+def contenders(name: str, *, with_compile: bool, tiny: bool, autocast: bool) -> dict[str, Contender]:
     def theirs(library, compiled=None):
-        step, _ = stepper(library, name, compiled, tiny=tiny)
+        step, _ = stepper(library, name, compiled, tiny=tiny, autocast=autocast)
         return Contender(step, lambda out: common.finish(library))
 
     found = {"jtorch": theirs(jtorch), "compiled": theirs(jtorch, "step")}
@@ -60,6 +65,7 @@ def main(arguments=None) -> common.Table:
     parser.add_argument("--models", default=",".join(models.NAMES), help=f"also {', '.join(models.LARGE)}")
     parser.add_argument("--seconds", type=float, default=0.4, help="length of a burst")
     parser.add_argument("--compile", action="store_true", help="include torch.compile (needs a C++ compiler)")
+    parser.add_argument("--autocast", action="store_true", help="the forward pass in bfloat16")
     args = parser.parse_args(arguments)
     why_not = common.no_torch_compile(common.pytorch()) if args.compile else "not asked for (--compile)"
     table = common.Table(
@@ -68,7 +74,7 @@ def main(arguments=None) -> common.Table:
     )  # fmt: skip
     for name in args.models.split(","):
         clear_executables()  # as in a process of its own: a line that has met many programs compiles the next quickly
-        each = contenders(name, with_compile=why_not is None, tiny=args.tiny)
+        each = contenders(name, with_compile=why_not is None, tiny=args.tiny, autocast=args.autocast)
         jtorch.sync()  # the initial weights are no part of the first step
         before = counters()["compiles"]
         first = common.first_steps({"jtorch": each["jtorch"]})

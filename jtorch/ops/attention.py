@@ -17,24 +17,20 @@ import numpy as np
 from jax import lax
 
 from . import backend
+from .dot import dot3d
 from .loops import map_over, scan
 from .registry import Array, Scalar, op
 from .shapes import broadcast_shapes, known
 from .softmax import widened
 
 
-def _dot(a, b, contract: tuple[int, int], dtype):
-    """A product of batches of matrices; float16 and bfloat16 are accumulated in ``dtype``."""
-    return lax.dot_general(a, b, (((contract[0],), (contract[1],)), ((0,), (0,))), preferred_element_type=dtype)
-
-
 def _scores(q, k, mask, first, causal: bool, scale: float):
     """``(N, L, S)`` scaled scores; a boolean mask, or the causal one from row ``first`` on, puts -inf where false."""
     wide = widened(q).dtype
     if wide == q.dtype:
-        s = _dot(q * jnp.asarray(scale, q.dtype), k, (2, 2), wide)
+        s = dot3d(q * jnp.asarray(scale, q.dtype), k, (2, 2), wide)
     else:  # scaled queries would be rounded once more
-        s = _dot(q, k, (2, 2), wide) * scale
+        s = dot3d(q, k, (2, 2), wide) * scale
     if causal:
         s = s + _bias(_below(s.shape[1:], first), wide)
     if mask is not None:
@@ -82,7 +78,7 @@ def _softmax(s):
 def _rows_fwd(q, k, v, mask, keep, first, keep_scale, causal, scale):
     """The output of some rows, from row ``first`` of the causal triangle on."""
     e, total = _softmax(_scores(q, k, mask, first, causal, scale))
-    out = _dot(_dropped(e, keep, keep_scale).astype(v.dtype), v, (2, 1), e.dtype) / total
+    out = dot3d(_dropped(e, keep, keep_scale).astype(v.dtype), v, (2, 1), e.dtype) / total
     return (out.astype(q.dtype),)
 
 
@@ -94,12 +90,12 @@ def _rows_bwd(q, k, v, mask, keep, first, out, g, keep_scale, causal, scale):
     # its derivative is that of the sum also where that is 1, and the maximum a tie
     p = e / (rows + lax.stop_gradient(total - rows))
     delta = (widened(g) * widened(out)).sum(-1, keepdims=True)
-    dp = _dropped(_dot(g, v, (2, 2), wide), keep, keep_scale)
+    dp = _dropped(dot3d(g, v, (2, 2), wide), keep, keep_scale)
     ds = p * (dp - delta)
-    dv = _dot(_dropped(p, keep, keep_scale).astype(g.dtype), g, (1, 1), wide)
+    dv = dot3d(_dropped(p, keep, keep_scale).astype(g.dtype), g, (1, 1), wide)
     dmask = None if mask is None or mask.dtype == bool else _sum_to(ds, mask.shape)
     ds = (ds * scale).astype(q.dtype)
-    return _dot(ds, k, (2, 1), wide).astype(q.dtype), _dot(ds, q, (1, 1), wide), dv, dmask
+    return dot3d(ds, k, (2, 1), wide).astype(q.dtype), dot3d(ds, q, (1, 1), wide), dv, dmask
 
 
 def _attend_fwd(q, k, v, mask, keep, keep_scale, causal, scale):

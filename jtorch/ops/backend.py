@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from contextlib import contextmanager
 
 
 class _State(threading.local):
     platform = "cpu"
+    here = False
 
 
 _state = _State()
@@ -18,11 +20,27 @@ def platform() -> str:
     return _state.platform
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether the program will run on a processor that multiplies matrices of bfloat16 faster than of float32."""
+    return _state.here and _state.platform == "cpu" and "amx_bf16" in _features()
+
+
 @contextmanager
-def using(name: str):
-    """Trace ops for this platform inside the block."""
-    before, _state.platform = _state.platform, name
+def using(name: str, here: bool = False):
+    """Trace ops for this platform inside the block; ``here``: for this very machine."""
+    before = _state.platform, _state.here
+    _state.platform, _state.here = name, here
     try:
         yield
     finally:
-        _state.platform = before
+        _state.platform, _state.here = before
+
+
+@functools.cache
+def _features() -> frozenset[str]:
+    """What this machine's processor can do, in Linux's words."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            return frozenset(next((line for line in file if line.startswith("flags")), "").split())
+    except OSError:
+        return frozenset()

@@ -36,6 +36,7 @@ import numpy as np
 from jax import lax
 
 from . import backend, winograd
+from .dot import dot2d
 from .elementwise import in_float32
 from .lowering_table import CPU
 from .shapes import known
@@ -129,11 +130,6 @@ def _patches(x, kernel, geometry: Geometry):
 # --- the three functions by spelling; images channels-last, weights (O, C / groups, *K) -------------------------------
 
 
-def _dot(a, b, contract: tuple[int, int]):
-    """The product of two matrices over one dimension of each; the free dimension of ``a`` comes first."""
-    return lax.dot_general(a, b, (((contract[0],), (contract[1],)), ((), ())))
-
-
 def _xla(x, taps_first, geometry: Geometry):
     spatial = "DHW"[-len(geometry.stride) :]
     layout = ("N" + spatial + "C", spatial + "IO", "N" + spatial + "C")
@@ -149,7 +145,7 @@ def _by_patches(x, w, geometry: Geometry):
     out = (x.shape[0], *geometry.windows(x.shape[1:-1], kernel))
     rows, filters = _patches(x, kernel, geometry), _filter_rows(w)
     if groups == 1:
-        return _dot(rows.reshape(-1, k * c), filters.reshape(o, k * c), (1, 1)).reshape(*out, o)
+        return dot2d(rows.reshape(-1, k * c), filters.reshape(o, k * c), (1, 1)).reshape(*out, o)
     rows = rows.reshape(-1, k, groups, c).transpose(2, 0, 1, 3).reshape(groups, -1, k * c)
     columns = filters.reshape(groups, o // groups, k * c).transpose(0, 2, 1)
     return jnp.matmul(rows, columns).transpose(1, 0, 2).reshape(*out, o)
@@ -170,7 +166,7 @@ def _by_col2im(g, w, size, geometry: Geometry):
     (o, c), kernel, groups = w.shape[:2], w.shape[2:], geometry.groups
     k, filters = math.prod(kernel), _filter_rows(w)
     if groups == 1:
-        columns = _dot(g.reshape(-1, o), filters.reshape(o, k * c), (1, 0))
+        columns = dot2d(g.reshape(-1, o), filters.reshape(o, k * c), (1, 0))
     else:
         rows = g.reshape(-1, groups, o // groups).transpose(1, 0, 2)
         columns = jnp.matmul(rows, filters.reshape(groups, o // groups, k * c))
@@ -186,9 +182,9 @@ def _weights_by_patches(x, g, kernel, geometry: Geometry):
     if groups == 1 and k * c < 64:  # so short a side is fast only as the rows of a product, each tap a row
         planes = jnp.moveaxis(x, -1, 0).reshape(-1, *x.shape[1:-1], 1)
         rows = jnp.concatenate([t.reshape(c, -1) for t in taps(planes, kernel, geometry)])
-        filters = lax.optimization_barrier(_dot(rows, g, (1, 0))).T  # XLA would turn the product around with it
+        filters = lax.optimization_barrier(dot2d(rows, g, (1, 0))).T  # XLA would turn the product around with it
     elif groups == 1:
-        filters = _dot(g, _patches(x, kernel, geometry).reshape(-1, k * c), (0, 0))
+        filters = dot2d(g, _patches(x, kernel, geometry).reshape(-1, k * c), (0, 0))
     else:
         rows = _patches(x, kernel, geometry)
         rows = rows.reshape(-1, k, groups, c).transpose(2, 0, 1, 3).reshape(groups, -1, k * c)

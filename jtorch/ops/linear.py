@@ -15,16 +15,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from . import backend, loops, nodes
+from .dot import dot2d, takes_bfloat16
 from .elementwise import added, type_name
 from .lowering_table import CPU
 from .outputs import same_dtype
 from .registry import Array, op
 from .shapes import known
-
-
-def dot2d(a, b, contract: tuple[int, int]):
-    """The product of two matrices over one dimension of each; the free dimension of ``a`` comes first."""
-    return lax.dot_general(a, b, (((contract[0],), (contract[1],)), ((), ())))
 
 
 def flatten_rows(x):
@@ -47,7 +43,7 @@ def outer_sum(g, x):
 
 def conflicting(g, x) -> bool:
     """Whether ``gᵀ x`` runs into the cache conflicts described in :func:`outer_sum` (as measured, on CPU)."""
-    if backend.platform() != "cpu" or not known(*g.shape, *x.shape):
+    if backend.platform() != "cpu" or not known(*g.shape, *x.shape) or takes_bfloat16(g, x):
         return False
     return g.shape[1] % 512 == 0 and x.shape[1] <= 1024 and g.shape[0] >= 128
 

@@ -19,7 +19,8 @@ import numpy as np
 from jax import lax
 
 from .activation import relu
-from .linear import affine, conflicting, dot2d, flatten_rows
+from .dot import dot2d
+from .linear import affine, conflicting, flatten_rows
 from .loops import scan, scan_over
 from .registry import Array, op
 

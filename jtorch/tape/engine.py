@@ -11,6 +11,7 @@ import itertools
 import threading
 import traceback
 import warnings
+from functools import partial
 
 import jax.numpy as jnp
 
@@ -20,8 +21,9 @@ from ..trace.call import Call, intern
 from ..trace.linearize import linearize
 from ..trace.recorder import record
 from ..trace.value import Value
-from . import modes, sparse
+from . import modes, parts, sparse
 from .node import Node, node_type
+from .parts import Parts
 from .sparse import SparseGrad
 
 
@@ -192,7 +194,12 @@ def _tell_line(node) -> None:
 def run_backward_call(node, lin, given, present, create_graph):
     """Record the backward call of a node; with ``create_graph``, so that it can be differentiated again."""
     if not create_graph:
-        return _reached(lin, given, record(lin.backward(given), node.saved + present, node.device))
+        run = partial(record, lin.backward(given), node.saved + present, node.device)
+        if lin.call.op in parts.SLICES and not node.post_hooks and not anomaly.enabled:
+            found = parts.part(node, present[0], lambda: run()[0])
+            if found is not None:
+                return [found]
+        return _reached(lin, given, run())
     # The history of an operand is its edge; that of an output is this very node.
     edges_of = dict(zip(lin.operands, node.edges, strict=True))
     grads, grad_edges = [g.value for g in present], [g.edge for g in present]
@@ -219,12 +226,15 @@ def _reached(lin, given, grads: list) -> list:
 
 def add(a, b, create_graph: bool):
     """The sum of two gradients."""
+    if a.__class__ is Parts and b.__class__ is Parts and a.dim == b.dim:
+        return Parts(a.dim, a.size, a.spans + b.spans)
+    a, b = (g.whole() if g.__class__ is Parts else g for g in (a, b))
     if a.__class__ is SparseGrad or b.__class__ is SparseGrad:
         return sparse.add(a, b)
-    va, vb = (a.value, b.value) if create_graph else (a, b)
-    call = intern(OPS["_accumulate"], (), (va.aval, vb.aval), va.device.platform)
     if not create_graph:
-        return record(call, [va, vb], va.device)[0]
+        return parts.added(a, b)
+    va, vb = a.value, b.value
+    call = intern(OPS["_accumulate"], (), (va.aval, vb.aval), va.device.platform)
     outs, node = apply_call(call, [va, vb], [a.edge, b.edge], "AddBackward0", va.device)
     return Tracked(outs[0], None if node is None else (node, 0))
 
@@ -290,6 +300,9 @@ def run(
         while heap:
             node = heapq.heappop(heap)[2]
             grads = pending.pop(node)
+            for i, grad in enumerate(grads):
+                if grad.__class__ is Parts:
+                    grads[i] = grad.whole()
             if useful is not None and node not in useful and node not in slots:
                 continue
             if node.tensor_hooks:

@@ -111,7 +111,7 @@ class Call:
         in 0.6 of the time, its derivative in 0.8; loops have to be those of :mod:`jtorch.ops.loops` for that.
         """
         inline = jax.disable_jit(self.op is not None)
-        with backend.using(self.platform), jax.default_matmul_precision(self._precision), inline:
+        with backend.using(self.platform, here=True), jax.default_matmul_precision(self._precision), inline:
             yield
 
     @property

@@ -99,6 +99,26 @@ def jaxpr_as_fun(closed):
     return core.jaxpr_as_fun(closed)
 
 
+def evaluate(closed, arrays, rules: dict) -> list:
+    """The results of a closed jaxpr. ``rules[name](bind, *operands)`` takes the place of the primitive of that name
+    with one result; ``bind(*operands)`` is what that would do."""
+    jaxpr, values = closed.jaxpr, {}
+    values.update(zip(jaxpr.constvars, closed.consts, strict=True))
+    values.update(zip(jaxpr.invars, arrays, strict=True))
+
+    def value(v):
+        return v.val if is_literal(v) else values[v]
+
+    for equation in jaxpr.eqns:
+        bind = functools.partial(equation.primitive.bind, **equation.primitive.get_bind_params(equation.params))
+        rule = rules.get(equation.primitive.name)
+        operands = map(value, equation.invars)
+        with equation.ctx.manager:
+            out = rule(bind, *operands) if rule else bind(*operands)
+        values.update(zip(equation.outvars, out if equation.primitive.multiple_results else [out], strict=True))
+    return [value(v) for v in jaxpr.outvars]
+
+
 def host_threads() -> int:
     """For how many threads XLA's CPU compiler divides loops: the processors this process may run on, or ``NPROC``.
 

@@ -13,6 +13,8 @@ inside one trace XLA merges the rest.
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
@@ -20,6 +22,7 @@ from . import kept
 from .aval import aval_of
 from .call import Call
 from .jaxapi import is_literal, jaxpr_as_fun, x64
+from .wide_sums import with_wide_sums
 
 
 class Linearization:
@@ -146,7 +149,7 @@ class Linearization:
 
     # PyTorch's gradient of a complex tensor is the conjugate of what JAX propagates: conjugate on the way in and out.
 
-    def _pulled_back(self, pullback, given: tuple[bool, ...], grads):
+    def _pulled_back(self, pullback, given: tuple[bool, ...], *grads):
         results = pullback(self._cotangents(given, grads))
         return tuple(jnp.conj(r) if jnp.iscomplexobj(r) else r for r in results)
 
@@ -177,7 +180,7 @@ class Linearization:
                 it = iter(arrays[:count])
                 residuals = [self._constants[k] if s is None else next(it) for k, s in enumerate(self.saved)]
                 pullback = jax.tree.unflatten(self._treedef, residuals)
-                return self._pulled_back(pullback, given, arrays[count:])
+                return with_wide_sums(partial(self._pulled_back, pullback, given), arrays[count:])
 
             found = Call(
                 f"{self.call.name}.backward", backward, avals, in_kinds, self.call.platform,
@@ -205,7 +208,7 @@ class Linearization:
 
             def backward(*arrays):
                 _, pullback = self._vjp(arrays[:count])
-                return self._pulled_back(pullback, given, arrays[count:])
+                return with_wide_sums(partial(self._pulled_back, pullback, given), arrays[count:])
 
             found = Call(
                 f"{self.call.name}.backward", backward, (*self.call.in_avals, *grads),

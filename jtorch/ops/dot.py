@@ -1,0 +1,47 @@
+"""Products of two matrices, and of two batches of matrices, in the spelling that the processor runs fast.
+
+Processors with AMX multiply bfloat16 several times faster than float32. XLA's CPU library uses that for products of
+bfloat16 with a float32 result, of operands that lie row by row, and contracted over the last dim of the first; other
+products of bfloat16 are widened to float32 first. Layouts are XLA's to choose, and it may fail to run such a product
+where an operand comes to it transposed, so both are pinned.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import lax
+
+from . import backend
+
+
+def dot2d(a, b, contract: tuple[int, int]):
+    """The product of two matrices, or vectors, over one dim of each; the free dim of ``a`` comes first."""
+    return _dot(a, b, contract, 0, a.dtype)
+
+
+def dot3d(a, b, contract: tuple[int, int], dtype=None):
+    """The products of two batches of matrices over a dim (1 or 2) of each, of ``a``'s dtype or the one given."""
+    return _dot(a, b, contract, 1, dtype or a.dtype)
+
+
+def takes_bfloat16(a, b) -> bool:
+    """Whether these operands are multiplied as bfloat16."""
+    return a.dtype == b.dtype == jnp.bfloat16 and backend.multiplies_bfloat16()
+
+
+def _dot(a, b, contract, batch: int, dtype):
+    narrow = takes_bfloat16(a, b) and a.ndim == b.ndim == batch + 2
+    if narrow:
+        if contract[0] == batch:
+            a, contract = jnp.swapaxes(a, -1, -2), (batch + 1, contract[1])
+        a, b = _by_rows(a), _by_rows(b)
+    dims = (((contract[0],), (contract[1],)), ((0,), (0,)) if batch else ((), ()))
+    if narrow:
+        return lax.dot_general(a, b, dims, preferred_element_type=jnp.float32).astype(dtype)
+    return lax.dot_general(a, b, dims, preferred_element_type=None if dtype == a.dtype else dtype)
+
+
+def _by_rows(x):
+    from jax.experimental.layout import Layout, with_layout_constraint
+
+    return with_layout_constraint(x, Layout(major_to_minor=tuple(range(x.ndim))))
