@@ -39,14 +39,14 @@ interpret: bool = os.environ.get("JTORCH_INTERPRET", "1") not in ("", "0")
 keep_awake: bool = os.environ.get("JTORCH_KEEP_AWAKE", "1") not in ("", "0")
 #: Training steps compute the same however often they have run (``use_deterministic_algorithms``).
 deterministic: bool = False
-#: float32 matrix products on accelerators: "highest" (full float32), "high" or "medium"
+#: float32 matrix products: "highest" (full float32), "high" or "medium"; processors without AMX know only the first
 float32_matmul_precision: str = "highest"
 #: Called when a setting changes that recorded calls were traced under.
 on_change: list = []
 
 
 def set_float32_matmul_precision(precision: str) -> None:
-    """Set the precision of float32 products on accelerators; what was traced under another one is forgotten."""
+    """Set the precision of float32 products; what was traced under another one is forgotten."""
     global float32_matmul_precision
     if precision != float32_matmul_precision:
         float32_matmul_precision = precision

@@ -26,10 +26,10 @@ def multiplies_bfloat16() -> bool:
 
 
 @contextmanager
-def using(name: str, here: bool = False):
-    """Trace ops for this platform inside the block; ``here``: for this very machine."""
+def using(name: str, here: bool | None = None):
+    """Trace ops for this platform inside the block; ``here``: for this very machine (None: as before)."""
     before = _state.platform, _state.here
-    _state.platform, _state.here = name, here
+    _state.platform, _state.here = name, _state.here if here is None else here
     try:
         yield
     finally:

@@ -36,10 +36,12 @@ import numpy as np
 from jax import lax
 
 from . import backend, winograd
-from .dot import dot2d
+from .concatenation import concatenated
+from .dot import dot2d, takes_bfloat16
 from .elementwise import in_float32
 from .lowering_table import CPU
 from .shapes import known
+from .softmax import widened
 
 
 class Geometry(NamedTuple):
@@ -124,7 +126,7 @@ def untap(pieces, size, kernel, geometry: Geometry):
 
 def _patches(x, kernel, geometry: Geometry):
     """``(M, taps, C)``, one row a window."""
-    return jnp.stack([t.reshape(-1, t.shape[-1]) for t in taps(x, kernel, geometry)], 1)
+    return concatenated([t.reshape(-1, 1, t.shape[-1]) for t in taps(x, kernel, geometry)], 1)
 
 
 # --- the three functions by spelling; images channels-last, weights (O, C / groups, *K) -------------------------------
@@ -166,13 +168,13 @@ def _by_col2im(g, w, size, geometry: Geometry):
     (o, c), kernel, groups = w.shape[:2], w.shape[2:], geometry.groups
     k, filters = math.prod(kernel), _filter_rows(w)
     if groups == 1:
-        columns = dot2d(g.reshape(-1, o), filters.reshape(o, k * c), (1, 0))
+        columns = dot2d(g.reshape(-1, o), filters.reshape(o, k * c), (1, 0), widened(g).dtype)
     else:
         rows = g.reshape(-1, groups, o // groups).transpose(1, 0, 2)
         columns = jnp.matmul(rows, filters.reshape(groups, o // groups, k * c))
         columns = columns.reshape(groups, -1, k, c).transpose(1, 2, 0, 3)
     columns = columns.reshape(*g.shape[:-1], k, groups * c)
-    return untap([columns[..., i, :] for i in range(k)], size, kernel, geometry)
+    return untap([columns[..., i, :] for i in range(k)], size, kernel, geometry).astype(g.dtype)
 
 
 def _weights_by_patches(x, g, kernel, geometry: Geometry):
@@ -233,7 +235,22 @@ def _by_winograd(
     return winograd.suits(x.shape[0], x.shape[1:-1], geometry.padding, o, c, channels, tiles)
 
 
-@in_float32
+def _as_products(spelling):
+    """Use ``spelling`` where the processor multiplies bfloat16; otherwise half precision is computed in float32."""
+
+    def wrap(fn):
+        wide = in_float32(fn)
+
+        def choose(a, b, *rest):
+            dense = rest[-1].groups == 1 and takes_bfloat16(a, b)
+            return spelling(a, b, *rest) if dense else wide(a, b, *rest)
+
+        return choose
+
+    return wrap
+
+
+@_as_products(_by_patches)
 def _forward(x, w, geometry: Geometry):
     (o, c), kernel = w.shape[:2], w.shape[2:]
     if _by_winograd(x, w.shape, geometry):
@@ -246,7 +263,7 @@ def _forward(x, w, geometry: Geometry):
     return _xla(x, _taps_first(w), geometry)
 
 
-@in_float32
+@_as_products(_by_col2im)
 def _adjoint(g, w, size, geometry: Geometry):
     """The gradient of :func:`_forward` with respect to ``x``, whose spatial size is ``size``."""
     (o, c), kernel = w.shape[:2], w.shape[2:]
@@ -263,7 +280,7 @@ def _adjoint(g, w, size, geometry: Geometry):
     return jax.linear_transpose(lambda x: _xla(x, w, geometry), x)(g)[0]
 
 
-@in_float32
+@_as_products(_weights_by_patches)
 def _weights(x, g, kernel, geometry: Geometry):
     """The gradient of :func:`_forward` with respect to ``w``."""
     c, o = x.shape[-1] // geometry.groups, g.shape[-1]

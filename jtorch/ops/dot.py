@@ -11,12 +11,14 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import lax
 
+from .. import config
 from . import backend
 
 
-def dot2d(a, b, contract: tuple[int, int]):
-    """The product of two matrices, or vectors, over one dim of each; the free dim of ``a`` comes first."""
-    return _dot(a, b, contract, 0, a.dtype)
+def dot2d(a, b, contract: tuple[int, int], dtype=None):
+    """The product of two matrices, or vectors, over one dim of each, of ``a``'s dtype or the one given; the free dim of
+    ``a`` comes first."""
+    return _dot(a, b, contract, 0, dtype or a.dtype)
 
 
 def dot3d(a, b, contract: tuple[int, int], dtype=None):
@@ -25,8 +27,10 @@ def dot3d(a, b, contract: tuple[int, int], dtype=None):
 
 
 def takes_bfloat16(a, b) -> bool:
-    """Whether these operands are multiplied as bfloat16."""
-    return a.dtype == b.dtype == jnp.bfloat16 and backend.multiplies_bfloat16()
+    """Whether these operands are multiplied as bfloat16: float32 is at a precision of products of "medium"."""
+    if not (a.dtype == b.dtype and backend.multiplies_bfloat16()):
+        return False
+    return a.dtype == jnp.bfloat16 or a.dtype == jnp.float32 and config.float32_matmul_precision == "medium"
 
 
 def _dot(a, b, contract, batch: int, dtype):
@@ -34,7 +38,7 @@ def _dot(a, b, contract, batch: int, dtype):
     if narrow:
         if contract[0] == batch:
             a, contract = jnp.swapaxes(a, -1, -2), (batch + 1, contract[1])
-        a, b = _by_rows(a), _by_rows(b)
+        a, b = (_by_rows(x.astype(jnp.bfloat16)) for x in (a, b))
     dims = (((contract[0],), (contract[1],)), ((0,), (0,)) if batch else ((), ()))
     if narrow:
         return lax.dot_general(a, b, dims, preferred_element_type=jnp.float32).astype(dtype)

@@ -65,6 +65,10 @@ def _weight_gradients(d, *inputs):
     return [dot2d(d, x, (0, 0)) for x in inputs]
 
 
+def _dot(state, w):
+    return dot2d(state, w, (1, 0))
+
+
 def _input_gradient(d, w_ih, x):
     return dot2d(flatten_rows(d), w_ih, (1, 0)).reshape(x.shape)
 
@@ -88,7 +92,7 @@ def _rnn(x, h0, w_ih, w_hh, bias, valid, mode, reverse):
 def _rnn_forward(x, h0, w_ih, w_hh, bias, valid, mode, reverse):
     def step(w, h, now):
         z, inside = now
-        new = _activate(mode, z + h @ w)
+        new = _activate(mode, z + _dot(h, w))
         return _keep(inside, new, h), (_keep(inside, new, 0), None)
 
     last, (out, _) = scan_over(step, w_hh.T, h0, affine(x, w_ih, bias), valid, reverse)
@@ -102,7 +106,7 @@ def _rnn_backward(mode, reverse, saved, g):
     def step(w, dh, now):
         slope, (g_out, inside) = now
         dz = _keep(inside, (dh + g_out) * slope, 0)
-        return _keep(inside, dz @ w, dh), (dz, None)
+        return _keep(inside, _dot(dz, w), dh), (dz, None)
 
     dh0, (dz, _) = scan_over(step, w_hh, g[1], slope, (g[0], valid), not reverse)
     dw_ih, dw_hh = _weight_gradients(dz, x, _previous(out, h0, valid, reverse))
@@ -173,9 +177,9 @@ def _lstm_forward(x, h0, c0, w_ih, w_hh, bias, w_hr, valid, reverse):
         w, w_hr = constants
         h, c = carry
         xp, inside = now
-        gates, new_c, new_h = _lstm_state(xp + h @ w, c)
+        gates, new_c, new_h = _lstm_state(xp + _dot(h, w), c)
         if w_hr is not None:
-            new_h = new_h @ w_hr.T
+            new_h = _dot(new_h, w_hr.T)
         c = _keep(inside, new_c, c)
         return (_keep(inside, new_h, h), c), (gates, (_keep(inside, new_h, 0), c))
 
@@ -198,10 +202,10 @@ def _lstm_backward(reverse, saved, g):
         dh, dc = carry
         by, (g_out, to_cell, f, inside) = now
         dh_now = dh + g_out
-        dm = dh_now if w_hr is None else dh_now @ w_hr
+        dm = dh_now if w_hr is None else _dot(dh_now, w_hr)
         dc_now = dc + dm * to_cell
         dz = _keep(inside, jnp.concatenate([dc_now, dc_now, dc_now, dm], -1) * by, 0)
-        carry = _keep(inside, dz @ w_hh, dh), _keep(inside, dc_now * f, dc)
+        carry = _keep(inside, _dot(dz, w_hh), dh), _keep(inside, dc_now * f, dc)
         return carry, (dz, None if w_hr is None else _keep(inside, dh_now, 0))
 
     factors = g[0], to_cell, f, valid
@@ -258,7 +262,7 @@ def _gru_forward(xp, h0, w_hh, b_hh, valid, reverse):
 
     def step(h, now):
         xp, inside = now
-        hp = h @ w if b_hh is None else h @ w + b_hh
+        hp = _dot(h, w) if b_hh is None else _dot(h, w) + b_hh
         new = _gru_state(xp, hp, h)
         return _keep(inside, new, h), (_keep(inside, new, 0), hp)
 
@@ -281,7 +285,7 @@ def _gru_backward(reverse, saved, g):
     def step(dh, now):
         g_out, factors, z, inside = now
         dh_now = dh + g_out
-        following = dh_now * z + (factors * jnp.tile(dh_now, 3)) @ w_hh
+        following = dh_now * z + _dot(factors * jnp.tile(dh_now, 3), w_hh)
         return _keep(inside, following, dh), _keep(inside, dh_now, 0)
 
     dh0, dh = scan(step, g[1], (g[0], factors, z, valid), reverse=not reverse)

@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 
 from ..dtypes import BOOL, COMPLEX, float8_e4m3fn, get_default_dtype
+from .concatenation import concatenated
 from .outputs import joined, same_dtype
 from .registry import Array, Arrays, Scalar, Size, op
 from .shapes import canonical_dim, canonical_dims, existing_dim
@@ -38,7 +39,7 @@ def _concatenate(tensors, dim: int):
                     f"Sizes of tensors must match except in dimension {dim}. Expected size {first.shape[d]} but got "
                     f"size {x.shape[d]} for tensor number {i} in the list."
                 )
-    return lax.concatenate([x for _, x in kept], dim)
+    return concatenated([x for _, x in kept], dim)
 
 
 def _turned_dim(statics: tuple, rank: int) -> tuple:
@@ -81,7 +82,7 @@ def stack(tensors: Arrays, dim: int = 0):
                 f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and {list(x.shape)} at "
                 f"entry {i}"
             )
-    return lax.concatenate([jnp.expand_dims(x, dim) for x in tensors], dim)
+    return concatenated([jnp.expand_dims(x, dim) for x in tensors], dim)
 
 
 def _nonempty(name: str, tensors):

@@ -55,7 +55,8 @@ _plain({
     "atan2": np.arctan2, "sqrt": np.sqrt, "cbrt": np.cbrt, "square": np.square, "abs": np.abs, "floor": np.floor,
     "ceil": np.ceil, "is_finite": np.isfinite, "nextafter": np.nextafter, "not": np.invert, "and": np.bitwise_and,
     "or": np.bitwise_or, "xor": np.bitwise_xor, "eq": np.equal, "ne": np.not_equal, "real": np.real, "imag": np.imag,
-    "conj": np.conj, "copy": lambda x: x, "stop_gradient": lambda x: x, "optimization_barrier": lambda *x: x,
+    "conj": np.conj, "copy": lambda x: x, "layout_constraint": lambda x: x, "stop_gradient": lambda x: x,
+    "optimization_barrier": lambda *x: x,
 })  # fmt: skip
 
 

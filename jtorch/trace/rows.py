@@ -469,7 +469,7 @@ _ELEMENTWISE = """
 
 RULES = {
     **dict.fromkeys(_ELEMENTWISE, _elementwise),
-    **dict.fromkeys(("optimization_barrier", "device_put"), _each),
+    **dict.fromkeys(("optimization_barrier", "layout_constraint", "device_put"), _each),
     **dict.fromkeys(
         ("reduce_sum", "reduce_prod", "reduce_xor", "argmax", "argmin", *_IDEMPOTENT), _reduce
     ),
