@@ -62,6 +62,12 @@ def _dot_nk_bwd(residuals, g):
 
 dot_nk.defvjp(lambda x, w: (dot_nk(x, w), (x, w)), _dot_nk_bwd)
 
+
+def _times_vector(matrix, vector):
+    """As a product with one row, which has spellings of its own."""
+    return dot_nk(vector[None], matrix)[0]
+
+
 # --- checks ----------------------------------------------------------------------------------------------------------
 
 
@@ -203,7 +209,7 @@ def bmm(input: Array, mat2: Array):
 def mv(input: Array, vec: Array):
     """The product of an (n, m) matrix and a vector of size m."""
     _matrix_vector(input, vec)
-    return dot2d(input, vec, (1, 0))
+    return _times_vector(input, vec)
 
 
 @op(out=same_dtype)
@@ -274,7 +280,7 @@ def addmm(input: Array, mat1: Array, mat2: Array, *, beta: Scalar = 1, alpha: Sc
 def addmv(input: Array, mat: Array, vec: Array, *, beta: Scalar = 1, alpha: Scalar = 1):
     """``beta * input + alpha * (mat @ vec)``."""
     _matrix_vector(mat, vec)
-    return _combine(input, dot2d(mat, vec, (1, 0)), beta, alpha)
+    return _combine(input, _times_vector(mat, vec), beta, alpha)
 
 
 @op(inplace=True, out=same_dtype)
