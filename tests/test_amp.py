@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -236,3 +239,19 @@ def test_stages_of_a_scaled_step():
     assert state["stage"] is OptState.STEPPED
     scaler.update()
     assert scaler._per_optimizer_states[id(optimizer)]["stage"] is OptState.READY
+
+
+def test_what_autocast_casts_is_not_held():
+    """Activations are freed as they go, without the cyclic collector."""
+    gc.disable()
+    try:
+        x, w = jtorch.randn(8, 8), jtorch.randn(8, 8, requires_grad=True)
+        with jtorch.autocast("cpu", dtype=jtorch.bfloat16):
+            h = (x @ w).relu()
+            held = weakref.ref(h)
+            loss = (h @ w).sum()
+        del h
+        loss.backward()
+        assert held() is None
+    finally:
+        gc.enable()

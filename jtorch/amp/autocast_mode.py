@@ -130,23 +130,23 @@ def _cast_operands(op, operands, statics):
             "probability close to 1 or 0 has no finite logarithm. Use binary_cross_entropy_with_logits or "
             "BCEWithLogitsLoss, or call it in a region with autocast disabled, on float32."
         )
-    # float64 is left alone, as are integers
-    eligible = [t for t in tensors if t.dtype.is_floating_point and t.dtype is not dtypes.float64]
     if policy == "lower":
         target = get_autocast_dtype(device_type)
-    elif policy == "full" or any(t.dtype is dtypes.float32 for t in eligible):
+    elif policy == "full" or any(t.dtype is dtypes.float32 for t in tensors):
         target = dtypes.float32
     else:
         target = get_autocast_dtype(device_type)
+    return tuple(_cast(x, target) for x in operands), statics
 
-    def cast(x):
-        if isinstance(x, (tuple, list)):
-            return tuple(cast(y) for y in x)
-        if any(x is t for t in eligible) and x.dtype is not target:
-            return x.to(target)
-        return x
 
-    return tuple(cast(x) for x in operands), statics
+def _cast(x, target):
+    """``x``, if it is a tensor of floats and not of float64; of a sequence, each. No closure over the tensors: one that
+    calls itself is a cycle, which would hold them, and make them results of the program, until a collection."""
+    if isinstance(x, (tuple, list)):
+        return tuple(_cast(y, target) for y in x)
+    if isinstance(x, Tensor) and x.dtype is not target and x.dtype.is_floating_point and x.dtype is not dtypes.float64:
+        return x.to(target)
+    return x
 
 
 class autocast:
