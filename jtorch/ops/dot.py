@@ -3,7 +3,7 @@
 Processors with AMX multiply bfloat16 several times faster than float32. XLA's CPU library uses that for products of
 bfloat16 with a float32 result, of operands that lie row by row, and contracted over the last dim of the first; other
 products of bfloat16 are widened to float32 first. Layouts are XLA's to choose, and it may fail to run such a product
-where an operand comes to it transposed, so both are pinned.
+where an operand comes to it transposed or the result is wanted so, so all three are pinned.
 """
 
 from __future__ import annotations
@@ -47,7 +47,11 @@ def _narrow(a, b, contract, batch: int):
     """The float32 product of bfloat16. One row is widened to float32 by XLA, ten times slower at 4096 features, and so
     is one column; it is multiplied as two rows."""
     rows, columns = (x.shape[2 * batch + 1 - c] for x, c in zip((a, b), contract, strict=True))
-    if columns == 1 < rows:
+    if contract == (batch, batch):  # one of them is copied: that which is smaller, the result counted with it
+        other = columns * a.shape[batch] + 2 * rows * columns < rows * a.shape[batch]
+    else:
+        other = columns == 1 < rows
+    if other:
         return jnp.swapaxes(_narrow(b, a, contract[::-1], batch), -1, -2)
     if contract[0] == batch:
         a, contract = jnp.swapaxes(a, -1, -2), (batch + 1, contract[1])
@@ -55,7 +59,7 @@ def _narrow(a, b, contract, batch: int):
         a = jnp.pad(a, ((0, 0),) * batch + ((0, 1), (0, 0)))
     a, b = (_by_rows(x.astype(jnp.bfloat16)) for x in (a, b))
     out = lax.dot_general(a, b, _dims(contract, batch), preferred_element_type=jnp.float32)
-    return out[..., :rows, :]
+    return _by_rows(out)[..., :rows, :]
 
 
 def _by_rows(x):
