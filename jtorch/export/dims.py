@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
+from ..trace.capture import CompilerError
 
-class UserError(ValueError):
+
+class UserError(CompilerError):
     """What a program asked to be exported does not fit the module (``torch._dynamo.exc.UserError``)."""
 
 
@@ -193,13 +195,13 @@ class Shapes:
         if d in self.dims:
             known = self.examples[self.dims.index(d)]
             if known != size:
-                raise ValueError(
+                raise UserError(
                     f"Constraints violated ({d.__name__})! dimension {i} of {name} is {size}, but {d.__name__} is "
                     f"{known} elsewhere: give them different Dims, or example inputs of equal size"
                 )
             return
         if (d.min is not None and size < d.min) or (d.max is not None and size > d.max):
-            raise ValueError(f"dimension {i} of {name} is {size}, outside the range of {d!r}")
+            raise UserError(f"dimension {i} of {name} is {size}, outside the range of {d!r}")
         if any(d.__name__ == other.__name__ for other in self.dims):
             raise ValueError(f"two different Dims are called {d.__name__!r}")
         self.dims.append(d)

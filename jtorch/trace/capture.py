@@ -33,7 +33,11 @@ def recorded() -> int:
     return sum(len(t.calls) for t in recorder.open_traces().values())
 
 
-class GraphBreak(RuntimeError):
+class CompilerError(RuntimeError):
+    """What compiling raises (``torch._dynamo.exc.TorchDynamoException``)."""
+
+
+class GraphBreak(CompilerError):
     """``fullgraph=True``, and the function needs a value before it ends (``torch._dynamo.exc.Unsupported``)."""
 
 
