@@ -31,7 +31,8 @@ _CUDA = {
 
 _CPU = {
     "lower": f"{_PRODUCTS} _linear_cross_entropy prelu tensordot multi_dot",
-    "full": f"{_LOSSES} avg_pool3d adaptive_max_pool3d pad binary_cross_entropy grid_sample prod _quantile _nanquantile _stft cdist trace "
+    "full": f"{_LOSSES} pad avg_pool3d adaptive_max_pool3d "
+    "binary_cross_entropy grid_sample prod _quantile _nanquantile _stft cdist trace "
     "view_as_complex cholesky cholesky_solve inverse _cholesky_ex _inv_ex _solve_ex orgqr ormqr pinverse "
     "max_pool3d adaptive_avg_pool3d ctc_loss "
     "fft_fft fft_ifft fft_fft2 fft_ifft2 fft_fftn fft_ifftn fft_rfft fft_irfft fft_rfft2 fft_irfft2 fft_rfftn "
