@@ -56,6 +56,7 @@ _SPELLED = {
     "reshape": lambda v: ("reshape.default", (v["input"], list(v["shape"]))),
     "repeat": lambda v: ("repeat.default", (v["input"], list(v["repeats"]))),
     "alias": lambda v: ("alias.default", (v["input"],)),
+    "_stopped": lambda v: ("detach.default", (v["input"],)),
     "slice": lambda v: (
         "slice.Tensor",
         (v["input"], v["dim"], v["start"], v["start"] + v["length"] * v["step"], v["step"]),

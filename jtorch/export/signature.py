@@ -38,7 +38,7 @@ class TensorArgument:
 class InputSpec:
     """One input of the graph; ``target`` is the name of the parameter, buffer or constant it stands for.
 
-    ``persistent`` is None: whether a module's own ``state_dict`` has a buffer is not recorded, a program's has all.
+    ``persistent``: of a buffer, whether a module's ``state_dict`` has it (a program's has all).
     """
 
     kind: InputKind
@@ -82,6 +82,7 @@ class ExportGraphSignature:
         n_outputs: tensors among the results proper.
         graph: makes the :class:`.graph.Built`, if the program was made here; None of one that was loaded, whose results
             are only numbered.
+        transient: buffers that a module's ``state_dict`` leaves out.
     """
 
     parameters: tuple[str, ...]
@@ -90,6 +91,7 @@ class ExportGraphSignature:
     changed: tuple[str, ...]
     n_outputs: int
     graph: Callable | None = dataclasses.field(default=None, compare=False, repr=False)
+    transient: frozenset[str] = frozenset()
 
     @property
     def user_outputs(self) -> tuple[str, ...]:
@@ -115,7 +117,10 @@ class ExportGraphSignature:
     @property
     def input_specs(self) -> list[InputSpec]:
         def specs(kind, targets: dict):
-            return [InputSpec(kind, TensorArgument(n), target) for n, target in targets.items()]
+            return [
+                InputSpec(kind, TensorArgument(n), t, t not in self.transient if kind is InputKind.BUFFER else None)
+                for n, t in targets.items()
+            ]
 
         return [
             *specs(InputKind.PARAMETER, self.inputs_to_parameters),
