@@ -7,6 +7,7 @@ import linecache
 import math
 import textwrap
 import typing
+from importlib import import_module
 
 from ..futures import Future
 from ..tensor import Tensor
@@ -16,13 +17,11 @@ _numbers = itertools.count()
 
 def functions(text: str) -> dict:
     """The functions that ``text`` defines, by name; it may use ``torch``, ``math`` and the names of :mod:`typing`."""
-    import jtorch
-
     text = textwrap.dedent(text)
     file = f"<torch.jit {next(_numbers)}>"
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)  # for tracebacks and inspect
     known = {
-        "torch": jtorch, "math": math, "Tensor": Tensor, "Future": Future,
+        "torch": import_module("jtorch"), "math": math, "Tensor": Tensor, "Future": Future,
         **{name: getattr(typing, name) for name in ("Any", "Dict", "Final", "List", "NamedTuple", "Optional", "Tuple",
                                                     "Union")},
     }  # fmt: skip
