@@ -115,9 +115,23 @@ def test_buffers_that_no_state_dict_has():
         assert [s.target for s in p.graph_signature.input_specs if s.persistent is False] == ["cache"]
 
 
-def test_writes_to_inputs_are_refused():
-    with pytest.raises(RuntimeError, match=r"writes to an input of shape \[2\]"):
-        exported(lambda self, x: x.add_(1), torch.ones(2))
+def test_writes_to_inputs():
+    def function(self, x, y):
+        x.add_(self.weight)
+        self.count += 1
+        y[0] = 7
+        return x * y
+
+    program = exported(function, torch.ones(2), torch.ones(2))
+    assert list(program.graph_signature.user_inputs_to_mutate.values()) == ["x", "y"]
+    assert list(program.graph_signature.buffers_to_mutate.values()) == ["count"]
+    assert [s.kind.name for s in program.graph_signature.output_specs][:3] == [
+        "BUFFER_MUTATION", "USER_INPUT_MUTATION", "USER_INPUT_MUTATION"
+    ]  # fmt: skip
+    for p in (program, reloaded(program)):
+        module, x, y = p.module(), torch.ones(2), torch.ones(2)
+        assert module(x, y).tolist() == [21, 4]
+        assert x.tolist() == [3, 4] and y.tolist() == [7, 1] and module.count.item() == 1
 
 
 def test_one_tensor_in_two_places():

@@ -268,6 +268,9 @@ def test_programs_in_memory(net):
     assert again is not loaded and again.fc.weight is loaded.fc.weight and torch.equal(again(x), loaded(x))
     function = torch.jit.trace(lambda x: x * 2, x)
     assert torch.equal(torch.jit.load(io.BytesIO(function.save_to_buffer()))(x), x * 2)
+    wanted = torch.ones(2, 4, requires_grad=True)
+    torch.jit.load(io.BytesIO(torch.jit.trace(lambda x: x * x, wanted).save_to_buffer()))(wanted).sum().backward()
+    assert torch.equal(wanted.grad, 2 * x)
 
 
 def test_instances_and_switches():

@@ -49,6 +49,7 @@ def save(ep: ExportedProgram, f, *, extra_files: dict | None = None, opset_versi
         "inputs": ep.inputs, "in_form": ep.in_form, "out_form": ep.out_form,
         "ranges": {n: [r.lower, r.upper] for n, r in ep.range_constraints.items()},
         "outputs": signature.n_outputs, "written": list(signature.changed), "transient": sorted(signature.transient),
+        "mutated": list(signature.mutated),
     }  # fmt: skip
     weights = {n: t.detach().cpu().contiguous().clone() for n, t in ep.state_dict.items()}
     with x64(True):  # derivatives are traced now
@@ -111,7 +112,7 @@ def load(f, *, extra_files: dict | None = None, expected_opset_version=None, map
     signature = ExportGraphSignature(
         tuple(manifest["parameters"]), tuple(n for n in state if n not in manifest["parameters"]),
         tuple(i["name"] for i in manifest["inputs"]), tuple(manifest["written"]), manifest["outputs"],
-        transient=frozenset(manifest.get("transient", ())),
+        mutated=tuple(manifest.get("mutated", ())), transient=frozenset(manifest.get("transient", ())),
     )  # fmt: skip
     return ExportedProgram(
         exported, state, manifest["aliases"], signature, manifest["in_form"], manifest["out_form"], manifest["inputs"],

@@ -177,10 +177,11 @@ class ExportedModule(Module):
         state = [self.get_parameter_or_buffer(n) for n in program.state_dict]
         results = self._run(*state, *tensors)
         results = list(results) if isinstance(results, (tuple, list)) else [results]
-        changed = program.graph_signature.changed
-        count = len(results) - len(changed)
-        for name, new in zip(changed, results[count:], strict=True):
-            self.get_parameter_or_buffer(name).detach().copy_(new.detach())
+        signature = program.graph_signature
+        written = [*map(self.get_parameter_or_buffer, signature.changed), *(tensors[i] for i in signature.mutated)]
+        count = len(results) - len(written)
+        for t, new in zip(written, results[count:], strict=True):
+            t.detach().copy_(new.detach())
         return structure.build(program.out_form, results[:count])
 
     def get_parameter_or_buffer(self, name: str) -> Tensor:
@@ -353,8 +354,9 @@ def record(mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Mod
         tuple(n for n, t in named.items() if isinstance(t, Parameter)),
         tuple(n for n, t in named.items() if not isinstance(t, Parameter)),
         tuple(names), tuple(recording.changed), recording.count,
-        functools.cache(functools.partial(_build, graphs, shapes, symbols, offsets, names, named, recording.changed)),
-        frozenset(set(named) - set(() if owner is None else owner.state_dict())),
+        functools.cache(functools.partial(_build, graphs, shapes, symbols, offsets, names, named, recording.changed,
+                                          recording.mutated)),
+        tuple(recording.mutated), frozenset(set(named) - set(() if owner is None else owner.state_dict())),
     )  # fmt: skip
     inputs = [
         {"name": n, "dtype": str(t.dtype), "shape": [d.__name__ if isinstance(d, Dim) else d for d in shape],
@@ -367,7 +369,7 @@ def record(mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Mod
     return made
 
 
-def _build(graphs, shapes: Shapes, symbols, offsets, names, named: dict, changed) -> Built:
+def _build(graphs, shapes: Shapes, symbols, offsets, names, named: dict, changed, mutated) -> Built:
     where = []  # of each open size, the first input and dimension that has it
     for d in shapes.dims:
         places = [(i, j, x) for i, shape in enumerate(shapes.shapes) for j, x in enumerate(shape)]
@@ -378,7 +380,7 @@ def _build(graphs, shapes: Shapes, symbols, offsets, names, named: dict, changed
     return Built(
         graphs, [(inputs[i].slot, j, derived) for i, j, derived in where], symbols, offsets, names,
         [n for n, t in named.items() if isinstance(t, Parameter)],
-        [n for n, t in named.items() if not isinstance(t, Parameter)], changed,
+        [n for n, t in named.items() if not isinstance(t, Parameter)], [*changed, *(names[i] for i in mutated)],
     )  # fmt: skip
 
 
@@ -405,7 +407,8 @@ class _Recording:
         self.mod, self.args, self.kwargs, self.tensors, self.named = mod, args, kwargs, tensors, named
         self.owner = owner
         self.grad = modes.state.grad
-        self.changed: list[str] = []
+        self.changed: list[str] = []  # buffers that it writes
+        self.mutated: list[int] = []  # inputs that it writes
         self.out_form, self.count = None, 0
 
     def all(self, shapes: Shapes, sizes: list[tuple[int, ...]]) -> list:
@@ -457,12 +460,7 @@ class _Recording:
             before = {n: t._value() for n, t in self.named.items()}
             with watching_trace.watching(log), exporting(), self._tape():
                 result = self.mod(*form[0], **form[1])
-            for spec, t, value in zip(self.tensors, inputs, given, strict=True):
-                if t._value() is not value:
-                    raise RuntimeError(
-                        f"export: the function writes to an input of shape {list(spec.shape)}, which an exported "
-                        "program cannot do: return the new value instead"
-                    )
+            self.mutated = [i for i, (t, v) in enumerate(zip(inputs, given, strict=True)) if t._value() is not v]
             outputs: list[Tensor] = []
 
             def number(x):
@@ -475,7 +473,7 @@ class _Recording:
             self.count = len(outputs)
             now = {n: self._taken_back(n, t) for n, t in self.named.items()}
             self.changed = [n for n, t in now.items() if t._value() is not before[n]]
-            return outputs + [now[n] for n in self.changed]
+            return outputs + [now[n] for n in self.changed] + [inputs[i] for i in self.mutated]
 
         with _raising_on_draws(log):
             graph = debug.graph(run, stand_ins, self.named)

@@ -42,12 +42,12 @@ class _Spec:
     """What an example tensor looks like, without its data."""
 
     def __init__(self, t: Tensor):
-        self.shape, self.dtype, self.device = tuple(t.shape), t.dtype, t.device
+        self.shape, self.dtype, self.device, self.requires_grad = tuple(t.shape), t.dtype, t.device, t.requires_grad
 
     def tensor(self) -> Tensor:
         import numpy as np
 
-        return wrap(put(np.zeros(self.shape, self.dtype.np), self.device))
+        return wrap(put(np.zeros(self.shape, self.dtype.np), self.device)).requires_grad_(self.requires_grad)
 
 
 def _specs(args, kwargs):
