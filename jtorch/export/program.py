@@ -356,7 +356,7 @@ def record(mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Mod
         tuple(names), tuple(recording.changed), recording.count,
         functools.cache(functools.partial(_build, graphs, shapes, symbols, offsets, names, named, recording.changed,
                                           recording.mutated)),
-        tuple(recording.mutated), frozenset(set(named) - set(() if owner is None else owner.state_dict())),
+        tuple(recording.mutated), frozenset(n for n in named if _is_transient(owner, n)),
     )  # fmt: skip
     inputs = [
         {"name": n, "dtype": str(t.dtype), "shape": [d.__name__ if isinstance(d, Dim) else d for d in shape],
@@ -583,6 +583,11 @@ def _replace(tree, replaced: dict):
         parts, context = functions[0](tree)
         return functions[1]([_replace(v, replaced) for v in parts], context)
     return tree
+
+
+def _is_transient(owner: Module, name: str) -> bool:
+    path, _, key = name.rpartition(".")
+    return key in owner.get_submodule(path)._non_persistent_buffers_set
 
 
 def _aliases(owner: Module, named: dict) -> dict[str, str]:
