@@ -185,3 +185,21 @@ def test_functions_of_the_example_sizes_only():
         exported(lambda self, x: (x, x.shape[0]), torch.ones(3), dynamic_shapes=[{0: Dim("n")}])
     with pytest.raises(torch._dynamo.exc.UserError, match="tuple of example positional inputs"):
         torch.export.export(nn.ReLU(), torch.ones(2))
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_checkpoints_inside(reentrant):
+    def checkpointed(self, x):
+        return torch.utils.checkpoint.checkpoint(lambda x: x * self.weight, x, use_reentrant=reentrant)
+
+    module = exported(checkpointed, torch.ones(2)).module()
+    module(torch.ones(2)).sum().backward()
+    assert module.weight.grad.tolist() == [1, 1]
+
+
+def test_derivatives_inside():
+    def slope(self, x):
+        x = x.detach().requires_grad_()
+        return torch.autograd.grad((x * x * self.weight).sum(), x)[0]
+
+    assert exported(slope, torch.ones(2)).module()(torch.ones(2)).tolist() == [4, 6]

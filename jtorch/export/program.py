@@ -509,7 +509,7 @@ def differentiated_as_a_whole(state):
         return _pytree.tree_map_only(Tensor, stand_in, operands), statics
 
     def stand_in(t: Tensor) -> Tensor:
-        if t.dtype.category < dtypes.FLOAT:
+        if t.dtype.category < dtypes.FLOAT or t._handler is not None:  # whose parts are tensors of the same kind
             return t
         value = t._value()
         if id(value) not in stopped:

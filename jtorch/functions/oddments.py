@@ -264,4 +264,6 @@ def to_padded_tensor(self, padding, output_size=None):
 Tensor.name = property(lambda self: None, doc="None: tensors have no names.")
 Tensor.volatile = property(lambda self: False, doc="False: use ``torch.no_grad`` instead.")
 Tensor.is_mtia = Tensor.is_maia = property(lambda self: False)
+Tensor.__div__ = lambda self, other: Tensor.__truediv__(self, other)
+Tensor.__idiv__ = lambda self, other: Tensor.__itruediv__(self, other)
 Tensor.__rdiv__ = lambda self, other: Tensor.__rtruediv__(self, other)
