@@ -1,5 +1,6 @@
 """``torch.compiler`` and the options of ``compile``: stances, what is left out, explanations, settings."""
 
+import importlib
 import math
 import random
 import warnings
@@ -157,6 +158,12 @@ def test_errors_where_a_value_is_needed_in_a_region():
     assert f(torch.ones(2)).tolist() == [7, 7]
     with pytest.raises(torch._dynamo.exc.TorchDynamoException):
         torch.compile(torch._dynamo.error_on_graph_break(True)(lambda x: x + x.sum().item() + 1))(torch.ones(2))
+
+
+def test_settings_are_a_module():
+    import jtorch._dynamo.config
+
+    assert importlib.import_module("jtorch._dynamo.config") is jtorch.compiler.config is torch._dynamo.config
 
 
 def test_settings_have_pytorchs_defaults():

@@ -1,5 +1,7 @@
 """``torch._dynamo``: the names programs use of it; all of them are :mod:`jtorch.compiler`'s."""
 
+import sys
+
 from ..compiler import config
 from ..compiler.api import (
     OptimizedModule,
@@ -22,6 +24,8 @@ from ..compiler.api import (
     substitute_in_graph,
 )
 from . import eval_frame, exc, utils
+
+sys.modules[f"{__name__}.config"] = config  # for programs that import it by this name
 
 maybe_mark_dynamic = mark_unbacked = mark_dynamic
 reset_code_caches = reset
