@@ -15,6 +15,7 @@ from .autograd.profiler import record_function
 from .ops.registry import OPS, Op
 from .tensor.dispatch import call
 from .tensor.lens import put_op
+from .trace import capture
 
 _registered: dict[str, dict[str, OpOverloadPacket]] = {}
 
@@ -58,12 +59,15 @@ class OpOverloadPacket:
         self.__doc__ = function.__doc__
 
     def __call__(self, *args, **kwargs):
+        with capture.allowed():  # whatever the body does
+            return self._body(args, kwargs)(*args, **kwargs)
+
+    def _body(self, args, kwargs) -> Callable:
         if not self._by_key:
-            return self._function(*args, **kwargs)
+            return self._function
         devices = (x.device for x in (*args, *kwargs.values()) if isinstance(x, jtorch.Tensor))
         device = next(devices, jtorch.get_default_device()).type
-        found = next((self._by_key[key] for key in dispatch_keys.order(device) if key in self._by_key), self._function)
-        return found(*args, **kwargs)
+        return next((self._by_key[key] for key in dispatch_keys.order(device) if key in self._by_key), self._function)
 
     def __getattr__(self, overload: str) -> OpOverload:
         if overload.startswith("__"):

@@ -46,3 +46,17 @@ def pair(make=Net):
 def batches(n, seed=3, size=5):
     g = torch.Generator().manual_seed(seed)
     return [torch.randn(size, 6, generator=g) for _ in range(n)]
+
+
+# here because pytest rewrites assertions in modules of tests
+
+
+def asserting(x):
+    assert x.isfinite().all(), "finite"
+    assert not (x > 100).any()
+    return x * 2
+
+
+def asserts_either(x):
+    assert x.sum() > 0 or x.max() > 0
+    return x

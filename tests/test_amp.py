@@ -60,6 +60,15 @@ def _results(torch):
         out["max_pool2d"] = F.max_pool2d(image.bfloat16(), 2)
         out["max_pool3d"] = F.max_pool3d(volume.bfloat16(), 2)
         out["avg_pool3d"] = F.avg_pool3d(volume.bfloat16(), 2)
+        out["max_pool3d with indices"] = F.max_pool3d(volume.bfloat16(), 2, return_indices=True)[0]
+        out["adaptive_max_pool3d"] = F.adaptive_max_pool3d(volume.bfloat16(), 2)
+        for mode in ("reflect", "replicate", "constant"):
+            out[f"pad, {mode}"] = F.pad(image.bfloat16(), (1, 1, 1, 1), mode=mode)
+        out["prelu"] = F.prelu(x, torch.ones(4))
+        out["tensordot"] = torch.tensordot(x, y, 1)
+        out["multi_dot"] = torch.linalg.multi_dot([x, y, x])
+        out["matrix_norm of low"] = torch.linalg.matrix_norm(low)
+        out["norm of low"] = torch.linalg.norm(low, 1)
         out["double mm"] = x.double() @ y.double()
         out["einsum"] = torch.einsum("ij,jk->ik", x, y)
         out["mv"] = torch.mv(x, y[0])
@@ -76,12 +85,20 @@ def test_dtypes_are_those_of_pytorch():
     assert {k: v for k, v in ours.items() if expected[k] != v} == {}
 
 
+def test_devices_that_are_none():
+    with pytest.raises(RuntimeError, match="Invalid device string: 'not a device'"):
+        jtorch.autocast("not a device")
+    with pytest.raises(RuntimeError, match="unsupported autocast device_type 'meta'"):
+        jtorch.autocast("meta")
+
+
 def test_policies_name_ops_that_exist():
     from jtorch.amp import policies
     from jtorch.ops.registry import OPS
 
     for kind in ("cpu", "cuda"):
-        assert set(policies.of(kind)) <= set(OPS)
+        assert set(policies.table(kind)) <= set(OPS)
+    assert all(attribute in OPS[name].static_names for name, (attribute, _) in policies.ONLY.items())
 
 
 def test_lower_precision_and_gradients_in_the_type_of_the_weights():

@@ -1,7 +1,9 @@
 """``torch.compiler`` and the options of ``compile``: stances, what is left out, explanations, settings."""
 
+import importlib
 import math
 import random
+import warnings
 
 import pytest
 
@@ -126,3 +128,48 @@ def test_settings_of_other_compilers():
     with inductor.patch({"max_autotune": True, "triton.cudagraphs": False}):
         assert inductor.max_autotune and inductor.triton.cudagraphs is False
     assert not hasattr(inductor, "max_autotune") and not hasattr(inductor.triton, "cudagraphs")
+
+
+def test_errors_where_a_case_is_new():
+    f = torch.compile(lambda x: x * 2)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for _ in range(3):
+            f(torch.ones(2))
+        with pytest.raises(torch._dynamo.exc.RecompileError, match="another case"):
+            f(torch.ones(3))
+        assert torch._dynamo.run(f)(torch.ones(3)).tolist() == [2, 2, 2]
+    g = torch.compile(lambda x: x * 2, recompile_limit=1)
+    g(torch.ones(2)), g(torch.ones(2))
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+        with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit, match="recompile_limit"):
+            g(torch.ones(3))
+    assert g(torch.ones(3)).tolist() == [2, 2, 2]
+
+
+def test_errors_where_a_value_is_needed_in_a_region():
+    def f(x):
+        found = x.sum().item() + 1
+        with torch._dynamo.error_on_graph_break(True):
+            found = found + x.sum().item() + 1
+        return x + found
+
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="item"):
+        torch.compile(f)(torch.ones(2))
+    assert f(torch.ones(2)).tolist() == [7, 7]
+    with pytest.raises(torch._dynamo.exc.TorchDynamoException):
+        torch.compile(torch._dynamo.error_on_graph_break(True)(lambda x: x + x.sum().item() + 1))(torch.ones(2))
+
+
+def test_settings_are_a_module():
+    import jtorch._dynamo.config
+
+    assert importlib.import_module("jtorch._dynamo.config") is jtorch.compiler.config is torch._dynamo.config
+
+
+def test_settings_have_pytorchs_defaults():
+    theirs = pytest.importorskip("torch._dynamo.config")
+    from jtorch.compiler.config import _WITHOUT_EFFECT
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of settings that PyTorch is about to drop
+        assert {k: v for k, v in _WITHOUT_EFFECT.items() if getattr(theirs, k, v) != v} == {}

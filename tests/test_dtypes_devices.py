@@ -366,3 +366,10 @@ def test_float8_without_infinity_ends_at_its_largest_number():
                 x.to(t.float8_e5m2).float(), x.double().to(t.float8_e4m3fn).float()]  # fmt: skip
 
     check(program)
+
+
+@pytest.mark.parametrize("kind", [bool, int, float, complex])
+def test_to_takes_types_of_python(kind):
+    x = jtorch.tensor([0.0, 1.5])
+    expected = {bool: jtorch.bool, int: jtorch.int64, float: jtorch.float64, complex: jtorch.complex128}[kind]
+    assert x.to(kind).dtype is x.to("cpu", kind).dtype is x.to(dtype=kind).dtype is expected

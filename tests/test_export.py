@@ -173,7 +173,7 @@ def test_what_cannot_be_exported_names_the_line(fn, words):
 def test_dynamic_shapes_are_checked():
     model, x = in_a_module(torch.relu), torch.ones(4, 2)
     for wrong in ({"y": None}, {"x": {5: Dim("n")}}, {"x": (Dim("n"),)}, {"x": {0: Dim("n", min=7)}}, {"x": {0: 3}}):
-        with pytest.raises(ValueError, match="x|y|arguments"):
+        with pytest.raises(torch._dynamo.exc.UserError, match="x|y|arguments"):
             torch.export.export(model, (x,), dynamic_shapes=wrong)
     with pytest.raises(ValueError, match="identifier"):
         Dim("a b")
@@ -185,7 +185,7 @@ def test_dynamic_shapes_are_checked():
         def forward(self, a, b):
             return a + b
 
-    with pytest.raises(ValueError, match=r"Constraints violated \(n\)"):
+    with pytest.raises(torch._dynamo.exc.UserError, match=r"Constraints violated \(n\)"):
         torch.export.export(Two(), (torch.ones(3), torch.ones(4)), dynamic_shapes=({0: n}, {0: n}))
     auto = torch.export.export(model, (x,), dynamic_shapes={"x": {0: Dim.AUTO, 1: Dim.STATIC}})
     assert auto.module()(torch.ones(9, 2)).shape == (9, 2)

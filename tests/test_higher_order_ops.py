@@ -68,3 +68,10 @@ def test_refusals():
         hmap(lambda x: x[0], (torch.ones(2), torch.ones(3)))
     with pytest.raises(ValueError, match="Combine_mode"):
         associative_scan(torch.add, torch.ones(2), 0, combine_mode="other")
+
+
+def test_cond_by_its_module():
+    from jtorch._higher_order_ops import cond
+    from jtorch._higher_order_ops.cond import cond as same
+
+    assert cond is same is torch.cond

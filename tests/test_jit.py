@@ -221,3 +221,68 @@ def test_names_of_the_language():
 
     assert Old()(torch.ones(1)).item() == 4
     assert torch.jit.Final[int] is not None
+
+
+def test_functions_from_text():
+    unit = torch.jit.CompilationUnit("""
+        def helper(x: Tensor, n: int = 2) -> Tensor:
+            return x * n
+
+        def chooses(x: Tensor, words: Optional[List[str]] = None) -> Tensor:
+            if bool(x.sum() > 0):
+                return torch.relu(helper(x))
+            return x - 1
+    """)
+    assert isinstance(unit.helper, torch.jit.ScriptFunction)
+    for _ in range(4):
+        assert unit.chooses(torch.ones(2)).tolist() == [2, 2] and unit.chooses(-torch.ones(2)).tolist() == [-2, -2]
+    assert unit.define("def late(x): return x + 1") is unit and unit.late(torch.ones(1)).item() == 2
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = unit.nothing
+
+    class Old(torch.jit.ScriptModule):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.full((2,), 3.0))
+            self.define("""
+            def forward(self, x):
+                return self.scaled(x) + 1
+            def scaled(self, x):
+                return x * self.weight
+            """)
+
+    assert Old()(torch.ones(2)).tolist() == [4, 4]
+
+
+def test_traces_take_named_example_inputs(net):
+    x = torch.ones(2, 4)
+    traced = torch.jit.trace_module(net, {"forward": {"x": x}}, example_inputs_is_kwarg=True)
+    assert torch.equal(traced(x), net(x)) and torch.equal(traced(x=x), net(x))
+
+
+def test_programs_in_memory(net):
+    x = torch.ones(2, 4)
+    loaded = torch.jit.load(io.BytesIO(torch.jit.trace(net, x).save_to_buffer()))
+    assert torch.allclose(loaded(x), net(x))
+    again = copy.copy(loaded)
+    assert again is not loaded and again.fc.weight is loaded.fc.weight and torch.equal(again(x), loaded(x))
+    function = torch.jit.trace(lambda x: x * 2, x)
+    assert torch.equal(torch.jit.load(io.BytesIO(function.save_to_buffer()))(x), x * 2)
+    wanted = torch.ones(2, 4, requires_grad=True)
+    torch.jit.load(io.BytesIO(torch.jit.trace(lambda x: x * x, wanted).save_to_buffer()))(wanted).sum().backward()
+    assert torch.equal(wanted.grad, 2 * x)
+
+
+def test_instances_and_switches():
+    class Plain:
+        pass
+
+    one = Plain()
+    assert torch.jit.script(one) is one
+    assert torch.jit._unwrap_optional(one) is one
+    with pytest.raises(AssertionError, match="null optional"):
+        torch.jit._unwrap_optional(None)
+    assert not torch.jit.onednn_fusion_enabled()
+    torch.jit.enable_onednn_fusion(True)
+    assert torch.jit.onednn_fusion_enabled()
+    torch.jit.enable_onednn_fusion(False)

@@ -355,6 +355,18 @@ def test_legacy_reduction():
             lib.nn.functional.l1_loss(lib.tensor(a), lib.tensor(b), size_average=False)
 
 
+def test_reductions_by_number():
+    for lib in (jtorch, torch):
+        R = lib.nn._reduction
+        assert [R.get_enum(word) for word in ("none", "mean", "sum")] == [0, 1, 2]
+        with pytest.raises(ValueError, match="most is not a valid value for reduction"):
+            R.get_enum("most")
+        with pytest.warns(UserWarning, match="deprecated"):
+            assert R.get_enum("elementwise_mean") == 1 and lib.nn.functional._Reduction is R
+        assert R.legacy_get_string(False, None, emit_warning=False) == "sum"
+        assert R.legacy_get_enum(None, False, emit_warning=False) == 0
+
+
 def test_losses():
     x = X(3, 4)
     same(lambda lib, F: F.gaussian_nll_loss(lib.tensor(x), lib.tensor(X(3, 4, low=-1)), 0.3, full=True))

@@ -521,3 +521,9 @@ def test_deepcopy_is_independent_of_a_pending_value():
 def test_reflected_operators_take_tensors(name, torch):
     ours, theirs = (getattr(t.ones(2) * 4, f"__r{name}__")(t.full((2,), 3.0)) for t in (jtorch, torch))
     np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["div", "rdiv", "idiv"])
+def test_operators_of_python_2(name, torch):
+    ours, theirs = (getattr(t.ones(2) * 4, f"__{name}__")(t.full((2,), 3.0)) for t in (jtorch, torch))
+    np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-6)

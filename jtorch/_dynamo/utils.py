@@ -1,17 +1,19 @@
 """``torch._dynamo.utils``: counts of what was captured and why not."""
 
+from collections import Counter
+
 from ..compiler.state import statistics
 
 
 class _Counters:
-    """``counters["stats"]`` and ``counters["graph_break"]``, as they are now."""
+    """``counters["stats"]`` and ``counters["graph_break"]``, as they are now; nothing else is counted."""
 
-    def __getitem__(self, name: str) -> dict:
+    def __getitem__(self, name: str) -> Counter:
         if name == "graph_break":
-            return dict(statistics.breaks)
+            return Counter(statistics.breaks)
         if name == "stats":
-            return {"captures": statistics.captures, "replays": statistics.replays, "records": statistics.records}
-        raise KeyError(name)
+            return Counter(captures=statistics.captures, replays=statistics.replays, records=statistics.records)
+        return Counter()
 
     def clear(self) -> None:
         statistics.captures = statistics.replays = statistics.records = 0

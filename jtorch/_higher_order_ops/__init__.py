@@ -4,6 +4,6 @@ They run as they are written, step by step, and are recorded (and differentiated
 ``cond`` and ``while_loop`` read a value.
 """
 
-from ..functions.oddments import cond
+from .cond import cond
 
 __all__ = ["cond"]

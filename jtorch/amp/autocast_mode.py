@@ -42,6 +42,8 @@ def _check(device_type: str) -> str:
     if not isinstance(device_type, str):
         raise ValueError(f"Expected `device_type` of type `str`, got: `{type(device_type)}`")
     if device_type not in DEVICE_TYPES:
+        if not device_type.isidentifier():
+            raise RuntimeError(f"Invalid device string: '{device_type}'")
         raise RuntimeError(
             f"User specified an unsupported autocast device_type '{device_type}'; expected one of {DEVICE_TYPES}"
         )
@@ -121,7 +123,7 @@ def _cast_operands(op, operands, statics):
     device_type = tensors[0].device.type
     if not _state.enabled.get(device_type, False):
         return operands, statics
-    policy = policies.of(device_type).get(op.name)
+    policy = policies.of(device_type, op, statics)
     if policy is None:
         return operands, statics
     if policy == "refuse":

@@ -30,16 +30,20 @@ _CUDA = {
 }
 
 _CPU = {
-    "lower": f"{_PRODUCTS} _linear_cross_entropy",
-    "full": f"{_LOSSES} avg_pool3d binary_cross_entropy grid_sample prod _quantile _nanquantile _stft cdist trace "
+    "lower": f"{_PRODUCTS} _linear_cross_entropy prelu tensordot multi_dot",
+    "full": f"{_LOSSES} pad avg_pool3d adaptive_max_pool3d "
+    "binary_cross_entropy grid_sample prod _quantile _nanquantile _stft cdist trace "
     "view_as_complex cholesky cholesky_solve inverse _cholesky_ex _inv_ex _solve_ex orgqr ormqr pinverse "
     "max_pool3d adaptive_avg_pool3d ctc_loss "
     "fft_fft fft_ifft fft_fft2 fft_ifft2 fft_fftn fft_ifftn fft_rfft fft_irfft fft_rfft2 fft_irfft2 fft_rfftn "
-    "fft_irfftn fft_hfft fft_ihfft cond eigh eigvals eigvalsh householder_product lstsq matrix_norm matrix_rank "
-    "multi_dot qr svd svdvals solve tensorinv tensorsolve pinv inv linalg_norm det slogdet",
+    "fft_irfftn fft_hfft fft_ihfft cond eigh eigvals eigvalsh householder_product lstsq matrix_rank "
+    "qr svd svdvals solve tensorinv tensorsolve pinv inv det slogdet",
     "widest": "stack cat index_copy",
     "refuse": "",
 }
+
+#: where a policy of the CPU's is that of one way to call the operation: the attribute that tells, and its values
+ONLY = {"pad": ("mode", ("reflect", "replicate")), "max_pool3d": ("return_indices", (False,))}
 
 
 def _table(lists: dict[str, str]) -> dict[str, str]:
@@ -49,6 +53,15 @@ def _table(lists: dict[str, str]) -> dict[str, str]:
 _cpu, _accelerator = _table(_CPU), _table(_CUDA)
 
 
-def of(device_type: str) -> dict[str, str]:
+def table(device_type: str) -> dict[str, str]:
     """``{op name: policy}`` on a type of device; accelerators share the GPU's lists."""
     return _cpu if device_type == "cpu" else _accelerator
+
+
+def of(device_type: str, op, statics: tuple) -> str | None:
+    """The policy of an operation with these attributes on a type of device."""
+    found = table(device_type).get(op.name)
+    if found is not None and op.name in ONLY:
+        attribute, values = ONLY[op.name]
+        return found if statics[op.static_names.index(attribute)] in values else None
+    return found

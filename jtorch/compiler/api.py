@@ -40,7 +40,7 @@ def get_default_backend() -> str:
     return _default_backend
 
 
-class InvalidBackend(RuntimeError):
+class InvalidBackend(watching_trace.CompilerError):
     """A backend that does not exist."""
 
 
@@ -153,6 +153,33 @@ def disable(fn=None, recursive: bool = True, *, reason: str | None = None):
 def graph_break(msg: str = "") -> None:
     """Inside a compiled function: it is not captured (and raises under ``fullgraph=True``)."""
     watching_trace.breaks("graph_break() is called" + (f" ({msg})" if msg else ""))
+
+
+class error_on_graph_break:
+    """Whether, inside the block or the decorated function, what needs a value raises, as under ``fullgraph=True``."""
+
+    def __init__(self, error: bool):
+        self._error = error
+        self._before: list[tuple] = []
+
+    def __enter__(self):
+        log = watching_trace.current()
+        self._before.append((log, log is not None and log.fullgraph))
+        if log is not None:
+            log.fullgraph = self._error
+
+    def __exit__(self, *exc):
+        log, before = self._before.pop()
+        if log is not None:
+            log.fullgraph = before
+
+    def __call__(self, fn):
+        @functools.wraps(fn)
+        def wrapper(*args, **kwargs):
+            with error_on_graph_break(self._error):
+                return fn(*args, **kwargs)
+
+        return wrapper
 
 
 def is_compiling() -> bool:
@@ -354,6 +381,16 @@ def optimize(backend="inductor", *, nopython: bool = False, disable: bool = Fals
     return compile(None, backend=backend, fullgraph=nopython, dynamic=dynamic, disable=disable)
 
 
+def optimize_assert(backend="inductor", **settings):
+    """``optimize(backend, nopython=True)``."""
+    return optimize(backend, nopython=True, **settings)
+
+
+def run(fn=None):
+    """``fn`` (or what is decorated), replaying what is captured and capturing nothing new."""
+    return set_stance("eager_on_recompile") if fn is None else set_stance("eager_on_recompile")(fn)
+
+
 @contextmanager
 def exporting():
     """Inside, ``is_exporting()`` and ``is_compiling()`` are true."""
@@ -369,5 +406,6 @@ __all__ = [
     "CompiledFunction", "ExplainOutput", "InvalidBackend", "OptimizedModule", "allow_in_graph",
     "assume_constant_result", "compile", "cudagraph_mark_step_begin", "disable", "explain", "graph_break",
     "is_compiling", "is_dynamo_compiling", "is_exporting", "list_backends", "mark_dynamic", "mark_static",
-    "mark_static_address", "optimize", "reset", "set_stance", "substitute_in_graph",
+    "error_on_graph_break", "mark_static_address", "optimize", "optimize_assert", "reset", "run", "set_stance",
+    "substitute_in_graph",
 ]  # fmt: skip

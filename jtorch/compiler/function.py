@@ -17,7 +17,7 @@ from .. import config as settings
 from ..nn.modules.module import Module
 from ..trace import capture as watching_trace
 from ..trace import recorder
-from ..trace.capture import Frames, GraphBreak, Log
+from ..trace.capture import CompilerError, Frames, GraphBreak, Log
 from ..utils import _pytree
 from . import config
 from .buckets import Buckets, mark
@@ -25,6 +25,15 @@ from .captured import capture, plain
 from .guards import Arguments, Guards, Unguardable, ambient
 from .state import Compiled, state, statistics
 from .watch import Watch
+
+
+class RecompileError(CompilerError):
+    """``error_on_recompile`` is set, and a call is another case than those before."""
+
+
+class FailOnRecompileLimitHit(Exception):
+    """``fail_on_recompile_limit_hit`` is set, and there are more cases than ``recompile_limit``."""
+
 
 _ATTEMPTS = 3  # learning runs in a row that led nowhere before a function is only recorded
 
@@ -114,15 +123,16 @@ class CompiledFunction(Compiled):
         """Whether a call like this one was made before, if only once: capturing it is nothing anew."""
         return any(guards.match(args, kwargs) is not None for guards in self._candidates)
 
-    def _frames(self, frames: Frames) -> Frames | None:
-        """Where reading a number may end the function."""
-        return frames if not self._fullgraph or config.capture_scalar_outputs else None
+    def _log(self, around: Frames, fullgraph: bool, hold: bool = True) -> Log:
+        """What a run is noted in, that ``around`` calls."""
+        numbers = config.capture_scalar_outputs
+        return Log(fullgraph, hold, around if numbers or not self._fullgraph else None, numbers)
 
     def _record(self, args, kwargs):
         statistics.records += 1
         if not self._fullgraph:
             return self._fn(*args, **kwargs)
-        log = Log(True, hold=False, frames=self._frames(_AROUND_RECORDING))
+        log = self._log(_AROUND_RECORDING, True, hold=False)
         with watching_trace.watching(log):
             result = self._fn(*args, **kwargs)
         return _pytree.tree_map(plain, result) if log.reads else result
@@ -130,7 +140,10 @@ class CompiledFunction(Compiled):
     def _learn(self, args, kwargs):
         limit = config.recompile_limit if self._limit is None else self._limit
         if len(self._entries) >= limit:
-            self._give_up(f"it was captured for {limit} different cases (recompile_limit)")
+            why = f"it was captured for {limit} different cases (recompile_limit)"
+            if config.fail_on_recompile_limit_hit:
+                raise FailOnRecompileLimitHit(f"{self._name}: {why}")
+            self._give_up(why)
             return self._record(args, kwargs)
         if ambient() is None or sys.getprofile() is not None:
             return self._record(args, kwargs)
@@ -147,7 +160,9 @@ class CompiledFunction(Compiled):
                     statistics.captures += 1
                     self._entries.insert(0, (guards, captured))
                 return result
-        log, watch = Log(self._fullgraph, hold=False, frames=self._frames(_AROUND_LEARNING)), Watch()
+        if config.error_on_recompile and (self._entries or self._candidates):
+            raise RecompileError(f"Recompiling function {self._name}: this call is another case than those before")
+        log, watch = self._log(_AROUND_LEARNING, self._fullgraph, hold=False), Watch()
         try:
             arguments = Arguments(args, kwargs)
         except Unguardable as error:
@@ -176,7 +191,7 @@ class CompiledFunction(Compiled):
 
     def _capture_run(self, args, kwargs, guards: Guards, leaves: list, watch: Watch) -> tuple:
         """Run the function, watching: ``(its result, Captured or None, why not)``."""
-        log = Log(self._fullgraph, frames=self._frames(_AROUND_CAPTURE))
+        log = self._log(_AROUND_CAPTURE, self._fullgraph)
         result, captured, why = capture(self._fn, args, kwargs, guards, leaves, log, watch)
         if captured is not None and watch.codes.keys() - guards.watch.codes.keys():
             captured, why = None, "other code ran than the time before"
@@ -224,4 +239,4 @@ _AROUND_CAPTURE = Frames(capture.__code__, _BETWEEN)
 _AROUND_RECORDING = Frames(CompiledFunction._record.__code__, _BETWEEN)
 _AROUND_LEARNING = Frames(CompiledFunction._learn.__code__, _BETWEEN)
 
-__all__ = ["CompiledFunction", "GraphBreak"]
+__all__ = ["CompiledFunction", "FailOnRecompileLimitHit", "GraphBreak", "RecompileError"]

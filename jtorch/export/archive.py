@@ -48,7 +48,8 @@ def save(ep: ExportedProgram, f, *, extra_files: dict | None = None, opset_versi
         "requires_grad": [n for n, t in ep.state_dict.items() if t.requires_grad],
         "inputs": ep.inputs, "in_form": ep.in_form, "out_form": ep.out_form,
         "ranges": {n: [r.lower, r.upper] for n, r in ep.range_constraints.items()},
-        "outputs": signature.n_outputs, "written": list(signature.changed),
+        "outputs": signature.n_outputs, "written": list(signature.changed), "transient": sorted(signature.transient),
+        "mutated": list(signature.mutated),
     }  # fmt: skip
     weights = {n: t.detach().cpu().contiguous().clone() for n, t in ep.state_dict.items()}
     with x64(True):  # derivatives are traced now
@@ -63,8 +64,9 @@ def save(ep: ExportedProgram, f, *, extra_files: dict | None = None, opset_versi
 
 
 def _order(ep: ExportedProgram) -> int:
-    """Derivatives are written along where a parameter wants one."""
-    return int(any(t.requires_grad for t in ep.state_dict.values()))
+    """Derivatives are written along where a parameter or an example input wants one."""
+    wanted = any(t.requires_grad for t in ep.state_dict.values()) or any(i.get("requires_grad") for i in ep.inputs)
+    return int(wanted and ep.exported.has_vjp())
 
 
 def load(f, *, extra_files: dict | None = None, expected_opset_version=None, map_location=None) -> ExportedProgram:
@@ -110,6 +112,7 @@ def load(f, *, extra_files: dict | None = None, expected_opset_version=None, map
     signature = ExportGraphSignature(
         tuple(manifest["parameters"]), tuple(n for n in state if n not in manifest["parameters"]),
         tuple(i["name"] for i in manifest["inputs"]), tuple(manifest["written"]), manifest["outputs"],
+        mutated=tuple(manifest.get("mutated", ())), transient=frozenset(manifest.get("transient", ())),
     )  # fmt: skip
     return ExportedProgram(
         exported, state, manifest["aliases"], signature, manifest["in_form"], manifest["out_form"], manifest["inputs"],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
+from ..trace.capture import CompilerError
 
-class UserError(ValueError):
+
+class UserError(CompilerError):
     """What a program asked to be exported does not fit the module (``torch._dynamo.exc.UserError``)."""
 
 
@@ -193,13 +195,13 @@ class Shapes:
         if d in self.dims:
             known = self.examples[self.dims.index(d)]
             if known != size:
-                raise ValueError(
+                raise UserError(
                     f"Constraints violated ({d.__name__})! dimension {i} of {name} is {size}, but {d.__name__} is "
                     f"{known} elsewhere: give them different Dims, or example inputs of equal size"
                 )
             return
         if (d.min is not None and size < d.min) or (d.max is not None and size > d.max):
-            raise ValueError(f"dimension {i} of {name} is {size}, outside the range of {d!r}")
+            raise UserError(f"dimension {i} of {name} is {size}, outside the range of {d!r}")
         if any(d.__name__ == other.__name__ for other in self.dims):
             raise ValueError(f"two different Dims are called {d.__name__!r}")
         self.dims.append(d)
@@ -228,6 +230,51 @@ class Shapes:
     def texts(self) -> list[str]:
         """The shapes as JAX reads them: ``"batch, 3, 32"``."""
         return [", ".join(d.__name__ if isinstance(d, Dim) else str(d) for d in shape) for shape in self.shapes]
+
+
+def settled(names: list[str], tensors: list, given: list, works) -> list:
+    """``given`` without hints: each ``AUTO`` and ``DYNAMIC`` has become a Dim, or nothing where a size must stay.
+
+    Sizes that agree in the example are opened by themselves if ``works(given)`` accepts that, else as one, else one
+    after the other. Sizes 0 and 1 stay, as in PyTorch.
+
+    Raises:
+        UserError: a size that is ``DYNAMIC`` must stay.
+    """
+    entries = [dict(_entries(*each)) for each in zip(names, tensors, given, strict=True)]
+    hints = {(k, i): d for k, entry in enumerate(entries) for i, d in entry.items() if d in (Dim.AUTO, Dim.DYNAMIC)}
+    if not hints:
+        return given
+    for k, i in hints:
+        entries[k][i] = None
+    groups: dict[int, list] = {}
+    for k, i in hints:
+        if tensors[k].shape[i] > 1 or hints[k, i] is Dim.DYNAMIC:
+            groups.setdefault(tensors[k].shape[i], []).append((k, i))
+    names_used, failure = 0, None
+
+    def accepted(places, several: bool) -> bool:
+        nonlocal entries, names_used, failure
+        trial = [dict(entry) for entry in entries]
+        dims = [Dim(f"d{names_used + n}") for n in range(len(places) if several else 1)]
+        for n, (k, i) in enumerate(places):
+            trial[k][i] = dims[n * several]
+        try:
+            works(trial)
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            failure = error
+            return False
+        entries, names_used = trial, names_used + len(dims)
+        return True
+
+    for places in groups.values():
+        if not accepted(places, True) and len(places) > 1 and not accepted(places, False):
+            for place in places:
+                accepted([place], True)
+        for k, i in places:
+            if hints[k, i] is Dim.DYNAMIC and entries[k][i] is None:
+                raise UserError(f"dimension {i} of {names[k]} is DYNAMIC, but must be {tensors[k].shape[i]}: {failure}")
+    return entries
 
 
 def _entries(name: str, t, entry):

@@ -56,6 +56,7 @@ _SPELLED = {
     "reshape": lambda v: ("reshape.default", (v["input"], list(v["shape"]))),
     "repeat": lambda v: ("repeat.default", (v["input"], list(v["repeats"]))),
     "alias": lambda v: ("alias.default", (v["input"],)),
+    "_stopped": lambda v: ("detach.default", (v["input"],)),
     "slice": lambda v: (
         "slice.Tensor",
         (v["input"], v["dim"], v["start"], v["start"] + v["length"] * v["step"], v["step"]),
@@ -115,7 +116,7 @@ class Built:
         module: takes parameters, buffers, constants and the caller's tensors, in this order, and returns a tuple of
             the new values of ``buffers_to_mutate`` and the results.
         constants: ``{input: tensor}``, what the function made of Python numbers and arrays.
-        mutations: ``{result: buffer}``.
+        mutations: ``(result, buffer or input)``, as in ``changed``.
         results: of the caller.
     """
 
@@ -154,7 +155,7 @@ class Built:
         self._graph.output(tuple(results))
         self._graph.eliminate_dead_code()
         self.results = tuple(r.name for r in results[len(changed) :])
-        self.mutations = {r.name: name for r, name in zip(results, changed, strict=False)}
+        self.mutations = [(r.name, name) for r, name in zip(results, changed, strict=False)]
         self.module = jtorch.fx.GraphModule(jtorch.nn.Module(), self._graph)
 
     def _input(self, name: str, avals: list | None):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 
 import jax
 import jax.export
 
-from .. import config, debug
+from .. import config, debug, dtypes
 from ..compiler import exporting
 from ..functions.arrays import jax_function
 from ..nn.modules.module import Module
 from ..nn.parameter import Parameter
-from ..tensor import Tensor
+from ..ops.registry import OPS
+from ..tape import modes
+from ..tensor import Tensor, dispatch
 from ..tensor.dispatch import wrap
 from ..trace import capture as watching_trace
 from ..trace.call import _PRECISION
@@ -23,7 +26,7 @@ from ..trace.replay import Fitted, points
 from ..trace.value import put
 from ..utils import _pytree
 from . import structure
-from .dims import Derived, Dim, Shapes, ShapesCollection, UserError, ValueRanges, parsed
+from .dims import Derived, Dim, Shapes, ShapesCollection, UserError, ValueRanges, parsed, settled
 from .graph import Built
 from .signature import ExportGraphSignature
 
@@ -37,6 +40,7 @@ class ExportedProgram:
         state_dict: parameters and buffers by name.
         graph_signature: an :class:`ExportGraphSignature`.
         range_constraints: per open size, by the name of its Dim, the sizes it was exported for.
+        example_inputs: what it was made with, ``(args, kwargs)``; None of one that was loaded.
         exported: the ``jax.export.Exported``: ``exported.call(state, *inputs)`` on jax arrays.
         platforms: what the program runs on.
     """
@@ -48,6 +52,7 @@ class ExportedProgram:
         #: per input its name, dtype and shape (ints and names of Dims)
         self.inputs: list[dict] = inputs
         self.range_constraints: dict[str, ValueRanges] = ranges or {}
+        self.example_inputs: tuple | None = None
 
     @property
     def platforms(self) -> tuple[str, ...]:
@@ -145,15 +150,16 @@ class ExportedModule(Module):
         super().__init__()
         self.training = False
         self.__dict__["_program"] = program
+        transient = program.graph_signature.transient
         for name, t in program.state_dict.items():
-            _register(self, name, t)
+            _register(self, name, t, name not in transient)
         for name, original in program.aliases.items():
-            _register(self, name, program.state_dict[original])
+            _register(self, name, program.state_dict[original], original not in transient)
         names = tuple(program.state_dict)
-        exported = program.exported
+        differentiable = _differentiable(program.exported)
 
         def run(*arrays):
-            return exported.call(dict(zip(names, arrays[: len(names)], strict=True)), *arrays[len(names) :])
+            return differentiable.call(dict(zip(names, arrays[: len(names)], strict=True)), *arrays[len(names) :])
 
         run.__name__ = "exported_program"
         self.__dict__["_run"] = jax_function(run)
@@ -171,10 +177,11 @@ class ExportedModule(Module):
         state = [self.get_parameter_or_buffer(n) for n in program.state_dict]
         results = self._run(*state, *tensors)
         results = list(results) if isinstance(results, (tuple, list)) else [results]
-        changed = program.graph_signature.changed
-        count = len(results) - len(changed)
-        for name, new in zip(changed, results[count:], strict=True):
-            self.get_parameter_or_buffer(name).detach().copy_(new.detach())
+        signature = program.graph_signature
+        written = [*map(self.get_parameter_or_buffer, signature.changed), *(tensors[i] for i in signature.mutated)]
+        count = len(results) - len(written)
+        for t, new in zip(written, results[count:], strict=True):
+            t.detach().copy_(new.detach())
         return structure.build(program.out_form, results[:count])
 
     def get_parameter_or_buffer(self, name: str) -> Tensor:
@@ -207,7 +214,23 @@ class ExportedModule(Module):
         return ExportedModule(program)
 
 
-def _register(module: Module, name: str, t: Tensor) -> None:
+class _differentiable:
+    """An exported program, whose missing derivative is asked for in words that help."""
+
+    def __init__(self, exported):
+        self.call = exported.call if exported.has_vjp() else jax.custom_vjp(exported.call)
+        if not exported.has_vjp():
+            self.call.defvjp(lambda *args: (exported.call(*args), None), self._missing)
+
+    @staticmethod
+    def _missing(residuals, cotangents):
+        raise RuntimeError(
+            "this program was written without its derivative: save it with parameters, or example inputs, that require "
+            "gradients"
+        )
+
+
+def _register(module: Module, name: str, t: Tensor, persistent: bool) -> None:
     *path, key = name.split(".")
     for part in path:
         if part not in module._modules:
@@ -216,7 +239,7 @@ def _register(module: Module, name: str, t: Tensor) -> None:
     if isinstance(t, Parameter):
         module.register_parameter(key, t)
     else:
-        module.register_buffer(key, t)
+        module.register_buffer(key, t, persistent)
 
 
 def _check(inputs: list[dict], tensors: list, ranges: dict[str, ValueRanges], misfit: type[Exception]) -> None:
@@ -275,7 +298,7 @@ def export(
     if not isinstance(mod, Module):
         raise ValueError(f"Expected `mod` to be an instance of `torch.nn.Module`, got {type(mod)}.")
     if not isinstance(args, tuple):
-        raise TypeError(f"Expecting `args` to be a tuple of example positional inputs, got {type(args)}")
+        raise UserError(f"Expecting `args` to be a tuple of example positional inputs, got {type(args)}")
     return record(mod, args, kwargs or {}, dynamic_shapes, tuple(platforms))
 
 
@@ -291,27 +314,28 @@ def record(mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Mod
     tensors: list[Tensor] = []
     names: list[str] = []
     given: list = []
+    args, kwargs = _each_once((args, kwargs))
     _collect(mod, args, kwargs, dynamic_shapes, tensors, names, given)
-    order = {id(t): i for i, t in reversed(list(enumerate(tensors)))}
-    if len(order) != len(tensors):
-        raise ValueError("one tensor is given twice among the example inputs; give a clone() in one place")
+    order = {id(t): i for i, t in enumerate(tensors)}
     in_form = structure.describe([list(args), kwargs], lambda x: order[id(x)] if isinstance(x, Tensor) else None)
-    shapes = Shapes(names, tensors, given)
-    recording = _Recording(mod, args, kwargs, tensors, named)
-    scope = jax.export.SymbolicScope(shapes.constraints())
+    recording = _Recording(mod, args, kwargs, tensors, named, owner)
+
+    def recorded(given):
+        shapes = Shapes(names, tensors, given)
+        with x64(True):
+            scope = jax.export.SymbolicScope(shapes.constraints())
+            symbols = [jax.export.symbolic_shape(d.__name__, scope=scope)[0] for d in shapes.dims]
+        offsets = _offsets(shapes)
+        graphs = recording.all(shapes, [tuple(map(sum, zip(p, offsets, strict=True))) for p in points(len(symbols))])
+        fitted = Fitted(graphs, tuple(s - o if o else s for s, o in zip(symbols, offsets, strict=True)))
+        return shapes, scope, symbols, offsets, graphs, fitted
+
+    shapes, scope, symbols, offsets, graphs, fitted = recorded(settled(names, tensors, given, recorded))
     with x64(True):
         specs = [
             jax.ShapeDtypeStruct(jax.export.symbolic_shape(text, scope=scope) if text else (), t.dtype.np)
             for text, t in zip(shapes.texts(), tensors, strict=True)
         ]
-    with x64(True):
-        symbols = [jax.export.symbolic_shape(d.__name__, scope=scope)[0] for d in shapes.dims]
-    offsets = _offsets(shapes)
-    graphs = [
-        recording.at(shapes.at(dict(zip(shapes.dims, map(sum, zip(point, offsets, strict=True)), strict=True))))
-        for point in points(len(shapes.dims))
-    ]
-    fitted = Fitted(graphs, tuple(s - o if o else s for s, o in zip(symbols, offsets, strict=True)))
     platform = platforms[0] if len(platforms) == 1 else "tpu"  # lowerings without any tuning for the CPU
     precision = _PRECISION[config.float32_matmul_precision]
 
@@ -330,17 +354,22 @@ def record(mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Mod
         tuple(n for n, t in named.items() if isinstance(t, Parameter)),
         tuple(n for n, t in named.items() if not isinstance(t, Parameter)),
         tuple(names), tuple(recording.changed), recording.count,
-        functools.cache(functools.partial(_build, graphs, shapes, symbols, offsets, names, named, recording.changed)),
+        functools.cache(functools.partial(_build, graphs, shapes, symbols, offsets, names, named, recording.changed,
+                                          recording.mutated)),
+        tuple(recording.mutated), frozenset(n for n in named if _is_transient(owner, n)),
     )  # fmt: skip
     inputs = [
-        {"name": n, "dtype": str(t.dtype), "shape": [d.__name__ if isinstance(d, Dim) else d for d in shape]}
+        {"name": n, "dtype": str(t.dtype), "shape": [d.__name__ if isinstance(d, Dim) else d for d in shape],
+         "requires_grad": t.requires_grad}
         for n, t, shape in zip(names, tensors, shapes.shapes, strict=True)
-    ]
+    ]  # fmt: skip
     ranges = {d.__name__: ValueRanges(d.min or 0, d.max) for d in shapes.dims}
-    return ExportedProgram(exported, dict(named), aliases, signature, in_form, recording.out_form, inputs, ranges)
+    made = ExportedProgram(exported, dict(named), aliases, signature, in_form, recording.out_form, inputs, ranges)
+    made.example_inputs = args, kwargs
+    return made
 
 
-def _build(graphs, shapes: Shapes, symbols, offsets, names, named: dict, changed) -> Built:
+def _build(graphs, shapes: Shapes, symbols, offsets, names, named: dict, changed, mutated) -> Built:
     where = []  # of each open size, the first input and dimension that has it
     for d in shapes.dims:
         places = [(i, j, x) for i, shape in enumerate(shapes.shapes) for j, x in enumerate(shape)]
@@ -351,7 +380,7 @@ def _build(graphs, shapes: Shapes, symbols, offsets, names, named: dict, changed
     return Built(
         graphs, [(inputs[i].slot, j, derived) for i, j, derived in where], symbols, offsets, names,
         [n for n, t in named.items() if isinstance(t, Parameter)],
-        [n for n, t in named.items() if not isinstance(t, Parameter)], changed,
+        [n for n, t in named.items() if not isinstance(t, Parameter)], [*changed, *(names[i] for i in mutated)],
     )  # fmt: skip
 
 
@@ -374,10 +403,48 @@ def _explained(error: Exception) -> Exception:
 class _Recording:
     """Records a callable at given input shapes."""
 
-    def __init__(self, mod, args, kwargs, tensors, named):
+    def __init__(self, mod, args, kwargs, tensors, named, owner):
         self.mod, self.args, self.kwargs, self.tensors, self.named = mod, args, kwargs, tensors, named
-        self.changed: list[str] = []
+        self.owner = owner
+        self.grad = modes.state.grad
+        self.changed: list[str] = []  # buffers that it writes
+        self.mutated: list[int] = []  # inputs that it writes
         self.out_form, self.count = None, 0
+
+    def all(self, shapes: Shapes, sizes: list[tuple[int, ...]]) -> list:
+        """The recordings with these sizes in the place of the Dims.
+
+        Raises:
+            UserError: the function works for the example inputs, and not at other sizes.
+        """
+        graphs, form = [], None
+        for i, point in enumerate(sizes):
+            at = dict(zip(shapes.dims, point, strict=True))
+            try:
+                graphs.append(self.at(shapes.at(at)))
+            except (RuntimeError, ValueError, IndexError) as error:
+                if self._works():
+                    names = ", ".join(f"{d.__name__}={n}" for d, n in at.items())
+                    raise UserError(
+                        f"Constraints violated! The function works for the example inputs, but not at {names}: {error} "
+                        "Use the same Dim for sizes that must be equal, and leave out those that must stay as they are."
+                    ) from error
+                raise
+            if i and self.out_form != form:
+                raise UserError(
+                    "the result holds a number that depends on an open size, which is none where a program runs: "
+                    "return a tensor in its place, or read the size off a result"
+                )
+            form = self.out_form
+        return graphs
+
+    def _works(self) -> bool:
+        """Whether the function can be recorded for the example inputs themselves."""
+        try:
+            self.at([tuple(t.shape) for t in self.tensors])
+        except (RuntimeError, ValueError, IndexError):
+            return False
+        return True
 
     def at(self, shapes: list[tuple[int, ...]]):
         stand_ins = [
@@ -389,9 +456,11 @@ class _Recording:
         def run(*inputs):
             replaced = {id(t): new for t, new in zip(self.tensors, inputs, strict=True)}
             form = _replace([list(self.args), self.kwargs], replaced)
+            given = [t._value() for t in inputs]
             before = {n: t._value() for n, t in self.named.items()}
-            with watching_trace.watching(log), exporting():
+            with watching_trace.watching(log), exporting(), self._tape():
                 result = self.mod(*form[0], **form[1])
+            self.mutated = [i for i, (t, v) in enumerate(zip(inputs, given, strict=True)) if t._value() is not v]
             outputs: list[Tensor] = []
 
             def number(x):
@@ -402,14 +471,77 @@ class _Recording:
 
             self.out_form = structure.describe(result, number)
             self.count = len(outputs)
-            self.changed = [n for n, t in self.named.items() if t._value() is not before[n]]
-            return outputs + [self.named[n] for n in self.changed]
+            now = {n: self._taken_back(n, t) for n, t in self.named.items()}
+            self.changed = [n for n, t in now.items() if t._value() is not before[n]]
+            return outputs + [now[n] for n in self.changed] + [inputs[i] for i in self.mutated]
 
         with _raising_on_draws(log):
             graph = debug.graph(run, stand_ins, self.named)
         if log.refusal is not None:
             raise RuntimeError(f"export: {log.refusal}; an exported program cannot depend on it")
         return graph
+
+    def _tape(self):
+        return differentiated_as_a_whole(self.named.values()) if self.grad else contextlib.nullcontext()
+
+    def _taken_back(self, name: str, original: Tensor) -> Tensor:
+        """The tensor that the module has by this name now; it gets its own again (``self.count = self.count + 1``)."""
+        if self.owner is None or isinstance(original, Parameter):
+            return original
+        path, _, key = name.rpartition(".")
+        buffers = self.owner.get_submodule(path)._buffers
+        found = buffers.get(key)
+        buffers[key] = original
+        return original if found is None else found
+
+
+@contextlib.contextmanager
+def differentiated_as_a_whole(state):
+    """What is recorded inside is differentiated by JAX, which shall stop where this tape would: at ``detach()`` and at
+    whatever goes into operations without gradients (``no_grad``). Nothing is on this tape: ``state`` is taken off it.
+    """
+    stopped: dict[int, tuple] = {}  # by the id of a value: itself, and what stands for it
+    stop = OPS["_stopped"]
+
+    def intercept(op, operands, statics):
+        if modes.state.grad or op is stop:
+            return operands, statics
+        return _pytree.tree_map_only(Tensor, stand_in, operands), statics
+
+    def stand_in(t: Tensor) -> Tensor:
+        if t.dtype.category < dtypes.FLOAT or t._handler is not None:  # whose parts are tensors of the same kind
+            return t
+        value = t._value()
+        if id(value) not in stopped:
+            stopped[id(value)] = value, t.detach()
+        return stopped[id(value)][1]
+
+    leaves = [t for t in state if t.requires_grad]
+    for t in leaves:
+        t._requires_grad = False
+    dispatch.interceptors.append(intercept)
+    modes.state.exported += 1
+    try:
+        with modes.enable_grad():
+            yield
+    finally:
+        modes.state.exported -= 1
+        dispatch.interceptors.remove(intercept)
+        for t in leaves:
+            t._requires_grad = True
+
+
+def _each_once(tree):
+    """``tree``, a tensor that is in several places replaced by another of the same contents in each further one."""
+    seen: set[int] = set()
+
+    def once(t: Tensor) -> Tensor:
+        if id(t) in seen:
+            t = t.detach().requires_grad_(t.requires_grad)
+        seen.add(id(t))
+        return t
+
+    return _pytree.tree_map_only(Tensor, once, tree)
 
 
 class _raising_on_draws:
@@ -451,6 +583,11 @@ def _replace(tree, replaced: dict):
         parts, context = functions[0](tree)
         return functions[1]([_replace(v, replaced) for v in parts], context)
     return tree
+
+
+def _is_transient(owner: Module, name: str) -> bool:
+    path, _, key = name.rpartition(".")
+    return key in owner.get_submodule(path)._non_persistent_buffers_set
 
 
 def _aliases(owner: Module, named: dict) -> dict[str, str]:

@@ -38,7 +38,7 @@ class TensorArgument:
 class InputSpec:
     """One input of the graph; ``target`` is the name of the parameter, buffer or constant it stands for.
 
-    ``persistent`` is None: whether a module's own ``state_dict`` has a buffer is not recorded, a program's has all.
+    ``persistent``: of a buffer, whether a module's ``state_dict`` has it (a program's has all).
     """
 
     kind: InputKind
@@ -82,6 +82,8 @@ class ExportGraphSignature:
         n_outputs: tensors among the results proper.
         graph: makes the :class:`.graph.Built`, if the program was made here; None of one that was loaded, whose results
             are only numbered.
+        mutated: numbers of the inputs whose new values are the last results.
+        transient: buffers that a module's ``state_dict`` leaves out.
     """
 
     parameters: tuple[str, ...]
@@ -90,6 +92,8 @@ class ExportGraphSignature:
     changed: tuple[str, ...]
     n_outputs: int
     graph: Callable | None = dataclasses.field(default=None, compare=False, repr=False)
+    mutated: tuple[int, ...] = ()
+    transient: frozenset[str] = frozenset()
 
     @property
     def user_outputs(self) -> tuple[str, ...]:
@@ -108,14 +112,28 @@ class ExportGraphSignature:
         return () if self.graph is None else tuple(self.graph().constants)
 
     @property
+    def _written(self) -> list[tuple[str, str]]:
+        """``(result, what it is the new value of)``: buffers, then inputs."""
+        names = [*self.changed, *(self.user_inputs[i] for i in self.mutated)]
+        return [(f"new_{flat(n)}", n) for n in names] if self.graph is None else self.graph().mutations
+
+    @property
     def buffers_to_mutate(self) -> dict[str, str]:
         """``{result: buffer}``."""
-        return {f"new_{flat(n)}": n for n in self.changed} if self.graph is None else dict(self.graph().mutations)
+        return dict(self._written[: len(self.changed)])
+
+    @property
+    def user_inputs_to_mutate(self) -> dict[str, str]:
+        """``{result: input}``."""
+        return dict(self._written[len(self.changed) :])
 
     @property
     def input_specs(self) -> list[InputSpec]:
         def specs(kind, targets: dict):
-            return [InputSpec(kind, TensorArgument(n), target) for n, target in targets.items()]
+            return [
+                InputSpec(kind, TensorArgument(n), t, t not in self.transient if kind is InputKind.BUFFER else None)
+                for n, t in targets.items()
+            ]
 
         return [
             *specs(InputKind.PARAMETER, self.inputs_to_parameters),
@@ -126,9 +144,9 @@ class ExportGraphSignature:
 
     @property
     def output_specs(self) -> list[OutputSpec]:
-        changed = self.buffers_to_mutate.items()
+        kinds = [OutputKind.BUFFER_MUTATION] * len(self.changed) + [OutputKind.USER_INPUT_MUTATION] * len(self.mutated)
         return [
-            *[OutputSpec(OutputKind.BUFFER_MUTATION, TensorArgument(n), target) for n, target in changed],
+            *[OutputSpec(k, TensorArgument(n), target) for k, (n, target) in zip(kinds, self._written, strict=True)],
             *[OutputSpec(OutputKind.USER_OUTPUT, TensorArgument(n), None) for n in self.user_outputs],
         ]
 

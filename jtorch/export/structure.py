@@ -7,6 +7,7 @@ import collections
 from ..utils import _pytree
 
 _PLAIN = (type(None), bool, int, float, str)
+_DICTS = {"dict": dict, "ordered": collections.OrderedDict}
 
 
 def describe(tree, leaf) -> object:
@@ -19,9 +20,10 @@ def describe(tree, leaf) -> object:
     if number is not None:
         return {"tensor": number}
     if isinstance(tree, dict):
-        if not all(isinstance(k, str) for k in tree):
-            raise TypeError("a dict in the arguments or results has keys that are no strings")
-        return {"dict": [[k, describe(v, leaf)] for k, v in tree.items()]}
+        if not all(isinstance(k, _PLAIN) for k in tree):
+            raise TypeError("a dict in the arguments or results has keys that are neither strings nor numbers")
+        kind = "ordered" if isinstance(tree, collections.OrderedDict) else "dict"
+        return {kind: [[k, describe(v, leaf)] for k, v in tree.items()]}
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         return {"namedtuple": type(tree).__name__, "fields": [[n, describe(v, leaf)] for n, v in
                                                               zip(tree._fields, tree, strict=True)]}  # fmt: skip
@@ -62,8 +64,8 @@ def build(form, tensors: list):
         return tensors[content]
     if kind == "value":
         return content
-    if kind == "dict":
-        return {k: build(v, tensors) for k, v in content}
+    if kind in _DICTS:
+        return _DICTS[kind]((k, build(v, tensors)) for k, v in content)
     if kind == "namedtuple":
         names = [n for n, _ in form["fields"]]
         return collections.namedtuple(content, names)(*(build(v, tensors) for _, v in form["fields"]))
@@ -90,7 +92,7 @@ def match(form, tree, is_tensor, path: str = "arguments") -> list:
         if type(tree) is not type(content) or tree != content:
             raise TypeError(f"{path}: the program was exported for {content!r}, got {tree!r}")
         return []
-    if kind == "dict":
+    if kind in _DICTS:
         if not isinstance(tree, dict) or set(tree) != {k for k, _ in content}:
             raise TypeError(f"{path}: expected a dict with keys {[k for k, _ in content]}")
         return [t for k, v in content for t in match(v, tree[k], is_tensor, f"{path}[{k!r}]")]

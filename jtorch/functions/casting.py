@@ -65,7 +65,7 @@ def to(self, *args, dtype=None, device=None, non_blocking=False, copy=False, mem
     for a in args:
         if isinstance(a, Tensor):
             dtype, device = a.dtype, a.device
-        elif isinstance(a, dtypes.dtype) or a in (float, int, bool, complex) and isinstance(a, type):
+        elif isinstance(a, dtypes.dtype) or any(a is kind for kind in (float, int, bool, complex)):
             dtype = dtype_of(a)
         elif isinstance(a, bool):
             continue  # non_blocking or copy given by position

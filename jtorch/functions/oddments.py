@@ -12,6 +12,7 @@ from ..tensor import Tensor
 from ..tensor.creation import dtype_of, factory
 from ..tensor.export import composite
 from ..tensor.layout import memory_format
+from ..trace import capture
 from ..trace.value import Value
 
 # --- control flow ----------------------------------------------------------------------------------------------------
@@ -30,7 +31,12 @@ def cond(pred, true_fn, false_fn, operands=()):
     """
     if isinstance(pred, Tensor) and _is_recorded(pred._value()):
         return _select(pred, true_fn(*operands), false_fn(*operands))
-    return true_fn(*operands) if bool(pred) else false_fn(*operands)
+    return true_fn(*operands) if _holds(pred) else false_fn(*operands)
+
+
+def _holds(pred) -> bool:
+    with capture.allowed():
+        return bool(pred)
 
 
 def _is_recorded(value: Value) -> bool:
@@ -60,7 +66,7 @@ def _select(pred: Tensor, yes, no):
 def while_loop(cond_fn, body_fn, carried_inputs):
     """``body_fn`` repeated on its own results while ``cond_fn`` of them holds (which is read each time)."""
     carried = tuple(carried_inputs)
-    while bool(cond_fn(*carried)):
+    while _holds(cond_fn(*carried)):
         carried = body_fn(*carried)
         carried = tuple(carried) if isinstance(carried, (tuple, list)) else (carried,)
     return carried
@@ -258,4 +264,6 @@ def to_padded_tensor(self, padding, output_size=None):
 Tensor.name = property(lambda self: None, doc="None: tensors have no names.")
 Tensor.volatile = property(lambda self: False, doc="False: use ``torch.no_grad`` instead.")
 Tensor.is_mtia = Tensor.is_maia = property(lambda self: False)
+Tensor.__div__ = lambda self, other: Tensor.__truediv__(self, other)
+Tensor.__idiv__ = lambda self, other: Tensor.__itruediv__(self, other)
 Tensor.__rdiv__ = lambda self, other: Tensor.__rtruediv__(self, other)

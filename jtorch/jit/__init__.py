@@ -1,8 +1,10 @@
 """``torch.jit``: functions and modules captured as by ``jtorch.compile``, and saved as programs.
 
-Read in this order: ``language`` (names that talk to TorchScript's compiler), ``wrapped`` (script, trace, save, load).
+Read in this order: ``language`` (names that talk to TorchScript's compiler), ``source`` (functions from text),
+``wrapped`` (script, trace, save, load).
 """
 
+from . import annotations
 from .language import (
     Attribute,
     Final,
@@ -10,7 +12,9 @@ from .language import (
     _overload,
     _overload_method,
     _script_if_tracing,
+    _unwrap_optional,
     annotate,
+    enable_onednn_fusion,
     export,
     fork,
     fuser,
@@ -19,6 +23,7 @@ from .language import (
     is_scripting,
     is_tracing,
     isinstance,
+    onednn_fusion_enabled,
     optimized_execution,
     script_if_tracing,
     script_method,
@@ -27,6 +32,7 @@ from .language import (
     wait,
 )
 from .wrapped import (
+    CompilationUnit,
     Error,
     LoadedModule,
     ScriptFunction,
@@ -47,9 +53,10 @@ RecursiveScriptModule, TopLevelTracedModule = ScriptModule, TracedModule
 _fork, _wait = fork, wait  # what they were called first
 
 __all__ = [
-    "Attribute", "Error", "Final", "Future", "LoadedModule", "RecursiveScriptModule", "ScriptFunction", "ScriptModule",
-    "TopLevelTracedModule", "TracedModule", "TracerWarning", "annotate", "export", "fork", "freeze", "fuser", "ignore",
-    "interface", "is_scripting", "is_tracing", "isinstance", "load", "optimize_for_inference", "optimized_execution",
+    "Attribute", "CompilationUnit", "Error", "Final", "Future", "LoadedModule", "RecursiveScriptModule",
+    "ScriptFunction", "ScriptModule", "TopLevelTracedModule", "TracedModule", "TracerWarning", "annotate",
+    "annotations", "enable_onednn_fusion", "export", "fork", "freeze", "fuser", "ignore", "interface", "is_scripting",
+    "is_tracing", "isinstance", "load", "onednn_fusion_enabled", "optimize_for_inference", "optimized_execution",
     "save", "script", "script_if_tracing", "script_method", "set_fusion_strategy", "trace", "trace_module", "unused",
     "wait",
 ]  # fmt: skip

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Tuple  # noqa: UP035 (programs import them from here)
+from typing import Any, Dict, List, Optional, Tuple  # noqa: UP035 (programs import them from here)
 
-__all__ = ["Dict", "List", "Optional", "Tuple"]
+__all__ = ["Any", "Dict", "List", "Optional", "Tuple"]
 
 
 class _BroadcastingList:

@@ -30,6 +30,12 @@ def Attribute(value, type):  # noqa: N802 (PyTorch's name)
     return value
 
 
+def _unwrap_optional(x):
+    """``x``, which is not None."""
+    assert x is not None, "Unwrapping null optional"
+    return x
+
+
 def ignore(drop=False, **kwargs):
     """The function as it is; ``@ignore`` and ``@ignore(drop=True)``."""
     return drop if callable(drop) else lambda fn: fn
@@ -93,13 +99,27 @@ def optimized_execution(should_optimize: bool):
     yield
 
 
+_onednn_fusion = False
+
+
+def enable_onednn_fusion(enabled: bool) -> None:
+    """Accepted: XLA fuses, with or without oneDNN."""
+    global _onednn_fusion
+    _onednn_fusion = enabled
+
+
+def onednn_fusion_enabled() -> bool:
+    """What :func:`enable_onednn_fusion` was last given."""
+    return _onednn_fusion
+
+
 def set_fusion_strategy(strategy) -> list:
     """Accepted; returns the strategy before (none)."""
     return []
 
 
 __all__ = [
-    "Attribute", "Final", "Future", "annotate", "export", "fork", "fuser", "ignore", "interface", "is_scripting",
-    "is_tracing", "isinstance", "optimized_execution", "script_if_tracing", "script_method", "set_fusion_strategy",
-    "unused", "wait",
+    "Attribute", "Final", "Future", "annotate", "enable_onednn_fusion", "export", "fork", "fuser", "ignore",
+    "interface", "is_scripting", "is_tracing", "isinstance", "onednn_fusion_enabled", "optimized_execution",
+    "script_if_tracing", "script_method", "set_fusion_strategy", "unused", "wait",
 ]  # fmt: skip

@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 import enum
 import inspect
+import io
+import types
 import warnings
 
 from ..compiler.function import CompiledFunction
@@ -25,6 +27,7 @@ from ..trace import capture as watching_trace
 from ..trace.capture import Log
 from ..trace.value import put
 from ..utils import _pytree
+from .source import functions
 
 
 class Error(RuntimeError):
@@ -39,12 +42,12 @@ class _Spec:
     """What an example tensor looks like, without its data."""
 
     def __init__(self, t: Tensor):
-        self.shape, self.dtype, self.device = tuple(t.shape), t.dtype, t.device
+        self.shape, self.dtype, self.device, self.requires_grad = tuple(t.shape), t.dtype, t.device, t.requires_grad
 
     def tensor(self) -> Tensor:
         import numpy as np
 
-        return wrap(put(np.zeros(self.shape, self.dtype.np), self.device))
+        return wrap(put(np.zeros(self.shape, self.dtype.np), self.device)).requires_grad_(self.requires_grad)
 
 
 def _specs(args, kwargs):
@@ -64,6 +67,10 @@ class ScriptFunction(CompiledFunction):
     def save(self, f, _extra_files=None, *, dynamic_shapes=None, platforms=PLATFORMS) -> None:
         """Write the function as a program; see :func:`jtorch.jit.save`."""
         save(self, f, _extra_files, dynamic_shapes=dynamic_shapes, platforms=platforms)
+
+    def save_to_buffer(self, _extra_files=None) -> bytes:
+        """What :meth:`save` writes."""
+        return _bytes(self, _extra_files)
 
     def around(self, fn):
         new = type(self)(fn, self._fullgraph, self._name, self._capture)
@@ -98,6 +105,15 @@ class ScriptModule(Module):
         """Write the module as a program; see :func:`jtorch.jit.save`."""
         save(self, f, _extra_files, dynamic_shapes=dynamic_shapes, platforms=platforms)
 
+    def save_to_buffer(self, _extra_files=None) -> bytes:
+        """What :meth:`save` writes."""
+        return _bytes(self, _extra_files)
+
+    def define(self, src: str) -> None:
+        """Give the module the methods that ``src`` defines."""
+        for name, function in functions(src).items():
+            setattr(self, name, types.MethodType(function, self))
+
     def __deepcopy__(self, memo):
         if self._original is None:
             new = object.__new__(type(self))
@@ -123,6 +139,26 @@ class TracedModule(ScriptModule):
     """A traced module."""
 
 
+class CompilationUnit:
+    """Functions from text, each scripted: ``CompilationUnit("def f(x): ...").f``."""
+
+    def __init__(self, lang: str | None = None, _frames_up: int = 0):
+        self._functions: dict[str, ScriptFunction] = {}
+        if lang is not None:
+            self.define(lang)
+
+    def define(self, lang: str, rcb=None, _frames_up: int = 0) -> CompilationUnit:
+        """Add the functions that ``lang`` defines."""
+        self._functions.update({name: ScriptFunction(f) for name, f in functions(lang).items()})
+        return self
+
+    def __getattr__(self, name: str):
+        found = self.__dict__.get("_functions", {}).get(name)
+        if found is None:
+            raise AttributeError(f"'CompilationUnit' has no attribute {name!r}")
+        return found
+
+
 def _around(module: Module, base: type) -> ScriptModule:
     """``module`` under a class that is a ``base`` as well, sharing its attributes."""
     kind = type(module)
@@ -139,8 +175,8 @@ def _around(module: Module, base: type) -> ScriptModule:
 def script(obj, optimize=None, _frames_up: int = 0, _rcb=None, example_inputs=None):
     """A function or module that is captured on its first calls and replayed after that, as by ``jtorch.compile``.
 
-    Nothing is translated: the Python code stays what it is, and runs whenever a capture does not fit. Classes, enums
-    and named tuples are returned as they are.
+    Nothing is translated: the Python code stays what it is, and runs whenever a capture does not fit. Classes, their
+    instances, enums and named tuples are returned as they are.
 
     Raises:
         RuntimeError: ``obj`` is neither a function, a module nor a class.
@@ -156,6 +192,8 @@ def script(obj, optimize=None, _frames_up: int = 0, _rcb=None, example_inputs=No
     if isinstance(obj, dict | list | tuple):
         return obj
     if not callable(obj):
+        if type(obj).__module__ != "builtins":
+            return obj
         raise RuntimeError(f"script() expects a function, a module or a class, not {type(obj).__name__}")
     return ScriptFunction(getattr(obj, "_fn", obj))
 
@@ -206,12 +244,21 @@ def trace(
     return made
 
 
-def trace_module(mod: Module, inputs: dict, *args, **kwargs) -> TracedModule:
-    """:func:`trace` of several methods: ``{"forward": example_inputs, ...}``; the others are run once."""
-    traced = trace(mod, inputs["forward"], *args, **kwargs)
+def trace_module(mod: Module, inputs: dict, *args, example_inputs_is_kwarg: bool = False, **kwargs) -> TracedModule:
+    """:func:`trace` of several methods: ``{"forward": example_inputs, ...}``; the others are run once.
+
+    Args:
+        example_inputs_is_kwarg: the example inputs are dicts of named arguments.
+    """
+    named = "example_kwarg_inputs" if example_inputs_is_kwarg else "example_inputs"
+    traced = trace(mod, *args, **{named: inputs["forward"]}, **kwargs)
     for name, example in inputs.items():
         if name != "forward":
-            getattr(mod, name)(*(example if isinstance(example, tuple) else (example,)))
+            method = getattr(mod, name)
+            if example_inputs_is_kwarg:
+                method(**example)
+            else:
+                method(*(example if isinstance(example, tuple) else (example,)))
     return traced
 
 
@@ -252,6 +299,12 @@ def save(m, f, _extra_files: dict | None = None, *, dynamic_shapes=None, platfor
     save_program(record(target, args, kwargs, dynamic_shapes, platforms, owner), f, extra_files=_extra_files)
 
 
+def _bytes(m, extra_files) -> bytes:
+    file = io.BytesIO()
+    save(m, file, extra_files)
+    return file.getvalue()
+
+
 def _first_dimensions(target, args, kwargs):
     """One Dim for each size that a first dimension has."""
     known: dict[int, Dim] = {}
@@ -278,6 +331,9 @@ class LoadedModule(ScriptModule, ExportedModule):
         program = copy.copy(self._program)
         program.state_dict = {n: self.get_parameter_or_buffer(n) for n in program.state_dict}
         return program
+
+    def __copy__(self):
+        return LoadedModule(self.exported_program())
 
     def __deepcopy__(self, memo):
         program = self.exported_program()

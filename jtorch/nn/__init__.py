@@ -1,6 +1,6 @@
 """Neural networks: parameters, modules, their functional forms, initial values and helpers."""
 
-from . import functional, grad, init, modules, torch_names, utils
+from . import _reduction, functional, grad, init, modules, torch_names, utils
 from .modules import *  # noqa: F403
 from .modules.utils import factory_kwargs
 from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter

@@ -5,15 +5,14 @@ from __future__ import annotations
 import jtorch
 
 from . import functional as F
+from ._reduction import NAMES
+
 
 #: PyTorch's declarations say that the default is the mean, but what its functions do without the argument is 0.
-_REDUCTIONS = ("none", "mean", "sum")
-
-
 def _reduction(code: int) -> str:
     if code not in (0, 1, 2):
         raise RuntimeError(f"{code} is not a valid value for reduction: 0 is none, 1 mean and 2 sum")
-    return _REDUCTIONS[code]
+    return NAMES[code]
 
 
 def binary_cross_entropy_with_logits(input, target, weight=None, pos_weight=None, reduction=0):

@@ -401,9 +401,7 @@ def tensordot(a: Array, b: Array, dims: int | tuple = 2):
         if dims < 0:
             raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
         if dims > min(a.ndim, b.ndim):
-            raise RuntimeError(
-                f"tensordot expects dims < ndim_a or ndim_b, but got dims={dims}, ndim_a={a.ndim}, ndim_b={b.ndim}"
-            )
+            raise RuntimeError(f"tensordot expects dims < ndim_a or ndim_b, but got dims={dims}")
         left, right = tuple(range(a.ndim - dims, a.ndim)), tuple(range(dims))
     else:
         left, right = ((d,) if isinstance(d, int) else tuple(d) for d in dims)

@@ -12,6 +12,7 @@ class _Modes(threading.local):
     def __init__(self):
         self.grad = True
         self.inference = False
+        self.exported = 0  # functions being recorded for programs that are differentiated as a whole
         self.transformed = 0  # functions being recorded for JAX to transform: gradients may flow through all they do
 
 

@@ -377,10 +377,11 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
     def detach(self) -> Tensor:
         """The same storage without history: writes to either are seen by both.
 
-        In a function that JAX differentiates (``vmap``, ``jvp``, the Jacobians) it is a copy, behind which JAX stops.
+        In what JAX differentiates (``vmap``, ``jvp``, Jacobians, an exported program) it is a copy, behind which JAX
+        stops.
         """
         t = self._detach()
-        if modes.state.transformed and t.dtype.category >= dtypes.FLOAT:
+        if (modes.state.transformed or modes.state.exported) and t.dtype.category >= dtypes.FLOAT:
             return _dispatch.wrap(apply_values(OPS["_stopped"], (t._value(),), ()))
         return t
 

@@ -33,7 +33,11 @@ def recorded() -> int:
     return sum(len(t.calls) for t in recorder.open_traces().values())
 
 
-class GraphBreak(RuntimeError):
+class CompilerError(RuntimeError):
+    """What compiling raises (``torch._dynamo.exc.TorchDynamoException``)."""
+
+
+class GraphBreak(CompilerError):
     """``fullgraph=True``, and the function needs a value before it ends (``torch._dynamo.exc.Unsupported``)."""
 
 
@@ -144,6 +148,9 @@ class ReadNumber(int):
         return int, (int.__int__(self),)
 
 
+_NUMBERS = frozenset(("item()", "tolist()"))  # reads that give numbers
+
+
 @dataclass(frozen=True)
 class Frames:
     """Whose frames may lie between a read and the captured function.
@@ -166,6 +173,7 @@ class Log:
         used: keys ``(id of the group, name)`` of hyper-parameters whose value the run depended on.
         offered: keys of hyper-parameters that were read as :class:`Sourced`.
         frames: where reads may end the run; None: nowhere.
+        numbers: whether ``fullgraph`` lets numbers be read elsewhere, too.
         at_end: called before the first of these reads, when all operations have been recorded.
         ended: whether that was.
         reads: the values read from then on, with the numbers.
@@ -173,7 +181,8 @@ class Log:
         steps: how often an optimizer stepped; ``accumulates``: a backward that would have ended the trace.
     """
 
-    def __init__(self, fullgraph: bool = False, hold: bool = True, frames: Frames | None = None):
+    def __init__(self, fullgraph: bool = False, hold: bool = True, frames: Frames | None = None, numbers: bool = False):
+        self.numbers = numbers
         self.refusal: str | None = None
         self.fullgraph = fullgraph
         self.events: list = []
@@ -241,6 +250,14 @@ class Log:
         self.reads.append((value, number))
         return number
 
+    def needs(self, cause: str) -> None:
+        """A value is read: :meth:`breaks`, but for what PyTorch's compiler has in its graph."""
+        why = f"a value is needed ({cause})"
+        if self.fullgraph and (self.numbers and cause in _NUMBERS or cause == "bool()" and tail.asserted()):
+            self.refuse(why)
+        else:
+            self.breaks(why)
+
     def breaks(self, why: str) -> None:
         """As :meth:`refuse`, for what would split the function into several programs.
 
@@ -278,6 +295,21 @@ def refuse(why: str) -> None:
     log = state.log
     if log is not None:
         log.refuse(why)
+
+
+@contextmanager
+def allowed():
+    """What the block reads keeps a function from being replayed, and is no error under ``fullgraph=True``: PyTorch's
+    compiler has it in its graph (the body of a custom operation, the predicate of ``cond``)."""
+    log = state.log
+    if log is None or not log.fullgraph:
+        yield
+        return
+    log.fullgraph = False
+    try:
+        yield
+    finally:
+        log.fullgraph = True
 
 
 @contextmanager

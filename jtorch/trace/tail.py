@@ -13,6 +13,7 @@ import builtins
 import dis
 import functools
 import inspect
+import sys
 import types
 
 from ..errors import _OURS
@@ -94,6 +95,22 @@ def _straight(code: types.CodeType, offset: int) -> bool:
                 continue
         todo.append((n + 1, loaded))
     return True
+
+
+def asserted() -> bool:
+    """Whether the truth value that the program reads decides an ``assert`` (and nothing else)."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(_OURS):
+        frame = frame.f_back
+    return frame is not None and _decides_assert(frame.f_code, frame.f_lasti)
+
+
+@functools.lru_cache(1024)
+def _decides_assert(code: types.CodeType, offset: int) -> bool:
+    rest = [i for i in dis.get_instructions(code) if i.offset >= offset and i.opname not in ("CACHE", "NOT_TAKEN")]
+    jump, then, *_ = rest[rest[0].opname == "TO_BOOL" :] + 2 * rest[:1]
+    raises = then.opname == "LOAD_ASSERTION_ERROR" or then.argval is AssertionError  # from CPython 3.14 on, a constant
+    return "JUMP_" in jump.opname and "_IF_" in jump.opname and raises
 
 
 def _leaves_a_block(instructions, n: int) -> bool:

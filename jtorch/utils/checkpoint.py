@@ -236,6 +236,8 @@ def checkpoint(
     preserve = kwargs.pop("preserve_rng_state", True)
     if debug or settings.debug:
         raise NotImplementedError("checkpoint: debug is not supported; leave it at its default")
+    if modes.state.exported:  # what an exported program keeps for backward is JAX's to choose
+        return function(*args, **kwargs)
     if use_reentrant:
         if kwargs:
             raise ValueError("Unexpected keyword arguments: " + ",".join(kwargs))

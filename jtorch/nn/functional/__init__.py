@@ -4,6 +4,7 @@ from ...tensor import export as _export
 
 globals().update(_export.functions("nn.functional"))
 
+from .. import _reduction as _Reduction  # noqa: E402
 from .activation import (  # noqa: E402
     celu,
     celu_,

@@ -10,18 +10,7 @@ from ...ops.registry import OPS
 from ...tensor import Tensor
 from ...tensor.dispatch import dispatch
 from ...tensor.export import function
-
-
-def legacy_reduction(size_average, reduce) -> str:
-    """The reduction that the two older flags stand for; warns."""
-    size_average = True if size_average is None else size_average
-    reduce = True if reduce is None else reduce
-    reduction = "none" if not reduce else "mean" if size_average else "sum"
-    warnings.warn(
-        f"size_average and reduce args will be deprecated, please use reduction='{reduction}' instead.", stacklevel=4
-    )
-    return reduction
-
+from .._reduction import legacy_get_string
 
 #: Losses that take a target of another size.
 _BROADCAST = frozenset(("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"))
@@ -54,7 +43,7 @@ def _loss(op_name: str, signature: str):
     operands = "".join(f"{n}, " for n in op.operand_names)
     statics = "".join(f"{n}, " for n in op.static_names)
     lines.append(f"    return dispatch(OP, ({operands}), ({statics}))")
-    space = {"OP": op, "dispatch": dispatch, "legacy": legacy_reduction,
+    space = {"OP": op, "dispatch": dispatch, "legacy": legacy_get_string,
              "warn_of_sizes": _warn_of_sizes}  # fmt: skip
     exec(compile("\n".join(lines), f"<jtorch {op_name}>", "exec"), space)
     f = space[op_name]
@@ -105,7 +94,7 @@ def kl_div(input, target, size_average=None, reduce=None, reduction="mean", log_
     ``reduction="batchmean"`` is the sum over the first size, which is the mathematical definition.
     """
     if size_average is not None or reduce is not None:
-        reduction = legacy_reduction(size_average, reduce)
+        reduction = legacy_get_string(size_average, reduce)
     if reduction == "mean":
         warnings.warn(
             "reduction: 'mean' divides the total loss by both the batch size and the support size. 'batchmean' divides "
