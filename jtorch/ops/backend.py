@@ -6,6 +6,8 @@ import functools
 import threading
 from contextlib import contextmanager
 
+import jax
+
 
 class _State(threading.local):
     platform = "cpu"
@@ -21,8 +23,11 @@ def platform() -> str:
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether the program will run on a processor that multiplies matrices of bfloat16 faster than of float32."""
-    return _state.here and _state.platform == "cpu" and "amx_bf16" in _features()
+    """Whether the program will run on a processor that multiplies matrices of bfloat16 faster than of float32.
+
+    Not where the processor counts as several devices: JAX 0.10 gathers a sharded array whose layout is pinned.
+    """
+    return _state.here and _state.platform == "cpu" and "amx_bf16" in _features() and jax.device_count("cpu") == 1
 
 
 @contextmanager
