@@ -28,9 +28,8 @@ def dot3d(a, b, contract: tuple[int, int], dtype=None):
 
 def takes_bfloat16(a, b) -> bool:
     """Whether these operands are multiplied as bfloat16: float32 is at a precision of products of "medium"."""
-    if not (a.dtype == b.dtype and backend.multiplies_bfloat16()):
-        return False
-    return a.dtype == jnp.bfloat16 or a.dtype == jnp.float32 and config.float32_matmul_precision == "medium"
+    lowered = a.dtype == jnp.float32 and config.float32_matmul_precision == "medium"
+    return a.dtype == b.dtype and (lowered or a.dtype == jnp.bfloat16) and backend.multiplies_bfloat16()
 
 
 def _dot(a, b, contract, batch: int, dtype):
