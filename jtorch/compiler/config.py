@@ -10,13 +10,11 @@ import warnings
 #: different cases (shapes, Python arguments) of one function that are captured; then it is only recorded
 recompile_limit: int = 8
 
-#: a number read at the end of a function does not break it under ``fullgraph=True``
-capture_scalar_outputs: bool = False
-
 _ALIASES = {"cache_size_limit": "recompile_limit"}
 
 #: settings of PyTorch's compiler that govern nothing here, with their defaults
 _WITHOUT_EFFECT = {
+    "capture_scalar_outputs": False,
     "accumulated_recompile_limit": 256, "accumulated_cache_size_limit": 256, "allow_unspec_int_on_nn_module": False,
     "assume_static_by_default": True, "automatic_dynamic_shapes": True, "capture_dynamic_output_shape_ops": False,
     "compiled_autograd": False, "dynamic_shapes": True, "force_disable_caches": False, "guard_nn_modules": True,

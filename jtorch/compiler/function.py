@@ -114,15 +114,11 @@ class CompiledFunction(Compiled):
         """Whether a call like this one was made before, if only once: capturing it is nothing anew."""
         return any(guards.match(args, kwargs) is not None for guards in self._candidates)
 
-    def _frames(self, frames: Frames) -> Frames | None:
-        """Where reading a number may end the function."""
-        return frames if not self._fullgraph or config.capture_scalar_outputs else None
-
     def _record(self, args, kwargs):
         statistics.records += 1
         if not self._fullgraph:
             return self._fn(*args, **kwargs)
-        log = Log(True, hold=False, frames=self._frames(_AROUND_RECORDING))
+        log = Log(True, hold=False, frames=_AROUND_RECORDING)
         with watching_trace.watching(log):
             result = self._fn(*args, **kwargs)
         return _pytree.tree_map(plain, result) if log.reads else result
@@ -147,7 +143,7 @@ class CompiledFunction(Compiled):
                     statistics.captures += 1
                     self._entries.insert(0, (guards, captured))
                 return result
-        log, watch = Log(self._fullgraph, hold=False, frames=self._frames(_AROUND_LEARNING)), Watch()
+        log, watch = Log(self._fullgraph, hold=False, frames=_AROUND_LEARNING), Watch()
         try:
             arguments = Arguments(args, kwargs)
         except Unguardable as error:
@@ -176,7 +172,7 @@ class CompiledFunction(Compiled):
 
     def _capture_run(self, args, kwargs, guards: Guards, leaves: list, watch: Watch) -> tuple:
         """Run the function, watching: ``(its result, Captured or None, why not)``."""
-        log = Log(self._fullgraph, frames=self._frames(_AROUND_CAPTURE))
+        log = Log(self._fullgraph, frames=_AROUND_CAPTURE)
         result, captured, why = capture(self._fn, args, kwargs, guards, leaves, log, watch)
         if captured is not None and watch.codes.keys() - guards.watch.codes.keys():
             captured, why = None, "other code ran than the time before"

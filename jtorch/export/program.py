@@ -19,7 +19,7 @@ from ..trace import capture as watching_trace
 from ..trace.call import _PRECISION
 from ..trace.capture import Draw, Log
 from ..trace.jaxapi import x64
-from ..trace.replay import Fitted, points
+from ..trace.replay import Disagreement, Fitted, fitter, points
 from ..trace.value import put
 from ..utils import _pytree
 from . import structure
@@ -167,7 +167,7 @@ class ExportedModule(Module):
         """
         program = self._program
         tensors = structure.match(program.in_form, [list(args), kwargs], lambda x: isinstance(x, Tensor))
-        _check(program.inputs, tensors, program.range_constraints, self._misfit)
+        sizes = _check(program.inputs, tensors, program.range_constraints, self._misfit)
         state = [self.get_parameter_or_buffer(n) for n in program.state_dict]
         results = self._run(*state, *tensors)
         results = list(results) if isinstance(results, (tuple, list)) else [results]
@@ -175,7 +175,7 @@ class ExportedModule(Module):
         count = len(results) - len(changed)
         for name, new in zip(changed, results[count:], strict=True):
             self.get_parameter_or_buffer(name).detach().copy_(new.detach())
-        return structure.build(program.out_form, results[:count])
+        return structure.build(program.out_form, results[:count], sizes)
 
     def get_parameter_or_buffer(self, name: str) -> Tensor:
         """The tensor of this dotted name."""
@@ -219,7 +219,8 @@ def _register(module: Module, name: str, t: Tensor) -> None:
         module.register_buffer(key, t)
 
 
-def _check(inputs: list[dict], tensors: list, ranges: dict[str, ValueRanges], misfit: type[Exception]) -> None:
+def _check(inputs: list[dict], tensors: list, ranges: dict[str, ValueRanges], misfit: type[Exception]) -> dict:
+    """The open sizes by name, of tensors that fit the inputs."""
     sizes: dict[str, int] = {}
     for spec, t in zip(inputs, tensors, strict=True):
         name, dims = spec["name"], spec["shape"]
@@ -239,6 +240,7 @@ def _check(inputs: list[dict], tensors: list, ranges: dict[str, ValueRanges], mi
                 f"Guard failed: {wrong}: the program takes shape [{', '.join(map(str, dims))}]{within}, got "
                 f"{list(t.shape)}; sizes are left open by dynamic_shapes when exporting"
             )
+    return sizes
 
 
 def _fits(d: Dim, size: int, sizes: dict[str, int], ranges: dict[str, ValueRanges]) -> bool:
@@ -268,14 +270,13 @@ def export(
         platforms: what to lower for, from whatever machine this is.
 
     Raises:
-        RuntimeError: the module reads a value of a tensor, draws random numbers, or does different things at different
-            sizes; the message names the line.
-        ValueError, TypeError: ``dynamic_shapes`` do not fit the arguments.
+        RuntimeError: the module reads a value of a tensor or draws random numbers; the message names the line.
+        UserError: it does different things at different sizes, or ``dynamic_shapes`` do not fit the arguments.
     """
     if not isinstance(mod, Module):
         raise ValueError(f"Expected `mod` to be an instance of `torch.nn.Module`, got {type(mod)}.")
     if not isinstance(args, tuple):
-        raise TypeError(f"Expecting `args` to be a tuple of example positional inputs, got {type(args)}")
+        raise UserError(f"Expecting `args` to be a tuple of example positional inputs, got {type(args)}")
     return record(mod, args, kwargs or {}, dynamic_shapes, tuple(platforms))
 
 
@@ -311,7 +312,19 @@ def record(mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Mod
         recording.at(shapes.at(dict(zip(shapes.dims, map(sum, zip(point, offsets, strict=True)), strict=True))))
         for point in points(len(shapes.dims))
     ]
-    fitted = Fitted(graphs, tuple(s - o if o else s for s, o in zip(symbols, offsets, strict=True)))
+    fit = fitter(len(shapes.dims))
+
+    def terms(values) -> list:
+        return [
+            [c, [[shapes.dims[i].__name__, offsets[i]] for i in several]]
+            for c, several in fit(values, "a number that the function returns")
+        ]
+
+    try:
+        fitted = Fitted(graphs, tuple(s - o if o else s for s, o in zip(symbols, offsets, strict=True)))
+        out_form = structure.agreed(recording.out_forms, terms)
+    except (Disagreement, ValueError) as error:
+        raise UserError(f"Constraints violated ({', '.join(d.__name__ for d in shapes.dims)})! {error}") from error
     platform = platforms[0] if len(platforms) == 1 else "tpu"  # lowerings without any tuning for the CPU
     precision = _PRECISION[config.float32_matmul_precision]
 
@@ -337,7 +350,7 @@ def record(mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Mod
         for n, t, shape in zip(names, tensors, shapes.shapes, strict=True)
     ]
     ranges = {d.__name__: ValueRanges(d.min or 0, d.max) for d in shapes.dims}
-    return ExportedProgram(exported, dict(named), aliases, signature, in_form, recording.out_form, inputs, ranges)
+    return ExportedProgram(exported, dict(named), aliases, signature, in_form, out_form, inputs, ranges)
 
 
 def _build(graphs, shapes: Shapes, symbols, offsets, names, named: dict, changed) -> Built:
@@ -377,7 +390,7 @@ class _Recording:
     def __init__(self, mod, args, kwargs, tensors, named):
         self.mod, self.args, self.kwargs, self.tensors, self.named = mod, args, kwargs, tensors, named
         self.changed: list[str] = []
-        self.out_form, self.count = None, 0
+        self.out_forms, self.count = [], 0
 
     def at(self, shapes: list[tuple[int, ...]]):
         stand_ins = [
@@ -400,7 +413,7 @@ class _Recording:
                 outputs.append(x)
                 return len(outputs) - 1
 
-            self.out_form = structure.describe(result, number)
+            self.out_forms.append(structure.describe(result, number))
             self.count = len(outputs)
             self.changed = [n for n, t in self.named.items() if t._value() is not before[n]]
             return outputs + [self.named[n] for n in self.changed]

@@ -33,8 +33,12 @@ def recorded() -> int:
     return sum(len(t.calls) for t in recorder.open_traces().values())
 
 
-class GraphBreak(RuntimeError):
-    """``fullgraph=True``, and the function needs a value before it ends (``torch._dynamo.exc.Unsupported``)."""
+class GraphBreak(errors.TorchDynamoException):
+    """``fullgraph=True``, and what the function does next hangs on a value (``torch._dynamo.exc.Unsupported``)."""
+
+
+#: reads whose outcome Python goes on with; a number or an array that is read may just be an operand, as in PyTorch
+_DECISIVE = ("bool()", "tolist()", "print")
 
 
 @dataclass
@@ -264,6 +268,13 @@ class Log:
 def current() -> Log | None:
     """The log that is active on this thread."""
     return state.log
+
+
+def needs(cause: str) -> None:
+    """Note on the active log, if there is one, that a value is read for ``cause``."""
+    log = state.log
+    if log is not None:
+        (log.breaks if cause in _DECISIVE else log.refuse)(f"a value is needed ({cause})")
 
 
 def breaks(why: str) -> None:

@@ -39,7 +39,7 @@ class Value:
             NotImplementedError: the value is on the meta device.
         """
         if capture.state.log is not None:
-            capture.breaks(f"a value is needed ({cause})")
+            capture.needs(cause)
         if self.array is None and self.error is None:
             if self.trace is None:
                 raise NotImplementedError(f"Cannot copy out of meta tensor; no data! ({cause})")
