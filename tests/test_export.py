@@ -209,9 +209,13 @@ def test_numbers_among_the_results_follow_the_sizes(tmp_path):
     n = Dim("n")
     shapes = {0: n, 1: Dim("m")}, {0: 2 * n + 1}
     program = torch.export.export(Sizes(), (torch.ones(3, 5), torch.ones(7)), dynamic_shapes=shapes)
+    assert [x.shape for x in program.example_inputs[0]] == [(3, 5), (7,)] and program.example_inputs[1] == {}
     torch.export.save(program, tmp_path / "sizes.pt2")
     for made in (program, torch.export.load(tmp_path / "sizes.pt2")):
         assert made.module()(torch.ones(4, 2), torch.ones(9))[1:] == (4, {"area": 7, "fixed": 3}, [(4, 2)])
+
+    with pytest.raises(torch._dynamo.exc.UserError):
+        torch.export.export(in_a_module(lambda x: x.reshape(2, -1)), (torch.ones(6),), dynamic_shapes=({0: n},))
 
     class Half(nn.Module):
         def forward(self, x):

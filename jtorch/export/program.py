@@ -39,6 +39,7 @@ class ExportedProgram:
         range_constraints: per open size, by the name of its Dim, the sizes it was exported for.
         exported: the ``jax.export.Exported``: ``exported.call(state, *inputs)`` on jax arrays.
         platforms: what the program runs on.
+        example_inputs: ``(args, kwargs)`` it was recorded for; None of a loaded one.
     """
 
     def __init__(self, exported, state: dict, aliases: dict, signature, in_form, out_form, inputs, ranges=None):
@@ -48,6 +49,7 @@ class ExportedProgram:
         #: per input its name, dtype and shape (ints and names of Dims)
         self.inputs: list[dict] = inputs
         self.range_constraints: dict[str, ValueRanges] = ranges or {}
+        self.example_inputs: tuple | None = None
 
     @property
     def platforms(self) -> tuple[str, ...]:
@@ -350,7 +352,9 @@ def record(mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Mod
         for n, t, shape in zip(names, tensors, shapes.shapes, strict=True)
     ]
     ranges = {d.__name__: ValueRanges(d.min or 0, d.max) for d in shapes.dims}
-    return ExportedProgram(exported, dict(named), aliases, signature, in_form, out_form, inputs, ranges)
+    made = ExportedProgram(exported, dict(named), aliases, signature, in_form, out_form, inputs, ranges)
+    made.example_inputs = args, kwargs
+    return made
 
 
 def _build(graphs, shapes: Shapes, symbols, offsets, names, named: dict, changed) -> Built:
@@ -378,7 +382,7 @@ def _explained(error: Exception) -> Exception:
         if node is not None and hasattr(node, "line"):
             where = f"{node.name} (at {node.line}): "
         frame = frame.tb_next
-    return RuntimeError(
+    return UserError(
         f"export: {where}{text}. Make the size static (leave it out of dynamic_shapes), or write this operation in "
         "another way"
     )
@@ -418,8 +422,15 @@ class _Recording:
             self.changed = [n for n, t in self.named.items() if t._value() is not before[n]]
             return outputs + [self.named[n] for n in self.changed]
 
-        with _raising_on_draws(log):
-            graph = debug.graph(run, stand_ins, self.named)
+        try:
+            with _raising_on_draws(log):
+                graph = debug.graph(run, stand_ins, self.named)
+        except RuntimeError as error:
+            if log.refusal is not None or [tuple(t.shape) for t in self.tensors] == shapes:
+                raise
+            raise UserError(
+                f"Constraints violated! With inputs of the shapes {shapes}, which dynamic_shapes allow: {error}"
+            ) from error
         if log.refusal is not None:
             raise RuntimeError(f"export: {log.refusal}; an exported program cannot depend on it")
         return graph
