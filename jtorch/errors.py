@@ -19,6 +19,10 @@ def user_line() -> str:
     return "<unknown>"
 
 
+class TorchDynamoException(RuntimeError):
+    """A function cannot be compiled or exported as was asked."""
+
+
 class AcceleratorError(RuntimeError):
     """A device failed."""
 

@@ -47,6 +47,9 @@ class CustomOpDef:
         self.__name__, self.__doc__ = self._name, function.__doc__
         self._opoverload = register(self._namespace, self._name, self).default
 
+    def __repr__(self) -> str:
+        return f"<CustomOpDef({self._qualname})>"
+
     def __call__(self, *args, **kwargs):
         bound = self._signature.bind(*args, **kwargs)
         bound.apply_defaults()

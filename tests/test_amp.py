@@ -243,6 +243,14 @@ def test_grad_scaler_refuses_misuse():
     assert off.get_scale() == 1.0 and off.state_dict() == {} and off.scale(parameter) is parameter
 
 
+@pytest.mark.skipif(jtorch.cuda.is_available(), reason="where there is no GPU")
+def test_grad_scaler_for_a_gpu_that_is_not_there_does_nothing():
+    for make in (jtorch.amp.GradScaler, jtorch.cuda.amp.GradScaler):
+        with pytest.warns(UserWarning, match="CUDA is not available"):
+            scaler = make()
+        assert not scaler.is_enabled() and scaler.get_scale() == 1.0 and scaler.state_dict() == {}
+
+
 def test_stages_of_a_scaled_step():
     from jtorch.amp.grad_scaler import OptState
 

@@ -6,7 +6,7 @@ import pytest
 
 import jtorch
 
-from .both import Table, check, leaf, part
+from .both import Table, check, check_raises, leaf, part
 
 programs = Table()
 
@@ -319,3 +319,20 @@ def test_a_saved_output_that_is_a_view_of_something_written_to():
         y.mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
+
+
+def test_a_leaf_that_a_function_says_it_wrote_is_refused():
+    def f(torch):
+        class Doubled(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                ctx.mark_dirty(x)
+                return x.mul_(2)
+
+            @staticmethod
+            def backward(ctx, g):
+                return g * 2
+
+        return Doubled.apply(leaf(torch))
+
+    check_raises(f, RuntimeError, "leaf Variable that requires grad")

@@ -253,6 +253,15 @@ def test_convolutional_network_and_recurrent_network():
     assert padded(check(nn.LSTM(4, 3), lambda n: (torch.randn(5, n, 4),))) == [6, 7]
 
 
+def test_what_was_traced_before_does_not_matter():
+    """Operations traced while a function is watched name more than those that were traced already."""
+    model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.MaxPool2d(2), nn.Flatten()).eval()
+    with torch.no_grad():
+        for n in (5, 3):
+            model(torch.randn(n, 3, 9, 9))
+    assert padded(check(model, rows(3, 9, 9))) == [6, 7]
+
+
 def test_sorting_gathering_and_losses_by_row():
     def fn(x, y):
         top = x.topk(2, dim=1)

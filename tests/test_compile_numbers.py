@@ -145,17 +145,23 @@ def test_ending_in_a_number_needs_no_other_program_than_before():
     assert statistics.replays == 3 and torch.debug.counters()["compiles"] == compiles
 
 
-def test_numbers_are_refused_under_fullgraph():
-    model = nn.Linear(6, 2)
-    step = torch.compile(ending("item", model, torch.optim.SGD(model.parameters(), lr=0.1)), fullgraph=True)
-    with pytest.raises(torch._dynamo.exc.Unsupported, match=r"item\(\).*test_compile_numbers.py"):
-        step(batches(1)[0])
+def test_numbers_and_arrays_are_read_under_fullgraph():
+    x = torch.arange(4.0)
+    for f in (
+        lambda x: x * x.sum().item(), lambda x: torch.zeros(int(x.sum())), lambda x: x[x > 1], torch.nonzero,
+        lambda x: torch.from_numpy(x.numpy() * 2), lambda x: x[: int(x[2])], torch.unique,
+    ):  # fmt: skip
+        fast = torch.compile(f, fullgraph=True)
+        for _ in range(3):
+            assert torch.equal(fast(x), f(x))
+    for f in (lambda x: x + (1 if x.sum() > 0 else 2), lambda x: x.tolist()):
+        with pytest.raises(torch._dynamo.exc.Unsupported, match="test_compile_numbers.py"):
+            torch.compile(f, fullgraph=True)(x)
 
 
-def test_numbers_at_the_end_under_fullgraph_where_programs_ask_for_it():
+def test_numbers_at_the_end_are_replayed_under_fullgraph():
     model = nn.Linear(6, 2)
     step = torch.compile(ending("item", model, torch.optim.SGD(model.parameters(), lr=0.1)), fullgraph=True)
-    with torch._dynamo.config.patch(capture_scalar_outputs=True):
-        for x in batches(7):  # what is imported on first use may cost one attempt
-            assert isinstance(step(x)[0], float)
+    for x in batches(7):  # what is imported on first use may cost one attempt
+        assert isinstance(step(x)[0], float)
     assert captured(step) and statistics.replays >= 2

@@ -27,6 +27,19 @@ def lists_of_tensors_as_indices(torch):
 
 
 @programs
+def slope_of_lgamma_at_zero(torch):
+    x = torch.tensor([0.0, -0.0, 0.5, -0.5], requires_grad=True)
+    (slope,) = torch.autograd.grad(torch.lgamma(x).sum(), x, create_graph=True)
+    return slope, torch.autograd.grad(slope.sum(), x)
+
+
+@programs
+def names_of_results(torch):
+    eye = torch.eye(2)
+    return repr(torch.triangular_solve(eye, eye)), torch.triangular_solve(eye, eye).solution
+
+
+@programs
 def strides_of_expanded_tensors(torch):
     shapes = [((5,), (1, 5)), ((5, 1), (1, 5, 1)), ((5, 1), (1, 2, 5, 1)), ((2, 5), (0, 2, 5)), ((1, 5), (3, 5))]
     return [torch.zeros(a).expand(b).stride() for a, b in shapes]

@@ -175,8 +175,10 @@ def test_dynamic_shapes_are_checked():
     for wrong in ({"y": None}, {"x": {5: Dim("n")}}, {"x": (Dim("n"),)}, {"x": {0: Dim("n", min=7)}}, {"x": {0: 3}}):
         with pytest.raises(torch._dynamo.exc.UserError, match="x|y|arguments"):
             torch.export.export(model, (x,), dynamic_shapes=wrong)
-    with pytest.raises(ValueError, match="identifier"):
+    with pytest.raises(AssertionError, match="identifier"):
         Dim("a b")
+    with pytest.raises(NotImplementedError, match="positive integer"):
+        Dim("n") * -1
     with pytest.raises(ValueError, match="nn.Module"):
         torch.export.export(torch.relu, (x,))
     n = Dim("n")
@@ -187,8 +189,47 @@ def test_dynamic_shapes_are_checked():
 
     with pytest.raises(torch._dynamo.exc.UserError, match=r"Constraints violated \(n\)"):
         torch.export.export(Two(), (torch.ones(3), torch.ones(4)), dynamic_shapes=({0: n}, {0: n}))
-    auto = torch.export.export(model, (x,), dynamic_shapes={"x": {0: Dim.AUTO, 1: Dim.STATIC}})
+    with pytest.raises(torch._dynamo.exc.UserError, match="different definitions"):
+        two = {0: Dim("n", max=9)}, {0: Dim("n", max=8)}
+        torch.export.export(Two(), (torch.ones(3), torch.ones(3)), dynamic_shapes=two)
+    same = torch.export.export(Two(), (torch.ones(3), torch.ones(3)), dynamic_shapes=({0: Dim("n")}, {0: Dim("n")}))
+    with pytest.raises(AssertionError, match="Guard failed"):
+        same.module()(torch.ones(4), torch.ones(5))
+    auto = torch.export.export(model, (x,), dynamic_shapes={"x": {0: Dim.AUTO(max=9), 1: Dim.STATIC}})
     assert auto.module()(torch.ones(9, 2)).shape == (9, 2)
+    with pytest.raises(AssertionError, match="Guard failed"):
+        auto.module()(torch.ones(10, 2))
+
+
+def test_numbers_among_the_results_follow_the_sizes(tmp_path):
+    class Sizes(nn.Module):
+        def forward(self, x, y):
+            return x.sum(), x.shape[0], {"area": 2 * x.numel() - y.shape[0], "fixed": 3}, [x.shape]
+
+    n = Dim("n")
+    shapes = {0: n, 1: Dim("m")}, {0: 2 * n + 1}
+    program = torch.export.export(Sizes(), (torch.ones(3, 5), torch.ones(7)), dynamic_shapes=shapes)
+    assert [x.shape for x in program.example_inputs[0]] == [(3, 5), (7,)] and program.example_inputs[1] == {}
+    torch.export.save(program, tmp_path / "sizes.pt2")
+    for made in (program, torch.export.load(tmp_path / "sizes.pt2")):
+        assert made.module()(torch.ones(4, 2), torch.ones(9))[1:] == (4, {"area": 7, "fixed": 3}, [(4, 2)])
+
+    with pytest.raises(torch._dynamo.exc.UserError):
+        torch.export.export(in_a_module(lambda x: x.reshape(2, -1)), (torch.ones(6),), dynamic_shapes=({0: n},))
+
+    class Half(nn.Module):
+        def forward(self, x):
+            return x, x.shape[0] // 2
+
+    with pytest.raises(torch._dynamo.exc.UserError, match="polynomial"):
+        torch.export.export(Half(), (torch.ones(4),), dynamic_shapes=({0: n},))
+
+
+@pytest.mark.parametrize("bounds", [{}, {"min": 1}, {"min": 2}, {"min": 2, "max": 5}, {"min": 4, "max": 5}, {"max": 7}])
+def test_dims_are_printed_as_pytorchs(bounds):
+    theirs = pytest.importorskip("torch").export.Dim("n", **bounds)
+    assert repr(Dim("n", **bounds)) == repr(theirs)
+    assert repr(2 * Dim("n", **bounds) - 1) == repr(2 * theirs - 1)
 
 
 def test_files_are_written_whole_and_read_with_care(tmp_path, picture_program):

@@ -181,8 +181,6 @@ def test_functions_of_the_example_sizes_only():
         exported(lambda self, x: x + torch.ones(3), torch.ones(3), dynamic_shapes=[{0: Dim("n")}])
     with pytest.raises(RuntimeError, match="must match the size"):
         exported(lambda self, x: x + torch.ones(4), torch.ones(3))
-    with pytest.raises(torch._dynamo.exc.UserError, match="a number that depends on an open size"):
-        exported(lambda self, x: (x, x.shape[0]), torch.ones(3), dynamic_shapes=[{0: Dim("n")}])
     with pytest.raises(torch._dynamo.exc.UserError, match="tuple of example positional inputs"):
         torch.export.export(nn.ReLU(), torch.ones(2))
 

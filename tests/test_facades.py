@@ -247,6 +247,7 @@ def test_profiler(tmp_path):
         entered = jtorch.ops.profiler._record_function_enter("by operations")  # which graphs may hold
         jtorch.ops.profiler._record_function_exit(entered)
     averages = prof.key_averages()
+    assert averages.self_cpu_time_total >= 0 and prof.total_average().count >= len(averages)
     assert any(e.key == "by operations" for e in averages)
     region = next(e for e in averages if e.key == "my region")
     assert region.count == 1 and region.cpu_time_total > 0

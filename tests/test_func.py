@@ -12,7 +12,7 @@ import jtorch
 from jtorch import nn
 from jtorch.func import functional_call, grad, jvp, stack_module_state, vmap
 
-from .both import check_raises
+from .both import check, check_raises
 
 _random = np.random.RandomState(0)
 X, Y, W = (_random.randn(*s).astype("f") for s in ((5, 3), (5, 3), (3, 3)))
@@ -265,3 +265,14 @@ def test_one_program_differentiated_in_other_arguments():
     _, both = jtorch.func.jvp(lambda a, b: a**2 * b, (x, y), (x, y))
     _, one = jtorch.func.jvp(lambda a: a**2 * y, (x,), (x,))
     assert both.tolist() == [9, 48] and one.tolist() == [6, 32]
+
+
+def test_a_refused_function_draws_no_random_numbers():
+    def f(torch):
+        torch.manual_seed(0)
+        for function in (lambda a: a + torch.rand(3), lambda a: (a + torch.rand(3)).sum().item()):
+            with pytest.raises(RuntimeError):
+                torch.vmap(function)(torch.zeros(4))
+        return torch.rand(3)
+
+    check(f)

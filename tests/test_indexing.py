@@ -329,7 +329,27 @@ ERRORS = {
     "assigned tensor index": (
         lambda t: _set_and_read(t, lambda x: x.__setitem__(t.tensor([7]), 1.0)), IndexError, "out of bounds", "size 3"),
     "index_select": (lambda t: t.zeros(3).index_select(0, t.tensor([3])).tolist(), (IndexError, RuntimeError), "range"),
-    "gather": (lambda t: t.zeros(3).gather(0, t.tensor([3])).tolist(), (IndexError, RuntimeError), "size 3"),
+    "gather": (lambda t: t.zeros(3).gather(0, t.tensor([3])).tolist(), RuntimeError, "size 3"),
+    "scatter": (lambda t: t.zeros(3).scatter(0, t.tensor([3]), 1.0).tolist(), RuntimeError, "size 3"),
+    "scatter_add": (lambda t: t.zeros(3).scatter_add(0, t.tensor([3]), t.ones(1)).tolist(), RuntimeError, "size 3"),
+    "scatter_reduce": (
+        lambda t: t.zeros(3).scatter_reduce(0, t.tensor([-1]), t.ones(1), "amax").tolist(), RuntimeError, "size 3"),
+    "index_add": (lambda t: t.zeros(3).index_add(0, t.tensor([3]), t.ones(1)).tolist(), IndexError),
+    "one_hot": (lambda t: t.nn.functional.one_hot(t.tensor([3]), 3).tolist(), RuntimeError, "class values"),
+    "embedding_bag": (
+        lambda t: t.nn.functional.embedding_bag(t.tensor([[3]]), t.ones(3, 2)).tolist(), RuntimeError),
+    "max_unpool1d": (
+        lambda t: t.nn.functional.max_unpool1d(t.ones(1, 1, 1), t.tensor([[[9]]]), 2).tolist(), RuntimeError),
+    "repeat_interleave": (lambda t: t.ones(2).repeat_interleave(t.tensor([-1, 1])).tolist(), RuntimeError),
+    "multi_margin_loss": (
+        lambda t: t.nn.functional.multi_margin_loss(t.ones(1, 3), t.tensor([3])).item(), RuntimeError, "range"),
+    "multilabel_margin_loss": (
+        lambda t: t.nn.functional.multilabel_margin_loss(t.ones(1, 2), t.tensor([[2, -1]])).item(), RuntimeError,
+        "range"),
+    "ctc_loss": (
+        lambda t: t.nn.functional.ctc_loss(t.zeros(4, 1, 3), t.tensor([[1]]), t.tensor([9]), t.tensor([1])).item(),
+        RuntimeError, "at most 4"),
+    "unique_consecutive": (lambda t: t.unique_consecutive(t.ones(2), dim=3), IndexError, "out of range"),
     "take": (lambda t: t.zeros(3).take(t.tensor([3])).tolist(), IndexError, "range", "3"),
     "index_put_ dtype": (
         lambda t: t.zeros(3).index_put_((t.tensor([0]),), t.tensor([1])), RuntimeError, "dtypes match"),

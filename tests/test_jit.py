@@ -57,6 +57,19 @@ def test_scripted_module_is_the_module_under_another_class(net):
         scripted.graph  # noqa: B018
 
 
+def test_scripted_and_traced_modules_are_printed_as_pytorchs():
+    theirs = pytest.importorskip("torch")
+
+    def printed(torch):
+        model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Sequential(torch.nn.ReLU()))
+        made = torch.jit.script(model), torch.jit.trace(model, torch.ones(1, 2))
+        return [(repr(m), type(m).__name__, m.original_name) for m in made]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert printed(torch) == printed(theirs)
+
+
 def test_copies_and_pickles_stand_alone(net):
     scripted = torch.jit.script(net)
     x = torch.randn(2, 4)

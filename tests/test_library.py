@@ -27,6 +27,7 @@ def _cube(torch):
     y = cube(x, scale=2.0)
     y.sum().backward()
     z = torch.ops.jtorch_test.cube(x.detach())
+    assert repr(cube) == "<CustomOpDef(jtorch_test::cube)>"
     return y.tolist(), x.grad.tolist(), z.tolist(), torch.ops.jtorch_test.cube.default(x.detach(), 0.5).tolist()
 
 

@@ -24,6 +24,10 @@ def test_failure_is_raised_at_the_line_and_a_repair_can_follow(name):
     assert f(jtorch.eye(2, device="meta"), *[a.to("meta") for a in arguments]).is_meta
 
 
+def test_the_error_is_called_as_pytorchs(torch):
+    assert jtorch.linalg.LinAlgError.__name__ == torch.linalg.LinAlgError.__name__
+
+
 def test_one_bad_matrix_of_a_batch():
     batch = jtorch.stack([jtorch.eye(2), jtorch.tensor(BAD)])
     with pytest.raises(jtorch.linalg.LinAlgError):

@@ -657,3 +657,17 @@ def test_torch_names():
         )  # fmt: skip
 
     same(f)
+
+
+def test_copies_of_layers_keep_an_activation_that_is_a_module_as_pytorchs_do():
+    def f(lib, F):
+        lib.manual_seed(0)
+        options = {"d_model": 8, "nhead": 2, "dim_feedforward": 16, "dropout": 0.0, "batch_first": True}
+        x = lib.tensor(X(2, 3, 8))
+        encoder = lib.nn.TransformerEncoder(
+            lib.nn.TransformerEncoderLayer(activation=lib.nn.SiLU(), **options), 2, enable_nested_tensor=False
+        )
+        decoder = lib.nn.TransformerDecoder(lib.nn.TransformerDecoderLayer(activation=lib.nn.SiLU(), **options), 2)
+        return [encoder(x), decoder(x, x)]
+
+    same(f)

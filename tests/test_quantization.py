@@ -104,6 +104,39 @@ def test_quantize_dynamically(torch, dtype, reduce_range):
         same(ours.int_repr(), theirs.int_repr())
 
 
+def test_functions_take_quantized_tensors_as_pytorchs_do(torch):
+    x, y = pair(torch, sample("normal", 2, (1, 4, 4, 4)))
+    ours, theirs = aq.quantize_per_tensor(x, 0.05, 60, aq.quint8), torch.quantize_per_tensor(y, 0.05, 60, torch.quint8)
+    for f in (
+        lambda t, F, q: F.relu(q),
+        lambda t, F, q: t.nn.ReLU(inplace=True)(q.clone()),
+        lambda t, F, q: t.nn.AdaptiveAvgPool2d(2)(q),
+        lambda t, F, q: t.nn.AvgPool2d(2)(q),
+        lambda t, F, q: F.max_pool2d(q, 2),
+        lambda t, F, q: t.flatten(q, 1),
+        lambda t, F, q: t.cat([q, t.quantize_per_tensor(q.dequantize(), 0.1, 3, q.dtype)], 1),
+        lambda t, F, q: q.mean(3),
+        lambda t, F, q: t.mean(q, dim=[2, 3]),
+        lambda t, F, q: F.interpolate(q, scale_factor=2, mode="nearest"),
+        lambda t, F, q: F.relu6(q),
+        lambda t, F, q: F.hardtanh(q, -1, 1),
+        lambda t, F, q: F.hardsigmoid(q),
+        lambda t, F, q: t.sigmoid(q),
+        lambda t, F, q: t.tanh(q),
+        lambda t, F, q: F.leaky_relu(q, 0.11),  # 0.1 makes ties
+        lambda t, F, q: F.pad(q, (1, 1)),
+        lambda t, F, q: q.chunk(2, 1)[1],
+        lambda t, F, q: F.pixel_shuffle(q, 2),
+        lambda t, F, q: t.topk(q, 2)[0],
+    ):
+        a, b = f(jtorch, jtorch.nn.functional, ours), f(torch, torch.nn.functional, theirs)
+        assert (a.q_scale(), a.q_zero_point(), a.dtype.__repr__()) == (b.q_scale(), b.q_zero_point(), repr(b.dtype))
+        same(a.int_repr(), b.int_repr())
+    for lib, q in ((jtorch, ours), (torch, theirs)):
+        with pytest.raises(NotImplementedError):
+            lib.nn.functional.elu(q)
+
+
 def test_quantized_tensors_print_and_move_as_pytorchs(torch):
     x, y = pair(torch, sample("normal", 2, (1, 2, 4, 4)))
     ours, theirs = aq.quantize_per_tensor(x, 0.05, 60, aq.quint8), torch.quantize_per_tensor(y, 0.05, 60, torch.quint8)
@@ -594,7 +627,7 @@ def test_floats_and_integers_do_not_mix():
     with pytest.raises(NotImplementedError, match=r"Tensor.softmax is not defined.*dequantize\(\) first"):
         q.softmax(1)
     for f in (lambda: q + x, lambda: x + q, lambda: F.linear(q, x)):
-        with pytest.raises(TypeError):
+        with pytest.raises((TypeError, NotImplementedError)):
             f()
     with pytest.raises(RuntimeError, match="per-channel"):
         q.q_per_channel_scales()

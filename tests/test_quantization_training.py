@@ -125,6 +125,22 @@ def test_training_gives_pytorchs_numbers(torch):
     assert results[0][2] == results[1][2]
 
 
+def test_preparing_draws_what_pytorchs_does(torch):
+    """The layers it puts in are drawn at first, and then get the weights there are."""
+    results = []
+    for lib in (torch, jtorch):
+        a = lib.ao.quantization
+        lib.manual_seed(0)
+        model = lib.nn.Sequential(
+            lib.nn.Conv2d(1, 4, 3), lib.nn.BatchNorm2d(4), lib.nn.ReLU(), lib.nn.Flatten(), lib.nn.Linear(4, 3),
+            lib.nn.Linear(3, 2, bias=False), lib.nn.BatchNorm1d(2),
+        )  # fmt: skip
+        model.train().qconfig = a.get_default_qat_qconfig("fbgemm")
+        prepared = a.prepare_qat(a.fuse_modules_qat(model, [["0", "1", "2"], ["5", "6"]]))
+        results.append((lib.rand(3).tolist(), repr(prepared[0].activation_post_process)))
+    assert results[0] == results[1]
+
+
 def test_fake_quantize_is_switched_and_saved():
     fake = aq.default_per_channel_weight_fake_quant()
     w = jtorch.randn(3, 4)

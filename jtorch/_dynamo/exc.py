@@ -6,8 +6,8 @@ keeps its type in a compiled function); programs may catch them.
 
 from ..compiler.api import InvalidBackend
 from ..compiler.function import FailOnRecompileLimitHit, RecompileError
+from ..errors import TorchDynamoException
 from ..export.dims import UserError
-from ..trace.capture import CompilerError as TorchDynamoException
 from ..trace.capture import GraphBreak as Unsupported
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import warnings
 from collections import defaultdict
 
 from .. import dtypes
@@ -31,7 +32,8 @@ class GradScaler:
         init_scale: the first factor, 2**16.
         growth_factor, backoff_factor: what it is multiplied by after ``growth_interval`` finite steps, and after a
             step with an infinite or NaN gradient, which is skipped.
-        enabled: False makes every method a plain call.
+        enabled: False makes every method a plain call; so does, with a warning, the device ``"cuda"`` where there is
+            none.
 
     Whether a step is skipped is read on the host, once per step.
     """
@@ -40,6 +42,14 @@ class GradScaler:
         self, device: str = "cuda", init_scale: float = 2.0**16, growth_factor: float = 2.0,
         backoff_factor: float = 0.5, growth_interval: int = 2000, enabled: bool = True,
     ):  # fmt: skip
+        if enabled and device == "cuda":
+            from ..cuda import is_available
+
+            if not is_available():
+                warnings.warn(
+                    "torch.cuda.amp.GradScaler is enabled, but CUDA is not available.  Disabling.", stacklevel=2
+                )
+                enabled = False
         self._device, self._enabled = device, enabled
         if enabled and growth_factor <= 1.0:
             raise AssertionError("The growth factor must be > 1.0.")

@@ -1,16 +1,20 @@
 """Quantized tensors: integers, and the grid of real numbers they stand for.
 
 A :class:`QuantizedTensor` is no :class:`~jtorch.Tensor`. It holds one (of int8, uint8 or int32) beside a scale and a
-zero point, and offers what can be done on the integers alone: looking at them, changing the shape, ``relu``, pooling.
-Everything else needs ``dequantize()`` first, and says so.
+zero point. Functions whose results lie on the grid of what they are given (changing the shape, ``relu``, pooling,
+``cat``) and those with a grid of their own (``sigmoid``) take it; everything else needs ``dequantize()`` first, and
+says so.
 """
 
 from __future__ import annotations
+
+import functools
 
 import jtorch
 
 from ..tensor.dispatch import call
 from ..tensor.printing import format_tensor
+from ..utils import _pytree
 from . import qtypes
 
 #: Methods that move elements around, and so keep the grid.
@@ -18,6 +22,23 @@ _MOVES = (
     "clone", "contiguous", "detach", "flatten", "movedim", "permute", "reshape", "select", "squeeze", "transpose",
     "unflatten", "unsqueeze", "view",
 )  # fmt: skip
+
+#: Linear functions, and those that only pick elements, done on the integers less the zero point: ties round as
+#: PyTorch's do.
+_LINEAR = frozenset((
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d",
+    "channel_shuffle", "chunk", "clone", "dropout", "flatten", "interpolate", "max", "max_pool1d", "max_pool2d", "mean",
+    "min", "movedim", "narrow", "pad", "permute", "pixel_shuffle", "pixel_unshuffle", "relu", "reshape", "select",
+    "sort", "split", "squeeze", "topk", "transpose", "unbind", "unflatten", "unsqueeze", "upsample",
+))  # fmt: skip
+
+#: Functions done on the real numbers, and rounded to the grid of their first operand.
+_REAL = frozenset(("cat", "clamp", "concat", "hardtanh", "leaky_relu", "relu6", "stack", "threshold"))
+
+#: Functions whose results lie on a grid of their own: scale and zero point of quint8.
+_OWN_GRID = {"sigmoid": (1 / 256, 0), "hardsigmoid": (1 / 256, 0), "tanh": (1 / 128, 128)}
+
+_QUANTIZED = _LINEAR | _REAL | _OWN_GRID.keys()
 
 
 class QuantizedTensor:
@@ -166,7 +187,40 @@ class QuantizedTensor:
             same = self._scale.equal(other._scale) and self._zero_point.equal(other._zero_point)
         return bool(same) and bool((self._ints == other._ints).all())
 
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        """A public function of quantized tensors.
+
+        Raises:
+            NotImplementedError: it has no quantized form.
+        """
+        kwargs, name = kwargs or {}, func.__name__
+        first = next(x for x in _pytree.tree_leaves((args, kwargs)) if isinstance(x, QuantizedTensor))
+        if name not in _QUANTIZED:
+            raise NotImplementedError(
+                f"{name}() is not defined for quantized tensors ({first.dtype}); call dequantize() first"
+            )
+        first._per_tensor(f"{name}()")
+        scale, zero = first._scale, first._zero_point
+        if name in _OWN_GRID:
+            scale, zero = _OWN_GRID[name]
+            zero -= 128 if first.dtype is qtypes.qint8 else 0
+        step = 1.0 if name in _LINEAR else scale
+
+        def real(x):
+            return call("_dequantize", x._ints, 1.0, x._zero_point) if name in _LINEAR else x.dequantize()
+
+        def quantized(x):
+            if x.dtype is not jtorch.float32:
+                return x  # positions
+            return cls(quantize_per_tensor(x, step, zero, first.dtype)._ints, scale, zero, first.dtype)
+
+        args, kwargs = _pytree.tree_map(lambda x: real(x) if isinstance(x, cls) else x, (args, kwargs))
+        return _pytree.tree_map(quantized, func(*args, **kwargs))
+
     def __getattr__(self, name: str):
+        if name in _QUANTIZED:
+            return functools.partial(_method, self, name)
         if not name.startswith("_") and hasattr(jtorch.Tensor, name):
             raise NotImplementedError(
                 f"Tensor.{name} is not defined for quantized tensors ({self.dtype}); call dequantize() first"
@@ -181,6 +235,10 @@ class QuantizedTensor:
             extras += [f"scale={self._scale}", f"zero_point={self._zero_point}", f"axis={self._axis}"]
         values = self.dequantize()
         return format_tensor(values.cpu().numpy(), values.dtype, values.shape, extras=extras)
+
+
+def _method(x: QuantizedTensor, name: str, *args, **kwargs):
+    return x.__torch_function__(getattr(jtorch.Tensor, name), (), (x, *args), kwargs)
 
 
 def _moving(name: str):

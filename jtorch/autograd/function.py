@@ -255,6 +255,8 @@ class Function:
             outputs = cls._forward(ctx, args, kwargs)
         if not recording:
             return outputs
+        if any(d._edge is None and d.requires_grad for d in ctx._dirty):
+            raise RuntimeError("a leaf Variable that requires grad has been used in an in-place operation.")
         listed = outputs if isinstance(outputs, tuple) else (outputs,)
         device = next(a.device for a in args if isinstance(a, Tensor))
         avals = tuple(o._value().aval if isinstance(o, Tensor) else None for o in listed)

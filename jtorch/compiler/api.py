@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from ..errors import TorchDynamoException
 from ..nn.modules.module import Module
 from ..tensor import Tensor
 from ..trace import capture as watching_trace
@@ -40,7 +41,7 @@ def get_default_backend() -> str:
     return _default_backend
 
 
-class InvalidBackend(watching_trace.CompilerError):
+class InvalidBackend(TorchDynamoException):
     """A backend that does not exist."""
 
 
@@ -61,7 +62,7 @@ def compile(
 
     Args:
         model: a function, a method or a module; without it, ``compile`` returns a decorator.
-        fullgraph: raise where the function needs a value before it ends.
+        fullgraph: raise where the function branches on a value of a tensor, makes it a list or prints it.
         dynamic: with True, calls whose sizes vary are padded to the next of a few sizes, so that many batch sizes
             cost few programs, wherever it is proven that the results stay the same (see docs/compile.md). With None or
             False each shape is captured by itself (with None, unless :func:`mark_dynamic` was called for an argument).

@@ -10,7 +10,7 @@ import warnings
 #: different cases (shapes, Python arguments) of one function that are captured; then it is only recorded
 recompile_limit: int = 8
 
-#: a number read at the end of a function does not break it under ``fullgraph=True``
+#: ``tolist()`` does not break a function under ``fullgraph=True``, as ``item()`` never does
 capture_scalar_outputs: bool = False
 
 #: raise ``torch._dynamo.exc.RecompileError`` for a call that is a case other than those before

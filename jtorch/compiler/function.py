@@ -14,10 +14,11 @@ import sys
 import threading
 
 from .. import config as settings
+from ..errors import TorchDynamoException
 from ..nn.modules.module import Module
 from ..trace import capture as watching_trace
 from ..trace import recorder
-from ..trace.capture import CompilerError, Frames, GraphBreak, Log
+from ..trace.capture import Frames, GraphBreak, Log
 from ..utils import _pytree
 from . import config
 from .buckets import Buckets, mark
@@ -27,7 +28,7 @@ from .state import Compiled, state, statistics
 from .watch import Watch
 
 
-class RecompileError(CompilerError):
+class RecompileError(TorchDynamoException):
     """``error_on_recompile`` is set, and a call is another case than those before."""
 
 
@@ -123,10 +124,10 @@ class CompiledFunction(Compiled):
         """Whether a call like this one was made before, if only once: capturing it is nothing anew."""
         return any(guards.match(args, kwargs) is not None for guards in self._candidates)
 
-    def _log(self, around: Frames, fullgraph: bool, hold: bool = True) -> Log:
+    @staticmethod
+    def _log(around: Frames, fullgraph: bool, hold: bool = True) -> Log:
         """What a run is noted in, that ``around`` calls."""
-        numbers = config.capture_scalar_outputs
-        return Log(fullgraph, hold, around if numbers or not self._fullgraph else None, numbers)
+        return Log(fullgraph, hold, around, config.capture_scalar_outputs)
 
     def _record(self, args, kwargs):
         statistics.records += 1

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import re
 
-from ..trace.capture import CompilerError
+from ..errors import TorchDynamoException
 
 
-class UserError(CompilerError):
+class UserError(TorchDynamoException):
     """What a program asked to be exported does not fit the module (``torch._dynamo.exc.UserError``)."""
 
 
 class _Hint:
-    def __init__(self, name: str):
-        self.name = name
+    """A size without a name: ``Dim.AUTO``, or ``Dim.AUTO(min=2, max=64)``."""
+
+    def __init__(self, name: str, min: int | None = None, max: int | None = None):
+        self.name, self.min, self.max = name, min, max
+
+    def __call__(self, min: int | None = None, max: int | None = None) -> _Hint:
+        if self.name == "STATIC":
+            raise TypeError(f"a static size has no range, got min={min}, max={max}")
+        return _Hint(self.name, min, max)
 
     def __repr__(self) -> str:
-        return f"Dim.{self.name}"
+        bounds = [f"{n}={x}" for n, x in (("min", self.min), ("max", self.max)) if x is not None]
+        return f"DimHint({', '.join([self.name, *bounds])})"
 
 
 class Dim:
@@ -25,8 +33,10 @@ class Dim:
     In ``dynamic_shapes`` a plain int or ``Dim.STATIC`` (or None) fixes a size; ``Dim.AUTO`` and ``Dim.DYNAMIC`` leave
     it open under a name of its own.
 
+    Two Dims of one name and one range are the same size.
+
     Raises:
-        ValueError: the name is no identifier, or ``min`` exceeds ``max``.
+        AssertionError: the name is no identifier, or ``min`` exceeds ``max``.
     """
 
     AUTO = _Hint("AUTO")
@@ -35,19 +45,20 @@ class Dim:
 
     def __init__(self, name: str, *, min: int | None = None, max: int | None = None):
         if not (isinstance(name, str) and name.isidentifier()):
-            raise ValueError(f"Dim: the name must be an identifier, got {name!r}")
+            raise AssertionError(f"Dim name must be a valid identifier, got {name}")
         if min is not None and max is not None and min > max:
-            raise ValueError(f"Cannot create Dim with inconsistent min={min}, max={max}")
+            raise AssertionError(f"Cannot create Dim with inconsistent min={min}, max={max}")
         self.__name__, self.min, self.max = name, min, max
 
     def __repr__(self) -> str:
-        return f"Dim('{self.__name__}', min={self.min or 0}, max={self.max or 'int_oo'})"
+        low = "" if self.min == 2 else f", min={self.min or 0}"  # PyTorch's programs are for two or more by themselves
+        return f"Dim('{self.__name__}'{low}{'' if self.max is None else f', max={self.max}'})"
 
     def __add__(self, n: int) -> Derived:
         return Derived(self, 1, n)
 
     def __sub__(self, n: int) -> Derived:
-        return Derived(self, 1, -n)
+        return self + (-n)
 
     def __mul__(self, n: int) -> Derived:
         return Derived(self, n, 0)
@@ -59,14 +70,19 @@ class Derived(Dim):
     """A size that is ``factor * root + offset``: ``2 * batch``, ``length - 1``.
 
     Raises:
-        TypeError, ValueError: the numbers are no integers, or the size would not grow with the root.
+        NotImplementedError: the numbers are no integers, or the size would not grow with the root.
     """
 
     def __init__(self, root: Dim, factor: int, offset: int):
-        if not (isinstance(factor, int) and isinstance(offset, int)):
-            raise TypeError(f"Dim: sizes are derived from {root.__name__} by integers, got {factor!r} and {offset!r}")
-        if factor < 1:
-            raise ValueError(f"Dim: a size must grow with {root.__name__}, got the factor {factor}")
+        only = "(Only increasing linear operations with integer coefficients are supported.)"
+        if not isinstance(factor, int) or factor < 1:
+            raise NotImplementedError(
+                f"Attempted to multiply {factor!r} with {root.__name__}, where a positive integer was expected. {only}"
+            )
+        if not isinstance(offset, int):
+            raise NotImplementedError(
+                f"Attempted to add {offset!r} to {root.__name__}, where an integer was expected. {only}"
+            )
         self.root, self.factor, self.offset = root, factor, offset
         times = root.__name__ if factor == 1 else f"{factor}*{root.__name__}"
         self.__name__ = times if not offset else f"{times} {'-' if offset < 0 else '+'} {abs(offset)}"
@@ -78,14 +94,14 @@ class Derived(Dim):
     def __hash__(self) -> int:
         return hash(self._key())
 
+    def __repr__(self) -> str:
+        return self.__name__
+
     def _key(self) -> tuple:
         return self.root, self.factor, self.offset
 
     def __add__(self, n: int) -> Derived:
         return Derived(self.root, self.factor, self.offset + n)
-
-    def __sub__(self, n: int) -> Derived:
-        return Derived(self.root, self.factor, self.offset - n)
 
     def __mul__(self, n: int) -> Derived:
         return Derived(self.root, self.factor * n, self.offset * n)
@@ -179,33 +195,35 @@ class Shapes:
                         raise UserError(f"dynamic_shapes fix dimension {i} of {name} at {d}; it is {shape[i]}")
                     continue
                 if isinstance(d, _Hint):
-                    d = Dim(f"d{len(self.dims)}")
+                    d = Dim(f"d{len(self.dims)}", min=d.min, max=d.max)
                 if not isinstance(d, Dim):
-                    raise TypeError(f"dynamic_shapes of {name}: expected a Dim, an int or None, got {d!r}")
-                self._note(d, shape[i], name, i)
-                shape[i] = d
+                    raise UserError(f"dynamic_shapes of {name}: expected a Dim, an int or None, got {d!r}")
+                shape[i] = self._note(d, shape[i], name, i)
             self.shapes.append(tuple(shape))
 
-    def _note(self, d: Dim, size: int, name: str, i: int) -> None:
+    def _note(self, d: Dim, size: int, name: str, i: int) -> Dim:
+        """The Dim that stands for ``d`` here: the first of those that are the same size."""
         if isinstance(d, Derived):
             root = d.root_of(size)
             if root is None:
                 raise UserError(f"dimension {i} of {name} is {size}, which is {d.__name__} of no size")
-            d, size = d.root, root
-        if d in self.dims:
-            known = self.examples[self.dims.index(d)]
+            return Derived(self._note(d.root, root, name, i), d.factor, d.offset)
+        same = next((other for other in self.dims if other.__name__ == d.__name__), None)
+        if same is not None:
+            if (same.min, same.max) != (d.min, d.max):
+                raise UserError(f"Found different definitions {same!r} and {d!r} for the same symbolic dimension")
+            known = self.examples[self.dims.index(same)]
             if known != size:
                 raise UserError(
                     f"Constraints violated ({d.__name__})! dimension {i} of {name} is {size}, but {d.__name__} is "
                     f"{known} elsewhere: give them different Dims, or example inputs of equal size"
                 )
-            return
+            return same
         if (d.min is not None and size < d.min) or (d.max is not None and size > d.max):
             raise UserError(f"dimension {i} of {name} is {size}, outside the range of {d!r}")
-        if any(d.__name__ == other.__name__ for other in self.dims):
-            raise ValueError(f"two different Dims are called {d.__name__!r}")
         self.dims.append(d)
         self.examples.append(size)
+        return d
 
     def constraints(self) -> list[str]:
         """The ranges, in JAX's words."""
@@ -242,21 +260,22 @@ def settled(names: list[str], tensors: list, given: list, works) -> list:
         UserError: a size that is ``DYNAMIC`` must stay.
     """
     entries = [dict(_entries(*each)) for each in zip(names, tensors, given, strict=True)]
-    hints = {(k, i): d for k, entry in enumerate(entries) for i, d in entry.items() if d in (Dim.AUTO, Dim.DYNAMIC)}
+    hints = {(k, i): d for k, entry in enumerate(entries) for i, d in entry.items() if _leaves_open(d)}
     if not hints:
         return given
     for k, i in hints:
         entries[k][i] = None
     groups: dict[int, list] = {}
     for k, i in hints:
-        if tensors[k].shape[i] > 1 or hints[k, i] is Dim.DYNAMIC:
+        if tensors[k].shape[i] > 1 or hints[k, i].name == "DYNAMIC":
             groups.setdefault(tensors[k].shape[i], []).append((k, i))
     names_used, failure = 0, None
 
     def accepted(places, several: bool) -> bool:
         nonlocal entries, names_used, failure
         trial = [dict(entry) for entry in entries]
-        dims = [Dim(f"d{names_used + n}") for n in range(len(places) if several else 1)]
+        asked = [hints[place] for place in (places if several else places[:1])]
+        dims = [Dim(f"d{names_used + n}", min=d.min, max=d.max) for n, d in enumerate(asked)]
         for n, (k, i) in enumerate(places):
             trial[k][i] = dims[n * several]
         try:
@@ -272,9 +291,13 @@ def settled(names: list[str], tensors: list, given: list, works) -> list:
             for place in places:
                 accepted([place], True)
         for k, i in places:
-            if hints[k, i] is Dim.DYNAMIC and entries[k][i] is None:
+            if hints[k, i].name == "DYNAMIC" and entries[k][i] is None:
                 raise UserError(f"dimension {i} of {names[k]} is DYNAMIC, but must be {tensors[k].shape[i]}: {failure}")
     return entries
+
+
+def _leaves_open(d) -> bool:
+    return isinstance(d, _Hint) and d.name != "STATIC"
 
 
 def _entries(name: str, t, entry):
@@ -289,4 +312,4 @@ def _entries(name: str, t, entry):
         if len(entry) != t.dim():
             raise UserError(f"dynamic_shapes of {name} have {len(entry)} entries; it has {t.dim()} dimensions")
         return list(enumerate(entry))
-    raise TypeError(f"dynamic_shapes of {name} must be None, a dict or one entry per dimension, got {entry!r}")
+    raise UserError(f"dynamic_shapes of {name} must be None, a dict or one entry per dimension, got {entry!r}")

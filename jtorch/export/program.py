@@ -22,7 +22,7 @@ from ..trace import capture as watching_trace
 from ..trace.call import _PRECISION
 from ..trace.capture import Draw, Log
 from ..trace.jaxapi import x64
-from ..trace.replay import Fitted, points
+from ..trace.replay import Disagreement, Fitted, fitter, points
 from ..trace.value import put
 from ..utils import _pytree
 from . import structure
@@ -173,7 +173,7 @@ class ExportedModule(Module):
         """
         program = self._program
         tensors = structure.match(program.in_form, [list(args), kwargs], lambda x: isinstance(x, Tensor))
-        _check(program.inputs, tensors, program.range_constraints, self._misfit)
+        sizes = _check(program.inputs, tensors, program.range_constraints, self._misfit)
         state = [self.get_parameter_or_buffer(n) for n in program.state_dict]
         results = self._run(*state, *tensors)
         results = list(results) if isinstance(results, (tuple, list)) else [results]
@@ -182,7 +182,7 @@ class ExportedModule(Module):
         count = len(results) - len(written)
         for t, new in zip(written, results[count:], strict=True):
             t.detach().copy_(new.detach())
-        return structure.build(program.out_form, results[:count])
+        return structure.build(program.out_form, results[:count], sizes)
 
     def get_parameter_or_buffer(self, name: str) -> Tensor:
         """The tensor of this dotted name."""
@@ -242,7 +242,8 @@ def _register(module: Module, name: str, t: Tensor, persistent: bool) -> None:
         module.register_buffer(key, t, persistent)
 
 
-def _check(inputs: list[dict], tensors: list, ranges: dict[str, ValueRanges], misfit: type[Exception]) -> None:
+def _check(inputs: list[dict], tensors: list, ranges: dict[str, ValueRanges], misfit: type[Exception]) -> dict:
+    """The open sizes by name, of tensors that fit the inputs."""
     sizes: dict[str, int] = {}
     for spec, t in zip(inputs, tensors, strict=True):
         name, dims = spec["name"], spec["shape"]
@@ -262,6 +263,7 @@ def _check(inputs: list[dict], tensors: list, ranges: dict[str, ValueRanges], mi
                 f"Guard failed: {wrong}: the program takes shape [{', '.join(map(str, dims))}]{within}, got "
                 f"{list(t.shape)}; sizes are left open by dynamic_shapes when exporting"
             )
+    return sizes
 
 
 def _fits(d: Dim, size: int, sizes: dict[str, int], ranges: dict[str, ValueRanges]) -> bool:
@@ -291,9 +293,8 @@ def export(
         platforms: what to lower for, from whatever machine this is.
 
     Raises:
-        RuntimeError: the module reads a value of a tensor, draws random numbers, or does different things at different
-            sizes; the message names the line.
-        ValueError, TypeError: ``dynamic_shapes`` do not fit the arguments.
+        RuntimeError: the module reads a value of a tensor or draws random numbers; the message names the line.
+        UserError: it does different things at different sizes, or ``dynamic_shapes`` do not fit the arguments.
     """
     if not isinstance(mod, Module):
         raise ValueError(f"Expected `mod` to be an instance of `torch.nn.Module`, got {type(mod)}.")
@@ -327,10 +328,22 @@ def record(mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Mod
             symbols = [jax.export.symbolic_shape(d.__name__, scope=scope)[0] for d in shapes.dims]
         offsets = _offsets(shapes)
         graphs = recording.all(shapes, [tuple(map(sum, zip(p, offsets, strict=True))) for p in points(len(symbols))])
-        fitted = Fitted(graphs, tuple(s - o if o else s for s, o in zip(symbols, offsets, strict=True)))
-        return shapes, scope, symbols, offsets, graphs, fitted
+        fit = fitter(len(shapes.dims))
 
-    shapes, scope, symbols, offsets, graphs, fitted = recorded(settled(names, tensors, given, recorded))
+        def terms(values) -> list:
+            return [
+                [c, [[shapes.dims[i].__name__, offsets[i]] for i in several]]
+                for c, several in fit(values, "a number that the function returns")
+            ]
+
+        try:
+            fitted = Fitted(graphs, tuple(s - o if o else s for s, o in zip(symbols, offsets, strict=True)))
+            out_form = structure.agreed(recording.out_forms, terms)
+        except (Disagreement, ValueError) as error:
+            raise UserError(f"Constraints violated ({', '.join(d.__name__ for d in shapes.dims)})! {error}") from error
+        return shapes, scope, symbols, offsets, graphs, fitted, out_form
+
+    shapes, scope, symbols, offsets, graphs, fitted, out_form = recorded(settled(names, tensors, given, recorded))
     with x64(True):
         specs = [
             jax.ShapeDtypeStruct(jax.export.symbolic_shape(text, scope=scope) if text else (), t.dtype.np)
@@ -364,7 +377,7 @@ def record(mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Mod
         for n, t, shape in zip(names, tensors, shapes.shapes, strict=True)
     ]  # fmt: skip
     ranges = {d.__name__: ValueRanges(d.min or 0, d.max) for d in shapes.dims}
-    made = ExportedProgram(exported, dict(named), aliases, signature, in_form, recording.out_form, inputs, ranges)
+    made = ExportedProgram(exported, dict(named), aliases, signature, in_form, out_form, inputs, ranges)
     made.example_inputs = args, kwargs
     return made
 
@@ -394,7 +407,7 @@ def _explained(error: Exception) -> Exception:
         if node is not None and hasattr(node, "line"):
             where = f"{node.name} (at {node.line}): "
         frame = frame.tb_next
-    return RuntimeError(
+    return UserError(
         f"export: {where}{text}. Make the size static (leave it out of dynamic_shapes), or write this operation in "
         "another way"
     )
@@ -409,7 +422,7 @@ class _Recording:
         self.grad = modes.state.grad
         self.changed: list[str] = []  # buffers that it writes
         self.mutated: list[int] = []  # inputs that it writes
-        self.out_form, self.count = None, 0
+        self.out_forms, self.count = [], 0
 
     def all(self, shapes: Shapes, sizes: list[tuple[int, ...]]) -> list:
         """The recordings with these sizes in the place of the Dims.
@@ -417,8 +430,9 @@ class _Recording:
         Raises:
             UserError: the function works for the example inputs, and not at other sizes.
         """
-        graphs, form = [], None
-        for i, point in enumerate(sizes):
+        graphs = []
+        self.out_forms = []
+        for point in sizes:
             at = dict(zip(shapes.dims, point, strict=True))
             try:
                 graphs.append(self.at(shapes.at(at)))
@@ -430,12 +444,6 @@ class _Recording:
                         "Use the same Dim for sizes that must be equal, and leave out those that must stay as they are."
                     ) from error
                 raise
-            if i and self.out_form != form:
-                raise UserError(
-                    "the result holds a number that depends on an open size, which is none where a program runs: "
-                    "return a tensor in its place, or read the size off a result"
-                )
-            form = self.out_form
         return graphs
 
     def _works(self) -> bool:
@@ -469,7 +477,7 @@ class _Recording:
                 outputs.append(x)
                 return len(outputs) - 1
 
-            self.out_form = structure.describe(result, number)
+            self.out_forms.append(structure.describe(result, number))
             self.count = len(outputs)
             now = {n: self._taken_back(n, t) for n, t in self.named.items()}
             self.changed = [n for n, t in now.items() if t._value() is not before[n]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import math
 
 from ..utils import _pytree
 
@@ -57,22 +58,47 @@ def _registered(name: str) -> type:
     raise TypeError(f"the program takes or returns a {name}: register it first (torch.export.register_dataclass)")
 
 
-def build(form, tensors: list):
-    """The tree that ``form`` describes, around ``tensors``."""
+def agreed(forms: list, terms):
+    """One form for a program that was recorded at several sizes and returned trees of these forms.
+
+    A whole number that is not the same at all sizes becomes a sum of terms ``[factor, [[size, offset], ...]]``: the
+    factor times ``size - offset`` of each. ``terms(values)`` gives them.
+
+    Raises:
+        ValueError: the forms differ in another way.
+    """
+    first = forms[0]
+    if all(type(f) is type(first) for f in forms):
+        if all(f == first for f in forms):
+            return first
+        if isinstance(first, dict) and all(f.keys() == first.keys() for f in forms):
+            values = [f.get("value") for f in forms]
+            if all(type(v) is int for v in values):
+                return {"size": terms(values)}
+            return {k: agreed([f[k] for f in forms], terms) for k in first}
+        if isinstance(first, list) and all(len(f) == len(first) for f in forms):
+            return [agreed(list(several), terms) for several in zip(*forms, strict=True)]
+    raise ValueError(f"what it returns is not of the same form at all sizes: {first} becomes {forms[-1]}")
+
+
+def build(form, tensors: list, sizes: dict[str, int]):
+    """The tree that ``form`` describes, around ``tensors``, where the open sizes are ``sizes``."""
     ((kind, content),) = _kind(form)
     if kind == "tensor":
         return tensors[content]
     if kind == "value":
         return content
     if kind in _DICTS:
-        return _DICTS[kind]((k, build(v, tensors)) for k, v in content)
+        return _DICTS[kind]((k, build(v, tensors, sizes)) for k, v in content)
+    if kind == "size":
+        return sum(c * math.prod(sizes[n] - offset for n, offset in factors) for c, factors in content)
     if kind == "namedtuple":
         names = [n for n, _ in form["fields"]]
-        return collections.namedtuple(content, names)(*(build(v, tensors) for _, v in form["fields"]))
+        return collections.namedtuple(content, names)(*(build(v, tensors, sizes) for _, v in form["fields"]))
     if kind == "node":
-        parts = [build(x, tensors) for x in form["parts"]]
-        return _pytree._functions(_registered(content))[1](parts, build(form["context"], tensors))
-    parts = [build(x, tensors) for x in content]
+        parts = [build(x, tensors, sizes) for x in form["parts"]]
+        return _pytree._functions(_registered(content))[1](parts, build(form["context"], tensors, sizes))
+    parts = [build(x, tensors, sizes) for x in content]
     return parts if kind == "list" else tuple(parts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 
 import jax
@@ -119,6 +120,18 @@ def _position(device):
     return generator._stream.get_state().tobytes(), generator._count
 
 
+@contextlib.contextmanager
+def _drawing_nothing_where_it_fails(device):
+    """Give back the random numbers that a function drew before an error."""
+    generator = default_generator(device)
+    before, count = generator._stream.clone(), generator._count
+    try:
+        yield
+    except Exception:
+        generator._stream, generator._count = before, count
+        raise
+
+
 def _once(func, leaves, form, dims, size: int, out_dims, randomness: str, kwargs):
     where = [i for i, d in enumerate(dims) if d is not None]
     operands = [leaves[i] if dims[i] == 0 else leaves[i].movedim(dims[i], 0) for i in where]
@@ -132,13 +145,14 @@ def _once(func, leaves, form, dims, size: int, out_dims, randomness: str, kwargs
 
     device = operands[0].device
     before = _position(device)
-    program = Program(function, avals, device, name="vmap", reads=_READS)
-    drew = _position(device) != before
-    if drew and randomness == "error":
-        raise RuntimeError(
-            "vmap: called random operation while in randomness error mode. Please either use the 'same' or 'different' "
-            "randomness flags on vmap or perform the randomness operation out of vmap"
-        )
+    with _drawing_nothing_where_it_fails(device):
+        program = Program(function, avals, device, name="vmap", reads=_READS)
+        drew = _position(device) != before
+        if drew and randomness == "error":
+            raise RuntimeError(
+                "vmap: called random operation while in randomness error mode. Please either use the 'same' or "
+                "'different' randomness flags on vmap or perform the randomness operation out of vmap"
+            )
     axes = [0] * len(operands) + [None] * len(program.leaves)
     if drew and randomness == "different":
         others = [program] + [

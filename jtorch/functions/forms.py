@@ -426,6 +426,7 @@ def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=No
 @composite("torch", method=True)
 def unique_consecutive(input, return_inverse=False, return_counts=False, dim=None):
     """Runs of equal elements (or slices along ``dim``) reduced to one each; the data is read."""
+    dim = None if dim is None else canonical_dim(dim, input.dim())
     data = input.detach()._host("unique_consecutive()")
     rows = data.reshape(-1) if dim is None else np.moveaxis(data, dim, 0)
     flat = rows.reshape(len(rows), -1) if len(rows) else rows.reshape(0, 1)

@@ -46,10 +46,10 @@ def cholesky_inverse(input, upper=False):
 
 @composite("torch", method=True, out=True)
 def triangular_solve(input, A, upper=True, transpose=False, unitriangular=False):
-    """``(x, A)`` with ``A x = input`` for triangular ``A``."""
+    """``(solution, cloned_coefficient)``, the latter ``A``, with ``A x = input`` for triangular ``A``."""
     a = A.mT if transpose else A
     x = function(OPS["solve_triangular"])(a, input, upper=upper != transpose, unitriangular=unitriangular)
-    return x, A.clone()
+    return named("triangular_solve", ("solution", "cloned_coefficient"))(x, A.clone())
 
 
 @composite("torch")

@@ -64,6 +64,10 @@ class ScriptFunction(CompiledFunction):
             self.example = _specs(args, kwargs)
         return super().__call__(*args, **kwargs)
 
+    @property
+    def name(self) -> str:
+        return self._name
+
     def save(self, f, _extra_files=None, *, dynamic_shapes=None, platforms=PLATFORMS) -> None:
         """Write the function as a program; see :func:`jtorch.jit.save`."""
         save(self, f, _extra_files, dynamic_shapes=dynamic_shapes, platforms=platforms)
@@ -91,6 +95,22 @@ class ScriptModule(Module):
 
     _compiled: ScriptFunction | None = None
     _original: Module | None = None
+    _kind = "RecursiveScriptModule"  #: what PyTorch calls the class of such a module
+
+    def _shown_as(self, original: str) -> str:
+        """What is printed for a module whose class was called ``original``."""
+        return self._kind
+
+    def __repr__(self) -> str:
+        return super().__repr__() if self._original is None else self._text(self)
+
+    def _text(self, module: Module) -> str:
+        name = type(getattr(module, "_original", None) or module).__name__
+        parts = [f"({k}): {self._text(m)}".replace("\n", "\n  ") for k, m in module._modules.items() if m is not None]
+        if not parts:
+            return f"{self._shown_as(name)}(original_name={name})"
+        inner = "".join(f"\n  {line}" for line in [f"original_name={name}", *parts])
+        return f"{self._shown_as(name)}({inner}\n)"
 
     def __call__(self, *args, **kwargs):
         if self._compiled is None:
@@ -138,6 +158,11 @@ class ScriptModule(Module):
 class TracedModule(ScriptModule):
     """A traced module."""
 
+    _kind = "TopLevelTracedModule"
+
+    def _shown_as(self, original: str) -> str:
+        return original
+
 
 class CompilationUnit:
     """Functions from text, each scripted: ``CompilationUnit("def f(x): ...").f``."""
@@ -163,9 +188,9 @@ def _around(module: Module, base: type) -> ScriptModule:
     """``module`` under a class that is a ``base`` as well, sharing its attributes."""
     kind = type(module)
     function = ScriptFunction(module, name=kind.__name__)
-    made = type(kind.__name__, (base, kind), {
+    made = type(base._kind, (base, kind), {
         "_compiled": staticmethod(function), "_original": module, "__module__": kind.__module__,
-        "__doc__": kind.__doc__, "__qualname__": kind.__qualname__, "forward": kind.forward,
+        "__doc__": kind.__doc__, "__qualname__": base._kind, "forward": kind.forward,
     })  # fmt: skip
     new = object.__new__(made)
     object.__setattr__(new, "__dict__", module.__dict__)

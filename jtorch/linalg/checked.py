@@ -10,8 +10,11 @@ from ..tensor.export import composite, function
 from ..trace.graph import GraphTrace
 
 
-class LinAlgError(RuntimeError):
+class _LinAlgError(RuntimeError):
     """A matrix is singular, or not positive-definite, where it must not be."""
+
+
+LinAlgError = _LinAlgError  # as PyTorch prints it and as PyTorch offers it
 
 
 class _Failure(NamedTuple):

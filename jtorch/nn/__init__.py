@@ -9,6 +9,10 @@ functional.grad = grad  # PyTorch has it there too
 
 
 def __getattr__(name: str):
+    if name in ("intrinsic", "qat", "quantized"):  # older names of packages above this one
+        import importlib
+
+        return importlib.import_module(f"jtorch.ao.nn.{name}")
     if name == "attention":
         import importlib
 

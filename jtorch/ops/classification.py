@@ -392,7 +392,12 @@ def _ctc_bwd(blank, saved, g):
 _ctc.defvjp(_ctc_fwd, _ctc_bwd)
 
 
-@op(namespaces=F)
+def _check_lengths(log_probs, targets, input_lengths, target_lengths, *_, **__):
+    steps = log_probs.shape[0]
+    return jnp.any(input_lengths > steps), f"Expected input_lengths to have value at most {steps} (in ctc_loss)"
+
+
+@op(namespaces=F, check=_check_lengths, error=RuntimeError)
 def ctc_loss(
     log_probs: Array,
     targets: Array,

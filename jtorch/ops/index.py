@@ -176,7 +176,7 @@ def _check_gather(input, dim, index, sparse_grad=False):
     return outside(index, size), out_of_bounds(dim, size, "gather(): ")
 
 
-@op(check=_check_gather, out=picked)
+@op(check=_check_gather, error=RuntimeError, out=picked)
 def gather(input: Array, dim: int, index: Array, *, sparse_grad: bool = False):
     """``out[i, j, k] = input[i, index[i, j, k], k]`` for ``dim`` 1, and so on; of ``index``'s shape.
 
@@ -450,13 +450,13 @@ def _check_one_hot(input, num_classes=-1):
     return outside(input, num_classes), f"one_hot(): Class values must be in [0, {num_classes})"
 
 
-@op(namespaces=("nn.functional",), differentiable=False, check=_check_one_hot)
+@op(namespaces=("nn.functional",), differentiable=False, check=_check_one_hot, error=RuntimeError)
 def one_hot(input: Array, num_classes: int = -1):
     """A new last dimension of ``num_classes`` that is 1 at the class and 0 elsewhere; int64.
 
     Raises:
-        RuntimeError: ``input`` is not int64, or ``num_classes`` is -1: count the classes first.
-        IndexError: a class is negative or not smaller than ``num_classes``.
+        RuntimeError: ``input`` is not int64, ``num_classes`` is -1 (count the classes first), or a class is negative or
+            not smaller than ``num_classes``.
     """
     if input.dtype != np.int64:
         raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")

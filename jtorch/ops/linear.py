@@ -199,7 +199,7 @@ def _embedding(input: Array, weight: Array, *, padding_idx: int | None = None, s
     return _lookup(input, weight, weight.shape[0], padding_idx, scale_grad_by_freq)
 
 
-@op(namespaces=(), check=_index_check, grad_name="EmbeddingBagBackward0")
+@op(namespaces=(), check=_index_check, error=RuntimeError, grad_name="EmbeddingBagBackward0")
 def _embedding_bag(
     input: Array,
     weight: Array,

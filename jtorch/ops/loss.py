@@ -15,6 +15,7 @@ from jax import lax
 from .. import dtypes
 from .activation import logsigmoid
 from .elementwise import in_float32, is_complex
+from .index import outside
 from .registry import Array, Number, op
 from .shapes import broadcast_shapes, canonical_dim
 from .view import type_name
@@ -405,7 +406,14 @@ def _rows_and_targets(input, target, target_ndim: int):
     return x, y
 
 
-@op(namespaces=F)
+def _check_classes(low: int):
+    def check(input, target, *_, **__):
+        return outside(target, input.shape[-1] if input.ndim else 1, low), "target out of range"
+
+    return check
+
+
+@op(namespaces=F, check=_check_classes(-1), error=RuntimeError)
 def multilabel_margin_loss(input: Array, target: Array, reduction: str = "mean"):
     """``Σ_{j, i} max(0, 1 - (x[y_j] - x[i])) / C``, over target classes ``y_j`` (up to the first -1) and others ``i``.
 
@@ -429,7 +437,7 @@ def multilabel_margin_loss(input: Array, target: Array, reduction: str = "mean")
     return reduced(loss[0] if input.ndim < 2 else loss, reduction)
 
 
-@op(namespaces=F)
+@op(namespaces=F, check=_check_classes(0), error=RuntimeError)
 def multi_margin_loss(
     input: Array,
     target: Array,

@@ -198,7 +198,15 @@ def _check_along(input, dim, index, **_):
     return outside(index, size), out_of_bounds(dim, size)
 
 
-@op(promote="keep", inplace=True, check=_check_along, elementwise=False, out=written, overwrites=True)
+@op(
+    promote="keep",
+    inplace=True,
+    check=_check_along,
+    error=RuntimeError,
+    elementwise=False,
+    out=written,
+    overwrites=True,
+)
 def scatter(
     input: Array, dim: int, index: Array, src: Array | Number | None = None, value: Array | Number | None = None, *,
     reduce: str | None = None,
@@ -225,7 +233,7 @@ def scatter(
     return _scatter("scatter", input, dim, index, given, writes[reduce])
 
 
-@op(inplace=True, check=_check_along, out=written, overwrites=True)
+@op(inplace=True, check=_check_along, error=RuntimeError, out=written, overwrites=True)
 def scatter_add(input: Array, dim: int, index: Array, src: Array):
     """``input`` with ``src[i, j, k]`` added at ``[i, index[i, j, k], k]`` for ``dim`` 1, and so on.
 
@@ -236,7 +244,7 @@ def scatter_add(input: Array, dim: int, index: Array, src: Array):
     return _scatter("scatter_add", input, dim, index, src, lambda base, at, src: added(base, at, src, **IN_RANGE))
 
 
-@op(inplace=True, check=_check_along, out=written, overwrites=True)
+@op(inplace=True, check=_check_along, error=RuntimeError, out=written, overwrites=True)
 def scatter_reduce(input: Array, dim: int, index: Array, src: Array, reduce: str, *, include_self: bool = True):
     """``src`` reduced into the places that ``index`` names along ``dim``, by ``"sum"``, ``"prod"``, ``"mean"``,
     ``"amax"`` or ``"amin"``; what was there takes part if ``include_self``.

@@ -248,7 +248,7 @@ def _repeats_fill(input, repeats, dim=None, *, output_size):
     return bad, "repeat_interleave(): allocated size does not match required size"
 
 
-@op(name="repeat_interleave.tensor", namespaces=(), check=_repeats_fill)
+@op(name="repeat_interleave.tensor", namespaces=(), check=_repeats_fill, error=RuntimeError)
 def repeat_interleave_tensor(input: Array, repeats: Array, dim: int | None = None, *, output_size: int):
     """Element ``i`` repeated ``repeats[i]`` times in place; ``output_size`` is the sum of ``repeats``.
 

@@ -89,7 +89,7 @@ def lgamma(input: Array):
 # JAX's own second derivatives go through XLA's polygamma, which is right for positive numbers alone.
 _lgamma = jax.custom_jvp(lambda x: lax.lgamma(x))
 _lgamma.defjvps(lambda dx, out, x: _digamma(x) * dx)
-_digamma = jax.custom_jvp(lambda x: lax.digamma(x))
+_digamma = jax.custom_jvp(lambda x: _digamma_with_zero(x))
 _digamma.defjvps(lambda dx, out, x: _polygamma(1, x) * dx)
 
 
@@ -97,9 +97,13 @@ _digamma.defjvps(lambda dx, out, x: _polygamma(1, x) * dx)
 @in_float32
 def digamma(input: Array):
     """The derivative of ``lgamma``; minus infinity at ``+0``, NaN at the negative integers."""
-    zero = input == 0
-    at_zero = jnp.where(jnp.signbit(input), jnp.inf, -jnp.inf).astype(input.dtype)
-    return jnp.where(zero, at_zero, _digamma(jnp.where(zero, 1, input)))
+    return _digamma(input)
+
+
+def _digamma_with_zero(x):
+    zero = x == 0
+    at_zero = jnp.where(jnp.signbit(x), jnp.inf, -jnp.inf).astype(x.dtype)
+    return jnp.where(zero, at_zero, lax.digamma(jnp.where(zero, 1, x)))
 
 
 @op(promote="float", namespaces=BOTH, inplace=False)

@@ -26,6 +26,9 @@ class Event:
     def device_time_total(self) -> float:
         return 0.0 if self.device == "cpu" else self.time_total
 
+    # A trace does not tell what of a region's time its inner ones took.
+    self_cpu_time_total, self_device_time_total = cpu_time_total, device_time_total
+
     @property
     def cpu_time(self) -> float:
         return self.cpu_time_total / self.count
@@ -62,6 +65,16 @@ class EventList(list):
             sum_.count += e.count
             sum_.time_total += e.time_total
         return EventList(sorted(found.values(), key=lambda e: -e.time_total))
+
+    @property
+    def self_cpu_time_total(self) -> float:
+        """Microseconds on the host, of all events together."""
+        return sum(e.self_cpu_time_total for e in self)
+
+    def total_average(self) -> Event:
+        """All events as one."""
+        cpu = [e for e in self if e.device == "cpu"]
+        return Event("Total", "cpu", sum(e.count for e in cpu), sum(e.time_total for e in cpu))
 
     def table(self, sort_by: str | None = None, row_limit: int = 100, max_name_column_width: int = 55) -> str:
         """The events as text.

@@ -171,6 +171,15 @@ class profile:
         """Every recorded event."""
         return self.events()
 
+    @property
+    def self_cpu_time_total(self) -> float:
+        """Microseconds on the host."""
+        return self.events().self_cpu_time_total
+
+    def total_average(self):
+        """All events as one."""
+        return self.events().total_average()
+
     def table(self, sort_by: str | None = None, row_limit: int = 100, max_name_column_width: int = 55) -> str:
         """Every recorded event as text."""
         return self.events().table(sort_by, row_limit, max_name_column_width)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from .. import config, dtypes
 from ..ops import backend
 from ..ops.registry import Op
 from ..ops.shapes import broadcast_shapes
-from . import kept
+from . import capture, kept
 from .aval import SCALAR_AVALS, Aval, aval_of
 from .jaxapi import x64
 
@@ -89,7 +89,7 @@ class Call:
         if name not in ("out_avals", "single"):
             raise AttributeError(name)
         try:
-            with x64(True):
+            with x64(True), self.unwatched():
                 out = self.jitted.eval_shape(*(a.sds for a in self.in_avals))
         except (TypeError, ValueError, ZeroDivisionError, RuntimeError, IndexError) as error:
             if self.op is None:
@@ -113,6 +113,11 @@ class Call:
         inline = jax.disable_jit(self.op is not None)
         with backend.using(self.platform, here=True), jax.default_matmul_precision(self._precision), inline:
             yield
+
+    def unwatched(self):
+        """Trace an operation of the library's own without the eye on what a captured function reads: whether that is
+        needed depends on what ran before, in this process or an earlier one."""
+        return nullcontext() if self.op is None else capture.unprofiled()
 
     @property
     def message(self) -> str:

@@ -33,12 +33,12 @@ def recorded() -> int:
     return sum(len(t.calls) for t in recorder.open_traces().values())
 
 
-class CompilerError(RuntimeError):
-    """What compiling raises (``torch._dynamo.exc.TorchDynamoException``)."""
+class GraphBreak(errors.TorchDynamoException):
+    """``fullgraph=True``, and what the function does next hangs on a value (``torch._dynamo.exc.Unsupported``)."""
 
 
-class GraphBreak(CompilerError):
-    """``fullgraph=True``, and the function needs a value before it ends (``torch._dynamo.exc.Unsupported``)."""
+#: reads whose outcome Python goes on with; a number or an array that is read may just be an operand, as in PyTorch
+_DECISIVE = ("bool()", "tolist()", "print")
 
 
 @dataclass
@@ -148,9 +148,6 @@ class ReadNumber(int):
         return int, (int.__int__(self),)
 
 
-_NUMBERS = frozenset(("item()", "tolist()"))  # reads that give numbers
-
-
 @dataclass(frozen=True)
 class Frames:
     """Whose frames may lie between a read and the captured function.
@@ -173,7 +170,7 @@ class Log:
         used: keys ``(id of the group, name)`` of hyper-parameters whose value the run depended on.
         offered: keys of hyper-parameters that were read as :class:`Sourced`.
         frames: where reads may end the run; None: nowhere.
-        numbers: whether ``fullgraph`` lets numbers be read elsewhere, too.
+        lists: whether ``fullgraph`` lets ``tolist()`` be called.
         at_end: called before the first of these reads, when all operations have been recorded.
         ended: whether that was.
         reads: the values read from then on, with the numbers.
@@ -181,8 +178,8 @@ class Log:
         steps: how often an optimizer stepped; ``accumulates``: a backward that would have ended the trace.
     """
 
-    def __init__(self, fullgraph: bool = False, hold: bool = True, frames: Frames | None = None, numbers: bool = False):
-        self.numbers = numbers
+    def __init__(self, fullgraph: bool = False, hold: bool = True, frames: Frames | None = None, lists: bool = False):
+        self.lists = lists
         self.refusal: str | None = None
         self.fullgraph = fullgraph
         self.events: list = []
@@ -253,10 +250,11 @@ class Log:
     def needs(self, cause: str) -> None:
         """A value is read: :meth:`breaks`, but for what PyTorch's compiler has in its graph."""
         why = f"a value is needed ({cause})"
-        if self.fullgraph and (self.numbers and cause in _NUMBERS or cause == "bool()" and tail.asserted()):
-            self.refuse(why)
-        else:
+        decides = cause in _DECISIVE and not (self.lists and cause == "tolist()")
+        if decides and not (self.fullgraph and cause == "bool()" and tail.asserted()):
             self.breaks(why)
+        else:
+            self.refuse(why)
 
     def breaks(self, why: str) -> None:
         """As :meth:`refuse`, for what would split the function into several programs.

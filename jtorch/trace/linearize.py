@@ -86,7 +86,7 @@ class Linearization:
         """Trace ``jax.vjp`` of the call, and see where the residuals come from."""
         call = self.call
         try:
-            with x64(True):
+            with x64(True), call.unwatched():
                 closed = jax.make_jaxpr(self._outputs_and_residuals)(*(a.sds for a in call.in_avals))
         except Exception:
             call.out_avals  # noqa: B018 (raises what the call itself raises, if it is the call)

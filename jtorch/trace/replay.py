@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..errors import TorchDynamoException
 from ..ops import backend
 from .aval import SCALAR_AVALS
 from .call import cast
@@ -26,7 +27,7 @@ from .jaxapi import x64
 _SIZES = (3, 4, 5, 6, 7, 8)
 
 
-class Disagreement(RuntimeError):
+class Disagreement(TorchDynamoException):
     """A function does something at one size that it does not do at another."""
 
 
@@ -190,14 +191,17 @@ def _places(graph: Graph, nodes) -> list[int]:
     return list(found)
 
 
-def solver(count: int):
-    """A function from the values at :func:`points` to the polynomial in the symbols through them."""
+def fitter(count: int):
+    """A function from the whole numbers at :func:`points` to the polynomial through them.
+
+    The polynomial is a list of terms ``(factor, symbols)``: the factor times these of the symbols, by their numbers.
+    """
     where = points(count)
     subsets = [s for k in range(count + 1) for s in itertools.combinations(range(count), k)]
     table = [[math.prod(p[i] for i in s) for s in subsets] for p in where]
     inverse = np.linalg.inv(np.array(table[: len(subsets)], float))
 
-    def solve(values, symbols, text):
+    def fit(values, text):
         exact = [Fraction(float(c)).limit_denominator(64) for c in inverse @ np.array(values[: len(subsets)], float)]
         fitted = [sum(c * t for c, t in zip(exact, row, strict=True)) for row in table]
         if fitted != values or any(c.denominator != 1 for c in exact):
@@ -205,10 +209,16 @@ def solver(count: int):
                 f"{text} takes a number that is no polynomial in the dynamic sizes: {values} at {where}; make that "
                 "size static"
             )
-        total = 0
-        for c, subset in zip(exact, subsets, strict=True):
-            if c:
-                total = total + int(c) * math.prod((symbols[i] for i in subset), start=1)
-        return total
+        return [(int(c), subset) for c, subset in zip(exact, subsets, strict=True) if c]
+
+    return fit
+
+
+def solver(count: int):
+    """A function from the values at :func:`points` to the polynomial in the symbols through them."""
+    fit = fitter(count)
+
+    def solve(values, symbols, text):
+        return sum(c * math.prod((symbols[i] for i in subset), start=1) for c, subset in fit(values, text))
 
     return solve

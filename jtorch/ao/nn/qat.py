@@ -6,6 +6,8 @@ passes the weight through ``weight_fake_quant``. A layer fused with batch norm k
 
 from __future__ import annotations
 
+import math
+
 import jtorch
 from jtorch import nn
 from jtorch.nn import functional as F
@@ -45,7 +47,19 @@ class _Rounded:
             new.bn = mod[1]
         new.qconfig = mod.qconfig
         new.weight_fake_quant = mod.qconfig.weight().to(layer.weight.device)
+        cls._draw(layer)
         return new.train(mod.training)
+
+    @classmethod
+    def _draw(cls, layer) -> None:
+        """Draw and discard the initial weights that PyTorch replaces by ``layer``'s: what follows draws the same."""
+        weight, bias = layer.weight, layer.bias
+        nn.init.kaiming_uniform_(jtorch.empty_like(weight), a=math.sqrt(5))
+        bound = 1 / math.sqrt(weight[0].numel())
+        biases = [] if bias is None else [lambda: nn.init.uniform_(jtorch.empty_like(bias), -bound, bound)]
+        scales = [lambda: nn.init.uniform_(jtorch.empty(len(weight)))] if cls._bn else []
+        for draw in (*biases, *scales) if isinstance(layer, nn.Linear) else (*scales, *biases):
+            draw()
 
     def forward(self, input):
         y = self._with_bn(input) if self._bn else self._apply_weight(input, self.weight, self.bias)

@@ -58,7 +58,8 @@ class _Layer(Module):
 
     def __setstate__(self, state) -> None:
         super().__setstate__(state)
-        self.__dict__.setdefault("activation", F.relu)
+        if not hasattr(self, "activation"):  # files from before there was a choice
+            self.activation = F.relu
 
 
 class TransformerEncoderLayer(_Layer):
@@ -125,6 +126,10 @@ class TransformerDecoderLayer(_Layer):
         self.self_attn = MultiheadAttention(d_model, nhead, **attention)
         self.multihead_attn = MultiheadAttention(d_model, nhead, **attention)
         self._make(3, d_model, dim_feedforward, dropout, activation, layer_norm_eps, norm_first, bias, options)
+
+    def __setstate__(self, state) -> None:
+        # As in PyTorch, a copy of a layer whose activation is a module goes on with relu: TransformerDecoder's results.
+        super().__setstate__({"activation": F.relu, **state})
 
     def forward(
         self, tgt, memory, tgt_mask=None, memory_mask=None, tgt_key_padding_mask=None, memory_key_padding_mask=None,

@@ -65,6 +65,7 @@ class QFunctional(WithOutputGrid):
     def __init__(self):
         super().__init__()
         self._set_grid()
+        self.activation_post_process = nn.Identity()  # printed along; what it observed is the grid now
 
     def forward(self, x):
         raise RuntimeError("QFunctional is not intended to use the 'forward'. Please use the underlying operation")
