@@ -13,11 +13,13 @@ from ..compiler.api import (
     graph_break,
     is_compiling,
     list_backends,
+    lookup_backend,
     mark_dynamic,
     mark_static,
     mark_static_address,
     optimize,
     optimize_assert,
+    register_backend,
     reset,
     run,
     set_stance,
@@ -40,8 +42,8 @@ def is_dynamo_supported() -> bool:
 
 __all__ = [
     "OptimizedModule", "allow_in_graph", "assume_constant_result", "config", "disable", "disallow_in_graph",
-    "dont_skip_tracing", "error_on_graph_break", "eval_frame", "exc", "explain", "graph_break",
-    "is_compiling", "is_dynamo_supported", "list_backends", "mark_dynamic", "mark_static", "mark_static_address",
+    "dont_skip_tracing", "error_on_graph_break", "eval_frame", "exc", "explain", "graph_break", "is_compiling",
+    "is_dynamo_supported", "list_backends", "lookup_backend", "mark_dynamic", "mark_static", "mark_static_address",
     "mark_unbacked", "maybe_mark_dynamic", "nonstrict_trace", "optimize", "optimize_assert", "patch_dynamo_config",
-    "reset", "reset_code_caches", "run", "set_stance", "substitute_in_graph", "utils",
+    "register_backend", "reset", "reset_code_caches", "run", "set_stance", "substitute_in_graph", "utils",
 ]  # fmt: skip

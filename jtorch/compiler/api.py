@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -66,7 +67,10 @@ def compile(
         dynamic: with True, calls whose sizes vary are padded to the next of a few sizes, so that many batch sizes
             cost few programs, wherever it is proven that the results stay the same (see docs/compile.md). With None or
             False each shape is captured by itself (with None, unless :func:`mark_dynamic` was called for an argument).
-        backend: the names PyTorch knows are all XLA; ``"eager"`` and its like record without capturing.
+        backend: the names PyTorch knows are all XLA; ``"eager"`` and its like record without capturing. A function is
+            called with an FX graph of what ``model`` does (parameters, buffers and constants are inputs before the
+            tensors among the arguments) and with those inputs, and returns what is called instead; where there is no
+            graph, because a value is read, random numbers are drawn or ``backward()`` is called, it is not asked.
         mode: checked and otherwise left alone: XLA has one mode.
         options: settings of PyTorch's Inductor, which do not apply here.
         name: what messages call the function; default: its own name.
@@ -77,8 +81,7 @@ def compile(
 
     Raises:
         RuntimeError: both ``mode`` and ``options``, or an unknown mode or backend.
-        NotImplementedError: ``backend`` is a function: it would be given an FX graph, which does not exist here; or
-            ``shapes_spec`` is given: shapes are always static.
+        NotImplementedError: ``shapes_spec`` is given: shapes are always static.
     """
     backend = _default_backend if backend is None else backend
     if shapes_spec is not None:
@@ -87,13 +90,8 @@ def compile(
         raise RuntimeError("Either mode or options can be specified, but both can't be specified at the same time.")
     if mode not in _MODES:
         raise RuntimeError(f"Unrecognized mode={mode}, should be one of: {', '.join(m for m in _MODES if m)}")
-    if not isinstance(backend, str):
-        raise NotImplementedError(
-            "compile(backend=<function>) is not supported: there is no FX graph to hand to it. Leave backend out; to "
-            "see what is compiled, look at jtorch.debug.last_trace()"
-        )
-    if backend not in (*_COMPILING, *_EAGER):
-        raise InvalidBackend(f"Invalid backend: {backend!r}, see `torch._dynamo.list_backends()` for available ones")
+    if isinstance(backend, str) and backend not in (*_COMPILING, *_EAGER):
+        backend = lookup_backend(backend)
     if model is None:
         return functools.partial(
             compile, fullgraph=fullgraph, dynamic=dynamic, backend=backend, mode=mode, options=options, name=name,
@@ -103,13 +101,17 @@ def compile(
         raise TypeError(f"compile() expects a function or a module, not {type(model).__name__}")
     if disable or isinstance(model, (CompiledFunction, OptimizedModule)):
         return model
-    capture = backend not in _EAGER
-    if isinstance(model, Module):
-        named = name or type(model).__name__
-        return OptimizedModule(model, CompiledFunction(model, fullgraph, named, capture, recompile_limit, dynamic))
     if inspect.isclass(model):
         raise RuntimeError("compile() expects a function or a module, not a class: compile an instance of it")
-    return CompiledFunction(model, fullgraph, name, capture, recompile_limit, dynamic)
+    named = name or type(model).__name__ if isinstance(model, Module) else name
+    if isinstance(backend, str):
+        function = CompiledFunction(model, fullgraph, named, backend not in _EAGER, recompile_limit, dynamic)
+    else:
+        served = importlib.import_module("jtorch._dynamo.served")  # it makes graphs as export() does, layers above
+        settings = {"options": options} if options else {}
+        settings |= {"mode": mode} if mode not in (None, "default") else {}
+        function = served.ServedFunction(model, backend, settings, fullgraph, named, recompile_limit)
+    return OptimizedModule(model, function) if isinstance(model, Module) else function
 
 
 # --- excluding, asking, telling ------------------------------------------------------------------------------------
@@ -224,7 +226,46 @@ def substitute_in_graph(original_fn, **ignored):
 
 def list_backends(exclude_tags: Sequence[str] | None = ("debug", "experimental")) -> list[str]:
     """The names ``compile(backend=...)`` accepts (all but the debugging ones are XLA)."""
-    return sorted(_COMPILING if exclude_tags and "debug" in exclude_tags else (*_COMPILING, *_EAGER))
+    names = _COMPILING if exclude_tags and "debug" in exclude_tags else (*_COMPILING, *_EAGER)
+    return sorted({*names, *(name for name, (_, tags) in _registered.items() if not {*tags} & {*(exclude_tags or ())})})
+
+
+#: backends that programs have given a name, with their tags
+_registered: dict[str, tuple[Callable, Sequence[str]]] = {}
+
+
+def register_backend(compiler_fn: Callable | None = None, name: str | None = None, tags: Sequence[str] = ()):
+    """Let ``compile(backend=name)`` stand for ``compile(backend=compiler_fn)``; also a decorator.
+
+    Args:
+        compiler_fn: called with an FX graph and example inputs, returns what is called instead.
+        name: default: its own.
+        tags: :func:`list_backends` leaves out those that are asked to be.
+    """
+    if compiler_fn is None:
+        return functools.partial(register_backend, name=name, tags=tags)
+    _registered[name or compiler_fn.__name__] = compiler_fn, tuple(tags)
+    return compiler_fn
+
+
+def lookup_backend(compiler_fn: str | Callable) -> Callable:
+    """What :func:`register_backend` was given under this name; of the names known without it, a function that compiles
+    a graph, or leaves it as it is. A function is returned as it is.
+
+    Raises:
+        InvalidBackend: there is none of this name.
+    """
+    if not isinstance(compiler_fn, str):
+        return compiler_fn
+    if compiler_fn in _registered:
+        return _registered[compiler_fn][0]
+    if compiler_fn not in (*_COMPILING, *_EAGER):
+        raise InvalidBackend(
+            f"Invalid backend: {compiler_fn!r}, see `torch._dynamo.list_backends()` for available ones"
+        )
+    if compiler_fn in _EAGER:
+        return lambda module, inputs: module.forward
+    return lambda module, inputs: compile(module)
 
 
 def cudagraph_mark_step_begin() -> None:
@@ -406,7 +447,7 @@ def exporting():
 __all__ = [
     "CompiledFunction", "ExplainOutput", "InvalidBackend", "OptimizedModule", "allow_in_graph",
     "assume_constant_result", "compile", "cudagraph_mark_step_begin", "disable", "explain", "graph_break",
-    "is_compiling", "is_dynamo_compiling", "is_exporting", "list_backends", "mark_dynamic", "mark_static",
-    "error_on_graph_break", "mark_static_address", "optimize", "optimize_assert", "reset", "run", "set_stance",
-    "substitute_in_graph",
+    "is_compiling", "is_dynamo_compiling", "is_exporting", "list_backends", "lookup_backend", "mark_dynamic",
+    "mark_static", "error_on_graph_break", "mark_static_address", "optimize", "optimize_assert", "register_backend",
+    "reset", "run", "set_stance", "substitute_in_graph",
 ]  # fmt: skip

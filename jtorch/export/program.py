@@ -319,7 +319,7 @@ def record(mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Mod
     _collect(mod, args, kwargs, dynamic_shapes, tensors, names, given)
     order = {id(t): i for i, t in enumerate(tensors)}
     in_form = structure.describe([list(args), kwargs], lambda x: order[id(x)] if isinstance(x, Tensor) else None)
-    recording = _Recording(mod, args, kwargs, tensors, named, owner)
+    recording = Recording(mod, args, kwargs, tensors, named, owner)
 
     def recorded(given):
         shapes = Shapes(names, tensors, given)
@@ -413,7 +413,7 @@ def _explained(error: Exception) -> Exception:
     )
 
 
-class _Recording:
+class Recording:
     """Records a callable at given input shapes."""
 
     def __init__(self, mod, args, kwargs, tensors, named, owner):
