@@ -19,9 +19,14 @@ from benchmarks import common
 
 ROOT = Path(__file__).parents[1]
 
-#: script: (title, options, options of a quick run)
+#: script, and what it measures if that is one of several things: (title, options, options of a quick run)
 SCRIPTS = {
     "train_step": ("Training steps", ["--compile"], ["--rounds", "3", "--models", "mlp,cnn,gpt,lstm"]),
+    "train_step:bfloat16": (
+        "Training steps under bfloat16 autocast",
+        ["--autocast", "--models", "mlp,cnn,vit,gpt,lstm"],
+        ["--autocast", "--rounds", "3", "--models", "mlp,gpt"],
+    ),
     "inference": ("Inference", [], ["--rounds", "3", "--models", "mlp,cnn,gpt,lstm"]),
     "generate": ("Generation with a cache of keys and values", [], ["--rounds", "3", "--tokens", "32"]),
     "memory": ("Memory of a training step", [], ["--layers", "4"]),
@@ -33,6 +38,7 @@ SCRIPTS = {
 }
 #: what --tiny means to those that have no such option
 TINY = {
+    "train_step:bfloat16": ["--tiny", "--rounds", "2", "--autocast"],
     "recording": ["--ops", "10", "--repeats", "2"],
     "ops": ["--sizes", "1,3000", "--rounds", "1"],
     "int8": ["--width", "16", "--batches", "1", "--rounds", "1"],
@@ -46,9 +52,13 @@ def written(path: Path, text: str) -> None:
     os.replace(draft, path)
 
 
+def module_of(name: str) -> str:
+    return f"benchmarks.{name.partition(':')[0]}"
+
+
 def run(name: str, options: list[str]) -> tuple[str, int]:
     """A script's output, which is also shown as it comes, and its exit status."""
-    command = [sys.executable, "-u", "-m", f"benchmarks.{name}", *options]
+    command = [sys.executable, "-u", "-m", module_of(name), *options]
     lines = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         for line in process.stdout:
@@ -61,7 +71,7 @@ def section(name: str, title: str, options: list[str], output: str, status: int,
     # what is not Markdown already stays as it was printed
     body = output if output.startswith("|") else f"```\n{output}\n```"
     failed = f"\n**This script failed with status {status}; what it printed until then is above.**\n" if status else ""
-    command = " ".join(["python -m", f"benchmarks.{name}", *options])
+    command = " ".join(["python -m", module_of(name), *options])
     return f"## {title}\n\n`{command}` ({seconds:.0f} s)\n\n{body}\n{failed}"
 
 
