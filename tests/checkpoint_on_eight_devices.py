@@ -347,7 +347,7 @@ def test_clipping_and_accumulation():
 
 
 def test_scaled_gradients(expected):
-    model, scaler = FSDP(mlp(), auto_wrap_policy=LINEARS), ShardedGradScaler()
+    model, scaler = FSDP(mlp(), auto_wrap_policy=LINEARS), ShardedGradScaler("cpu")
     torch.manual_seed(1)
     x, y = torch.randn(32, 16), torch.randint(0, 8, (32,))
     opt, losses = torch.optim.AdamW(model.parameters(), lr=1e-2), []
