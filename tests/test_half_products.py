@@ -72,6 +72,16 @@ def test_products_of_bfloat16(name):
         assert np.abs(got - expected).max() <= 2**-7 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("a, b", [((2, 0, 3), (2, 3, 4)), ((0, 2, 3), (0, 3, 4)), ((2, 3, 0), (2, 0, 4)),
+                                  ((0, 3), (3, 4)), ((3, 0), (0, 4)), ((3, 4), (4, 0))])  # fmt: skip
+def test_products_of_nothing(a, b):
+    x, y = leaves(a, b)
+    out = x @ y
+    assert out.tolist() == jtorch.zeros(*a[:-1], b[-1]).tolist()
+    out.sum().backward()
+    assert not x.grad.any() and not y.grad.any()
+
+
 def test_recurrent_layers_of_bfloat16():
     for kind in (jtorch.nn.LSTM, jtorch.nn.GRU, jtorch.nn.RNN):
         jtorch.manual_seed(0)

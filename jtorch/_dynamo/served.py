@@ -8,6 +8,7 @@ without being run, for the graph.
 from __future__ import annotations
 
 from ..compiler.function import CompiledFunction, GraphBreak
+from ..compiler.state import statistics
 from ..export import structure
 from ..export.graph import Built
 from ..export.program import Recording
@@ -37,18 +38,17 @@ class ServedFunction(CompiledFunction):
         guards = self._candidates.pop()  # they hold for this call
         try:
             served = Served(self._fn, guards, args, kwargs)
-        except BackendCompilerFailed:
-            raise
         except Exception as error:  # whatever the function raises when only shapes are known
             if self._fullgraph:
                 raise GraphBreak(f"{self._name} has no graph: {error}") from error
             self._failed(str(error))
             return result
-        served.compiled = self._compiled_by_backend(
-            served.module, served.inputs(guards.arguments.flatten(args, kwargs))
-        )
+        leaves = guards.arguments.flatten(args, kwargs)
+        served.compiled = self._compiled_by_backend(served.module, served.inputs(leaves))
+        self._failures = 0
+        statistics.captures += 1
         self._entries.insert(0, (guards, served))
-        return result if served.writes else served.replay(guards.arguments.flatten(args, kwargs))
+        return result if served.writes else served.replay(leaves)
 
     def _compiled_by_backend(self, module, inputs):
         name = getattr(self._backend, "__name__", type(self._backend).__name__)
@@ -81,7 +81,7 @@ class Served:
         recording = Recording(fn, args, kwargs, tensors, self._named, None)
         graph = recording.at([tuple(t.shape) for t in tensors])
         (self._form,) = recording.out_forms
-        self._changed, self._mutated = list(recording.changed), list(recording.mutated)
+        self._changed, self._mutated = recording.changed, recording.mutated
         self.writes = bool(self._changed or self._mutated)
         parameters = [n for n, t in self._named.items() if isinstance(t, Parameter)]
         buffers = [n for n, t in self._named.items() if not isinstance(t, Parameter)]

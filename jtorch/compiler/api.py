@@ -72,7 +72,8 @@ def compile(
             tensors among the arguments) and with those inputs, and returns what is called instead; where there is no
             graph, because a value is read, random numbers are drawn or ``backward()`` is called, it is not asked.
         mode: checked and otherwise left alone: XLA has one mode.
-        options: settings of PyTorch's Inductor, which do not apply here.
+        options: settings of PyTorch's Inductor, which do not apply here. A function given as ``backend`` is handed
+            both ``mode`` and ``options``, by name, where they are given.
         name: what messages call the function; default: its own name.
         disable: return the function as it is.
         recompile_limit: how many cases are captured before the function is only recorded; default:

@@ -141,7 +141,7 @@ _bmm.defvjp(
 def _batched_matmul(a, b):
     """``a @ b`` of stacks of matrices, whose outer dims broadcast."""
     if takes_bfloat16(a, b) and a.shape[:-2] == b.shape[:-2]:
-        flat = [x.reshape(-1, *x.shape[-2:]) for x in (a, b)]
+        flat = [x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:]) for x in (a, b)]
         return _bmm(*flat).reshape(*a.shape[:-1], b.shape[-1])
     return jnp.matmul(a, b)
 

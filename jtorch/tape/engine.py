@@ -11,7 +11,6 @@ import itertools
 import threading
 import traceback
 import warnings
-from functools import partial
 
 import jax.numpy as jnp
 
@@ -194,12 +193,12 @@ def _tell_line(node) -> None:
 def run_backward_call(node, lin, given, present, create_graph):
     """Record the backward call of a node; with ``create_graph``, so that it can be differentiated again."""
     if not create_graph:
-        run = partial(record, lin.backward(given), node.saved + present, node.device)
+        call, operands = lin.backward(given), node.saved + present
         if lin.call.op in parts.SLICES and not node.post_hooks and not anomaly.enabled:
-            found = parts.part(node, present[0], lambda: run()[0])
+            found = parts.part(node, present[0], lambda: record(call, operands, node.device)[0])
             if found is not None:
                 return [found]
-        return _reached(lin, given, run())
+        return _reached(lin, given, record(call, operands, node.device))
     # The history of an operand is its edge; that of an output is this very node.
     edges_of = dict(zip(lin.operands, node.edges, strict=True))
     grads, grad_edges = [g.value for g in present], [g.edge for g in present]

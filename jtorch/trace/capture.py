@@ -11,7 +11,7 @@ from __future__ import annotations
 import operator
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from .. import errors
@@ -295,14 +295,15 @@ def refuse(why: str) -> None:
         log.refuse(why)
 
 
-@contextmanager
 def allowed():
     """What the block reads keeps a function from being replayed, and is no error under ``fullgraph=True``: PyTorch's
     compiler has it in its graph (the body of a custom operation, the predicate of ``cond``)."""
     log = state.log
-    if log is None or not log.fullgraph:
-        yield
-        return
+    return nullcontext() if log is None or not log.fullgraph else _allowed(log)
+
+
+@contextmanager
+def _allowed(log: Log):
     log.fullgraph = False
     try:
         yield

@@ -9,17 +9,16 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from ..ops.elementwise import is_half
 from .jaxapi import evaluate
-
-_HALVES = (jnp.dtype(jnp.float16), jnp.dtype(jnp.bfloat16))
 
 
 def with_wide_sums(fn, arrays):
     """``fn(*arrays)``, a tuple of arrays, with sums of half precision widened."""
-    if not any(a.dtype in _HALVES for a in arrays):
+    if not any(map(is_half, arrays)):
         return fn(*arrays)
     return tuple(evaluate(jax.make_jaxpr(fn)(*arrays), arrays, {"reduce_sum": _reduce_sum}))
 
 
 def _reduce_sum(bind, x):
-    return bind(x.astype(jnp.float32)).astype(x.dtype) if x.dtype in _HALVES else bind(x)
+    return bind(x.astype(jnp.float32)).astype(x.dtype) if is_half(x) else bind(x)
