@@ -97,3 +97,49 @@ def test_a_cache_is_written_by_many_steps():
         assert at.tolist() == [i + 1]
     np.testing.assert_array_equal(a.numpy()[:6], table.numpy()[:6])
     np.testing.assert_allclose(b.numpy()[:6], np.cumsum(table.numpy()[:6], 0))
+
+
+OPTIMIZERS = {
+    "SGD": {"lr": 0.1},
+    "SGD, momentum": {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+    "Adam": {"amsgrad": True, "weight_decay": 0.1},
+    "AdamW": {"lr": 0.1},
+    "RMSprop": {"centered": True, "momentum": 0.9},
+    "Adagrad": {},
+    "Adadelta": {},
+    "Adamax": {},
+    "Rprop": {},
+    "NAdam": {"decoupled_weight_decay": True, "weight_decay": 0.1},
+    "RAdam": {"decoupled_weight_decay": True, "weight_decay": 0.1},
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64"])
+@pytest.mark.parametrize("how", OPTIMIZERS)
+def test_optimizers_choose_before_they_go_on(how, dtype):
+    """Parameters and state stay as they were where a label is out of range, though the gradient is finite."""
+    jtorch.manual_seed(0)
+    table = jtorch.nn.Parameter(jtorch.randn(6, 4, dtype=getattr(jtorch, dtype)))
+    optimizer = getattr(jtorch.optim, how.split(",")[0])([table], **OPTIMIZERS[how])
+
+    def step(label):
+        optimizer.zero_grad()
+        table[jtorch.tensor([label])].abs().square().sum().backward()
+        optimizer.step()
+
+    def content():
+        state = [x.clone() for x in optimizer.state[table].values() if isinstance(x, jtorch.Tensor)]
+        return [x.detach().resolve_conj().to(jtorch.complex128).numpy() for x in (table, *state)]
+
+    for _ in range(2):
+        step(1)
+    before = content()
+    step(6)
+    program = explain.last().program
+    assert Skipping(program).keeping and not Skipping(program).whole
+    with pytest.raises(IndexError):
+        jtorch.sync()
+    for was, now in zip(before, content(), strict=True):
+        np.testing.assert_array_equal(now, was)
+    step(2)
+    assert any((was != now).any() for was, now in zip(before, content(), strict=True))

@@ -27,19 +27,22 @@ from .softmax import widened
 optax = lazily("optax")
 
 
-def _leaf_update(transform: Callable[..., optax.GradientTransformation], hypers, p, g, *state):
+def _leaf_update(transform: Callable[..., optax.GradientTransformation], hypers, failed, p, g, *state):
     """One parameter through ``transform(*hypers)``: the new parameter and the new state.
 
     Hyper-parameters are rounded to the type the parameter is computed in; complex numbers are pairs of reals.
+    A rule's ``update`` takes ``kept`` (:func:`_keeping`) besides, and goes on with state that it was applied to: XLA
+    would else compute the new state once for the parameter, and once to choose.
     """
     stored = (p, *state)
     if jnp.iscomplexobj(p):
         p, g, *state = (_pair(x) for x in (p, g, *state))
     p, g, *state = (widened(x) for x in (p, g, *state))
-    updates, state = transform(*(h.astype(p.dtype) for h in hypers)).update(g, tuple(state), p)
-    new = (optax.apply_updates(p, updates), *state)
+    kept = _keeping(failed)
+    updates, state = transform(*(h.astype(p.dtype) for h in hypers)).update(g, tuple(state), p, kept)
+    new = (kept(optax.apply_updates(p, updates), p), *state)
     if jnp.iscomplexobj(stored[0]):
-        new = tuple(x[0] + 1j * x[1] for x in new)
+        new = tuple(jax.lax.complex(x[0], x[1]) for x in new)
     return tuple(x.astype(old.dtype) for x, old in zip(new, stored, strict=True))
 
 
@@ -47,12 +50,12 @@ def _pair(x):
     return jnp.stack([x.real, x.imag])
 
 
-def _apply(transform, hypers, params, grads, *states):
+def _apply(transform, hypers, failed, params, grads, *states):
     """``_leaf_update`` of every parameter: all new parameters, then all of each state; unused states are left out."""
     states = [s for s in states if s]
     # traced once per shape, not once per parameter: models have hundreds of parameters and few shapes
     update = jax.jit(partial(_leaf_update, transform))
-    new = [update(hypers, *leaf) for leaf in zip(params, grads, *states, strict=True)]
+    new = [update(hypers, failed, *leaf) for leaf in zip(params, grads, *states, strict=True)]
     return tuple(x for column in zip(*new, strict=True) for x in column)
 
 
@@ -77,6 +80,21 @@ def _ascent(grads, maximize: bool):
     return tuple(-g for g in grads) if maximize else grads
 
 
+def _keeping(failed):
+    """``kept(new, old)``: the old value where ``failed`` is true; of None that is nowhere."""
+    return lambda new, old: new if failed is None else jnp.where(failed, old, new)
+
+
+def _counted(step, failed):
+    return _keeping(failed)(step + 1, step)
+
+
+def _shrunk(params, factor, failed):
+    """Every parameter times ``factor``: weight decay apart from the gradient."""
+    factor = _keeping(failed)(factor, 1.0)
+    return tuple((widened(p) * factor.astype(widened(p).real.dtype)).astype(p.dtype) for p in params)
+
+
 def _no_state(params):
     return ()
 
@@ -98,15 +116,15 @@ def sgd(lr, weight_decay, momentum=None, damped=None, nesterov: bool = False) ->
     else:
         inner = optax.chain(decay, optax.scale(damped), optax.trace(momentum, nesterov), scale)
 
-    def update(g, state, p):
+    def update(g, state, p, kept):
         full = inner.init(p) if momentum is None else (*inner.init(p)[:2], optax.TraceState(*state), optax.EmptyState())
         updates, full = inner.update(g, full, p)
-        return updates, () if momentum is None else (full[2].trace,)
+        return updates, () if momentum is None else (kept(full[2].trace, state[0]),)
 
     return optax.GradientTransformation(_no_state, update)
 
 
-@op(namespaces=(), each=True)
+@op(namespaces=(), each=True, keeps=("params", "momentum_buffer"))
 def _sgd_step(
     params: Arrays,
     grads: Arrays,
@@ -115,6 +133,7 @@ def _sgd_step(
     weight_decay: Hyper,
     momentum: Hyper,
     dampening: Hyper,
+    failed: Array | None = None,
     *,
     nesterov: bool = False,
     maximize: bool = False,
@@ -124,9 +143,9 @@ def _sgd_step(
     ``momentum_buffer`` is empty for plain descent, else one buffer per parameter, zeros before its first use.
     """
     if not momentum_buffer:
-        return _apply(sgd, (lr, weight_decay), params, _ascent(grads, maximize))
+        return _apply(sgd, (lr, weight_decay), failed, params, _ascent(grads, maximize))
     hypers = (lr, weight_decay, momentum, 1 - dampening)
-    return _apply(partial(sgd, nesterov=nesterov), hypers, params, _ascent(grads, maximize), momentum_buffer)
+    return _apply(partial(sgd, nesterov=nesterov), hypers, failed, params, _ascent(grads, maximize), momentum_buffer)
 
 
 # --- Adam and AdamW ------------------------------------------------------------------------------------------------
@@ -153,12 +172,12 @@ def adam(
         one: see :func:`_one_after`.
     """
 
-    def update(g, state, p):
+    def update(g, state, p, kept):
         state = Moments(*state)
         if not decoupled:
             g = g + decay * p
-        mean = _lerp(state.mean, g, mean_weight) / one
-        square = (state.square * beta2 + square_weight * g * g) / one
+        mean = kept(_lerp(state.mean, g, mean_weight), state.mean) / one
+        square = kept(state.square * beta2 + square_weight * g * g, state.square) / one
         largest = None if state.largest is None else jnp.maximum(state.largest, square)
         denominator = jnp.sqrt(square if largest is None else largest) / root + eps
         updates = -step_size * mean / denominator
@@ -167,7 +186,7 @@ def adam(
     return optax.GradientTransformation(_no_state, update)
 
 
-@op(namespaces=(), each=True)
+@op(namespaces=(), each=True, keeps=("params", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "step"))
 def _adam_step(
     params: Arrays,
     grads: Arrays,
@@ -180,6 +199,7 @@ def _adam_step(
     beta2: Hyper,
     eps: Hyper,
     weight_decay: Hyper,
+    failed: Array | None = None,
     *,
     amsgrad: bool = False,
     maximize: bool = False,
@@ -194,8 +214,7 @@ def _adam_step(
     count = step.astype(jnp.float64) + 1
     grads = _ascent(grads, maximize)
     if decoupled_weight_decay:
-        kept = 1 - lr * decay
-        params = tuple((widened(p) * kept.astype(widened(p).real.dtype)).astype(p.dtype) for p in params)
+        params = _shrunk(params, 1 - lr * decay, failed)
     hypers = (
         lr / (1 - beta1**count),
         jnp.sqrt(1 - beta2**count),
@@ -207,7 +226,10 @@ def _adam_step(
         _one_after(grads),
     )
     states = (exp_avg, exp_avg_sq, max_exp_avg_sq if amsgrad else ())
-    return (*_apply(lambda *h: adam(*h, decoupled_weight_decay), hypers, params, grads, *states), step + 1)
+    return (
+        *_apply(lambda *h: adam(*h, decoupled_weight_decay), hypers, failed, params, grads, *states),
+        _counted(step, failed),
+    )
 
 
 # --- RMSprop and Adagrad -------------------------------------------------------------------------------------------
@@ -216,24 +238,24 @@ def _adam_step(
 def rmsprop(lr, alpha, square_weight, eps, decay, momentum, *, centered: bool, moving: bool):
     """RMSprop on one array; the state is the mean square, then the momentum buffer, then the mean gradient."""
 
-    def update(g, state, p):
+    def update(g, state, p, kept):
         square, *rest = state
         g = g + decay * p
-        square = square * alpha + square_weight * g * g
+        square = kept(square * alpha + square_weight * g * g, square)
         variance, mean = square, ()
         if centered:
-            mean = (_lerp(rest[-1], g, square_weight),)
+            mean = (kept(_lerp(rest[-1], g, square_weight), rest[-1]),)
             variance = square - mean[0] * mean[0]
         root = jnp.sqrt(variance) + eps
         if not moving:
             return -lr * g / root, (square, *mean)
-        buffer = rest[0] * momentum + g / root
+        buffer = kept(rest[0] * momentum + g / root, rest[0])
         return -lr * buffer, (square, buffer, *mean)
 
     return optax.GradientTransformation(_no_state, update)
 
 
-@op(namespaces=(), each=True)
+@op(namespaces=(), each=True, keeps=("params", "square_avg", "momentum_buffer", "grad_avg", "step"))
 def _rmsprop_step(
     params: Arrays,
     grads: Arrays,
@@ -246,6 +268,7 @@ def _rmsprop_step(
     eps: Hyper,
     weight_decay: Hyper,
     momentum: Hyper,
+    failed: Array | None = None,
     *,
     maximize: bool = False,
 ):
@@ -257,21 +280,21 @@ def _rmsprop_step(
     hypers = (lr, alpha, 1 - alpha, eps, weight_decay, momentum)
     rule = lambda *h: rmsprop(*h, centered=centered, moving=moving)  # noqa: E731
     states = (square_avg, momentum_buffer, grad_avg)
-    return (*_apply(rule, hypers, params, _ascent(grads, maximize), *states), step + 1)
+    return (*_apply(rule, hypers, failed, params, _ascent(grads, maximize), *states), _counted(step, failed))
 
 
 def adagrad(step_size, eps, decay) -> optax.GradientTransformation:
     """Adagrad on one array; the state is the sum of squares."""
 
-    def update(g, state, p):
+    def update(g, state, p, kept):
         g = g + decay * p
-        total = state[0] + g * g
+        total = kept(state[0] + g * g, state[0])
         return -step_size * g / (jnp.sqrt(total) + eps), (total,)
 
     return optax.GradientTransformation(_no_state, update)
 
 
-@op(namespaces=(), each=True)
+@op(namespaces=(), each=True, keeps=("params", "sum", "step"))
 def _adagrad_step(
     params: Arrays,
     grads: Arrays,
@@ -281,6 +304,7 @@ def _adagrad_step(
     lr_decay: Hyper,
     eps: Hyper,
     weight_decay: Hyper,
+    failed: Array | None = None,
     *,
     maximize: bool = False,
 ):
@@ -288,4 +312,4 @@ def _adagrad_step(
     lr, lr_decay = lr.astype(jnp.float64), lr_decay.astype(jnp.float64)
     step_size = lr / (1 + step.astype(jnp.float64) * lr_decay)
     hypers = (step_size, eps, weight_decay)
-    return (*_apply(adagrad, hypers, params, _ascent(grads, maximize), sum), step + 1)
+    return (*_apply(adagrad, hypers, failed, params, _ascent(grads, maximize), sum), _counted(step, failed))

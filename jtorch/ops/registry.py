@@ -107,6 +107,7 @@ class Op:
     numbers: Callable | None = None
     unrounded: tuple[str, ...] = ()
     overwrites: bool = False
+    keeps: tuple[str, ...] = ()
     view: Op | None = None  # of an op that writes through a view: that view's
 
     def __repr__(self) -> str:
@@ -178,6 +179,7 @@ def op(
     repeats: Callable | None = None,
     unrounded: tuple[str, ...] = (),
     overwrites: bool = False,
+    keeps: tuple[str, ...] = (),
 ):
     """Register a JAX function as an operation.
 
@@ -226,6 +228,8 @@ def op(
         unrounded: names of operands that, where they are numbers or 0-d, are not rounded to half precision beside half
             tensors: they arrive in float32, and the result is rounded.
         overwrites: the result is the first operand but for some of its elements.
+        keeps: names of the operands whose new values are the results, in their order. The op has an operand ``failed``
+            besides, its last: None, or a truth value; where that is true the results are those operands as they are.
 
     Raises:
         ValueError: the name, or an exported alias of it, is registered already.
@@ -237,7 +241,7 @@ def op(
             checked=checked, error=error, numbers=numbers, types=types, grad_name=grad_name,
             differentiable=differentiable, elementwise=elementwise, each=each,
             channels_last=channels_last, turned=turned, host=host, repeats=repeats, unrounded=unrounded,
-            overwrites=overwrites,
+            overwrites=overwrites, keeps=keeps,
         )  # fmt: skip
     name = name or fn.__name__
     parameters = tuple(_parse(p) for p in inspect.signature(fn).parameters.values())
@@ -262,8 +266,8 @@ def op(
         returns=returns, put=put, check=check, types=types, checked=checked, error=error, numbers=numbers,
         grad_name=grad_name or camel(name.split(".")[0]) + "Backward0",
         differentiable=differentiable, elementwise=elementwise, each=each, channels_last=channels_last, turned=turned,
-        host=host, repeats=repeats, unrounded=unrounded, overwrites=overwrites, doc=inspect.getdoc(fn) or "",
-        operand_names=operands,
+        host=host, repeats=repeats, unrounded=unrounded, overwrites=overwrites, keeps=keeps,
+        doc=inspect.getdoc(fn) or "", operand_names=operands,
         static_names=tuple(p.name for p in parameters if p.kind in ("static", "size")),
     )  # fmt: skip
     if name in OPS:

@@ -127,7 +127,8 @@ class FusedOptimizer(Optimizer):
         """Record the step of these parameters and write the results."""
         op, used, options = OPS[self._op], self._names(group), self._options(group, part)
         columns = [part.column(name) if name in used else () for name in self._entries]
-        rest = [part.step if name == "step" else options[name] for name in op.operand_names[2 + len(columns) :]]
+        named = [name for name in op.operand_names[2 + len(columns) :] if name != "failed"]  # the program's own matter
+        rest = [part.step if name == "step" else options[name] for name in named]
         statics = {name: options[name] for name in op.static_names}
         # backward may need the parameters that a recorded step overwrites
         params = tuple([p.clone() for p in part.params] if part.recorded else part.params)

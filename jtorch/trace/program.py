@@ -131,6 +131,8 @@ class Program:
                 arrays = [array(*operand) for operand in operands]
                 if i in skip.steps:
                     results = skipping.run(call, arrays, failed)
+                elif i in skip.keeping:
+                    results = skip.keeping[i].jitted(*arrays, failed)
                 else:
                     slots = [where if kind == "slot" else None for kind, where in operands]
                     results = layout.run(call, slots, arrays, outs)
@@ -146,7 +148,7 @@ class Program:
 
             for i in first:
                 run(i)
-            if skip.steps:
+            if skip.steps or skip.keeping:
                 bad = {i: check(i) for i in self.checks}
                 failed = jnp.stack([before, *bad.values()]).any()
             for i in rest:
