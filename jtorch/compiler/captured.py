@@ -16,6 +16,8 @@ from ..tensor.storage import Storage
 from ..trace import capture as watching_trace
 from ..trace import recorder
 from ..trace.capture import Action, Draw, Log, Read
+from ..trace.launch import Launch
+from ..trace.recorder import note_write
 from ..trace.stretch import Mark, Stretch
 from ..utils import _pytree
 from .guards import Guards
@@ -158,6 +160,7 @@ class Captured:
         self.guards, self.log, self._before = guards, log, before
         self.wanted: dict[int, int] = {}
         self.parts: dict[int, tuple] = {}  # of tensors whose storages were read: those' aval, and what is shown of it
+        self._launch: Launch | None = None  # once it has twice been run by itself, by the same program
         self._settled: dict[int, int] | None = None  # id of a Value -> its number, once the stretch has been run
         self._pending: list = []
 
@@ -227,6 +230,7 @@ class Captured:
         self.slots = tuple(self.wanted)
         #: per operand the storage it is read from, where guards see to it that it is the same one each time
         self._read_from = [self._fixed_storage(p) for p in self.operands]
+        self._replaced = self._operands_replaced()
 
     def keep_small(self) -> None:
         """Have replays return what else this run is about to, so that its program is theirs, unless that is much.
@@ -249,6 +253,20 @@ class Captured:
         static = self.guards.statics[i - len(self.arguments)]
         t = static.tensor
         return static.storage if kind == "storage" or t._lens is None and t._root is None else None
+
+    def _operands_replaced(self) -> list[bool]:
+        """Per operand, whether the run puts another value in its place, or makes it itself."""
+        before = self._before
+        ended = {key for key, (_, _, s) in before.storages.items() if s.writes != before.counts[key][0]}
+        ended |= {id(before.grads[i]._storage) for i, _ in self.new_grads if before.grads[i] is not None}
+
+        def storage(kind, i):
+            return (before.grads[i] if kind == "grad" else before.tensors[i])._storage
+
+        return [
+            kind == "draw" or kind in ("tensor", "storage", "grad") and id(storage(kind, i)) in ended
+            for kind, i in self.operands
+        ]
 
     def release(self) -> None:
         """Forget what was needed to understand the run."""
@@ -492,18 +510,37 @@ class Captured:
 
     def replay(self, tensors: list):
         """Repeat the run on these tensors."""
+        ends = self.log.steps or self.reads
+        if not ends and not self.nodes:  # if it is run by itself, then when its results are read
+            self._seek_launch()
         results, values, made = self._replay(tensors)  # what is made stays until it has run: the program returns it
-        log = self.log
+        log, launch = self.log, self._launch
         if log.steps:
             recorder._state.step += log.steps
             recorder.flush_all("optimizer.step()")
         elif log.backwards and any(tensors[i]._accumulates for i in self.stepped):
             recorder.backward_boundary(True)
-        del made
+        if launch is not None and launch.error is not None:
+            error, launch.error = launch.error, None
+            raise error
         if self.reads:
             numbers = [kind(scalar(value)) for value, (_, kind) in zip(values, self.reads, strict=True)]
             results = [numbers[r[1]] if r.__class__ is tuple and r[0] == "read" else r for r in results]
+        if ends:
+            self._seek_launch()
+        del made
         return _pytree.tree_unflatten(results, self.form) if self.form.type is not None else results[0]
+
+    def _seek_launch(self) -> None:
+        """If the program that was run last is that of the last replay, and of the one before, replays run it directly."""
+        before = self._launch
+        if self.stretch is None or before is not None and before.proved:
+            return
+        found = Launch.of(self.stretch, self.slots, self._replaced)
+        if found is not None and before is not None and found.entry is before.entry:
+            before.proved = True
+        else:
+            self._launch = found
 
     def _replay(self, tensors: list) -> tuple:
         """``(results, of which read numbers are still ("read", i); the values to read; what the stretch made)``."""
@@ -521,13 +558,17 @@ class Captured:
                 numbers[where : where + len(new)] = new
             else:
                 make()
-        made = []
+        made, launched = [], False
         outside = [
             s.value if s is not None else find(p, tensors) if p[0] != "draw" else drawn[p[1]]
             for p, s in zip(self.operands, self._read_from, strict=True)
         ]
         if self.stretch is not None:
-            made = self.stretch.append(outside, self.slots, numbers)
+            launch = self._launch
+            made = launch.run(outside, numbers) if launch is not None and launch.proved else None
+            launched = made is not None
+            if not launched:
+                made = self.stretch.append(outside, self.slots, numbers)
 
         def value(place):
             kind, i = place
@@ -552,8 +593,10 @@ class Captured:
                 results.append(("later", kind, r[1]))
         for (kind, i, _, writes, version), new in zip(self.writes, written, strict=True):
             storage = (tensors[i] if kind == "tensor" else tensors[i]._grad)._storage
-            storage.write(new, False)
-            storage.writes += writes - 1
+            if not launched:
+                note_write(storage, storage.value)
+            storage.value = new
+            storage.writes += writes
             storage.version += version
         for (i, g), new in zip(self.new_grads, fresh, strict=True):
             if g is None:

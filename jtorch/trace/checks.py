@@ -44,9 +44,17 @@ class Queue:
     def settle(self, last: Check | None = None) -> None:
         """Read every word up to ``last``, waiting for the programs."""
         with self.lock:
+            if not self.pending or last is not None and last not in self.pending:
+                return
+            # each word takes over the verdict of the one before: where the newest tells of nothing, none does
+            sound = not np.asarray((last or self.pending[-1]).flags).any()
             while self.pending:
                 check = self.pending.popleft()
-                self._read(check)
+                if sound:
+                    self.error = None
+                    check.release()
+                else:
+                    self._read(check)
                 if check is last:
                     return
 
@@ -103,6 +111,13 @@ class Check:
         self.values = [(slot, weakref.ref(v)) for slot, v in values]
         self.queue = _this_thread.queue
 
+    def release(self) -> None:
+        """Nothing failed: the values at stake are sound."""
+        for _, ref in self.values:
+            value = ref()
+            if value is not None and value.error is self:
+                value.error = None
+
     def mine(self) -> bool:
         """Whether this thread's program returned it: then its verdict is taken over on the device."""
         return self.queue is _this_thread.queue
@@ -155,8 +170,11 @@ def settle() -> None:
         queue.raise_found()
 
 
-def poll() -> None:
+def poll(unread: int = 0) -> None:
     """Read the words of programs that have finished, without waiting for others.
+
+    Args:
+        unread: so many words are read at a time: reading one takes as long as some operations.
 
     Raises:
         IndexError: as :func:`settle`.
@@ -164,10 +182,14 @@ def poll() -> None:
     queue = _this_thread.queue
     with queue.lock:
         ready = None
-        for check in queue.pending:
-            if not check.flags.is_ready():
-                break
-            ready = check
+        if unread:
+            if len(queue.pending) >= unread and queue.pending[unread - 1].flags.is_ready():
+                ready = queue.pending[unread - 1]
+        else:
+            for check in queue.pending:
+                if not check.flags.is_ready():
+                    break
+                ready = check
         if ready is not None:
             queue.settle(ready)
     if queue.unheard is not None:

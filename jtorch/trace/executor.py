@@ -57,7 +57,7 @@ class Entry:
     """The compiled program of one signature."""
 
     __slots__ = ("program", "device", "shardings", "wanted", "rewritten", "fixed", "varying", "constant", "executable",
-                 "line", "number", "varies", "quick", "runs", "host", "lock", "__weakref__")  # fmt: skip
+                 "line", "number", "varies", "quick", "runs", "host", "lock", "dropped", "__weakref__")  # fmt: skip
 
     def __init__(self, trace, outputs, donate, rewritten, shardings, line: str):
         self.program = Program.of(trace, outputs, rewritten)
@@ -75,6 +75,7 @@ class Entry:
         _shapes_at[kin] = shapes
         self.quick, self.runs = self.number > _PROPERLY, 0
         self.host: Interpreted | None = None
+        self.dropped = False  # whether it is kept no longer
         self.lock = threading.Lock()
 
     @property
@@ -181,14 +182,10 @@ def run(trace, outputs: tuple[int, ...], donate: tuple[bool, ...], rewritten, sh
     Raises:
         RuntimeError: compilation or execution failed.
     """
-    checks.refuse_worthless(trace.leaf_arrays)
     signature = (
         trace.device, tuple(trace.program), tuple(trace.leaf_avals), outputs, donate, rewritten,
         tuple(trace.negative_zeros), len(trace.hypers), shardings,
     )  # fmt: skip
-    counters.flushes += 1
-    counters.calls_recorded += len(trace.calls)
-    counters.causes[cause] += 1
     explain.flush(trace, cause)
     with _lock:
         entry = _entries.get(signature)
@@ -196,15 +193,31 @@ def run(trace, outputs: tuple[int, ...], donate: tuple[bool, ...], rewritten, sh
             explain.miss(signature, trace, _entries)
             entry = _entries[signature] = Entry(trace, outputs, donate, rewritten, shardings, errors.user_line())
             while len(_entries) > config.max_executables:
-                _entries.popitem(last=False)
+                _entries.popitem(last=False)[1].dropped = True
                 counters.evictions += 1
         else:
             counters.hits += 1
             _entries.move_to_end(signature)
+    return entry, *_start(entry, trace, cause)
+
+
+def again(entry: Entry, trace, cause: str) -> tuple:
+    """Run the program of an entry whose signature is known to be the trace's; results and raises as :func:`run`, but
+    for the entry."""
+    explain.flush(trace, cause)
+    counters.hits += 1
+    return _start(entry, trace, cause)
+
+
+def _start(entry: Entry, trace, cause: str) -> tuple:
+    checks.refuse_worthless(trace.leaf_arrays)
+    counters.flushes += 1
+    counters.calls_recorded += len(trace.calls)
+    counters.causes[cause] += 1
     explain.remember(entry)
     results, check = entry.run(trace)
     _started.append(weakref.ref(results[0]))
-    return entry, results, check
+    return results, check
 
 
 def wait() -> None:
@@ -231,6 +244,8 @@ def _drain() -> None:
 def clear() -> None:
     """Drop every compiled program."""
     with _lock:
+        for entry in _entries.values():
+            entry.dropped = True
         _entries.clear()
         for table in (_compiled_at, _shapes_at, _latest_at):
             table.clear()
