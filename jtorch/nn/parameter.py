@@ -58,7 +58,8 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
             t = t._as_subclass(cls)
         elif type(t) is not kind:
             t = t._as_subclass(kind)
-        t._is_param = True
+        if not t._is_param:
+            t._is_param = True
         t.requires_grad = requires_grad
         # Libraries pass `**vars(old)`: in PyTorch what a program set there, here also what a tensor is made of.
         for name in own:

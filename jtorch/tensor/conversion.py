@@ -228,10 +228,13 @@ class ConversionMixin:
         if storage is None:
             storage = memo[key] = _dispatch.Storage(_copied(self._storage.value))
         t = object.__new__(type(self))
-        t._storage, t._lens, t._strides = storage, self._lens, self._strides
+        t._storage = storage
+        if self._strides is not None:
+            t._strides = self._strides
         if self._lens is not None:
-            t._aval = self._aval
-        t._requires_grad = self._requires_grad
+            t._lens, t._aval = self._lens, self._aval
+        if self._requires_grad:
+            t._requires_grad = True
         return t
 
     def __reduce_ex__(self, protocol):

@@ -388,9 +388,11 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
     def _detach(self) -> Tensor:
         """:meth:`detach` for this tape only: what JAX differentiates goes on through it."""
         t = object.__new__(Tensor)
-        t._storage, t._lens, t._strides = self._storage, self._lens, self._strides
+        t._storage = self._storage  # what is at its default stays so: guards read an instance's own attributes
+        if self._strides is not None:
+            t._strides = self._strides
         if self._lens is not None:
-            t._aval, t._memo, t._memo_writes = self._aval, self._memo, self._memo_writes
+            t._lens, t._aval, t._memo, t._memo_writes = self._lens, self._aval, self._memo, self._memo_writes
         if self._uncounted:
             t._uncounted = True
         return t
