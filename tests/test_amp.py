@@ -227,9 +227,12 @@ def test_grad_scaler_refuses_misuse():
     parameter = jtorch.nn.Parameter(jtorch.ones(2))
     optimizer = jtorch.optim.SGD([parameter], lr=0.1)
     scaler = jtorch.amp.GradScaler("cpu")
+    for method, arguments in (("update", ()), ("unscale_", (optimizer,)), ("step", (optimizer,))):
+        with pytest.raises(AssertionError, match=f"Attempted {method} but _scale is None"):
+            getattr(scaler, method)(*arguments)
+    scaler.scale(parameter.sum()).backward()
     with pytest.raises(AssertionError, match="No inf checks"):
         scaler.update()
-    scaler.scale(parameter.sum()).backward()
     scaler.unscale_(optimizer)
     with pytest.raises(RuntimeError, match="already been called"):
         scaler.unscale_(optimizer)
@@ -241,6 +244,152 @@ def test_grad_scaler_refuses_misuse():
         scaler.load_state_dict({})
     off = jtorch.amp.GradScaler("cpu", enabled=False)
     assert off.get_scale() == 1.0 and off.state_dict() == {} and off.scale(parameter) is parameter
+
+
+OPTIMIZERS = {
+    "SGD": {"lr": 0.1, "momentum": 0.9},
+    "SGD, damped": {"lr": 0.1, "momentum": 0.9, "dampening": 0.5},
+    "Adam": {"lr": 0.1, "amsgrad": True},
+    "AdamW": {"lr": 0.1},
+    "RMSprop": {"lr": 0.1, "momentum": 0.9},
+    "Adagrad": {"lr": 0.1},
+    "NAdam": {"lr": 0.1},
+    "ASGD": {"lr": 0.1},
+}
+
+
+def _skipping_steps(torch, how, compiled, bad=(0, 1, 4)):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1))
+    optimizer = getattr(torch.optim, how.split(",")[0])(model.parameters(), **OPTIMIZERS[how])
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=3)
+    x = torch.randn(8, 4)
+
+    def step(x):
+        optimizer.zero_grad()
+        loss = model(x).pow(2).mean()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        return loss
+
+    run = torch.compile(step) if compiled else step
+    history = []
+    for i in range(9):
+        loss = run(x * float("inf") if i in bad else x)
+        history.append((loss.detach().clone(), *(p.detach().clone() for p in model.parameters())))
+    return [[t.numpy() for t in row] for row in history], scaler.state_dict(), run
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("how", OPTIMIZERS)
+def test_steps_with_infinite_gradients_change_nothing(how, compiled):
+    torch = pytest.importorskip("torch")
+    ours, state, run = _skipping_steps(jtorch, how, compiled)
+    theirs, expected, _ = _skipping_steps(torch, how, False)
+    assert state == expected
+    for a, b in zip(ours, theirs, strict=True):
+        for x, y in zip(a, b, strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6)
+    if compiled and how not in ("ASGD", "SGD, damped"):  # which have the host decide
+        assert run.captures == 1, run.latest
+
+
+def test_a_scaled_step_is_one_program(compiled_at_once):
+    from jtorch.debug import counters
+
+    model = jtorch.nn.Linear(4, 5)
+    optimizer, scaler = jtorch.optim.Adam(model.parameters()), jtorch.amp.GradScaler("cpu")
+    x, labels = jtorch.randn(8, 4), jtorch.arange(8) % 5
+
+    def step():
+        optimizer.zero_grad()
+        with jtorch.autocast("cpu", dtype=jtorch.bfloat16):
+            loss = jtorch.nn.functional.cross_entropy(model(x), labels)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+
+    for _ in range(3):
+        step()
+    before = counters()
+    for _ in range(4):
+        step()
+    after = counters()
+    assert after["compiles"] == before["compiles"] and after["flushes"] - before["flushes"] == 4
+
+
+def test_a_label_out_of_range_and_an_infinite_gradient():
+    """Either leaves parameters as they are."""
+    w = jtorch.nn.Parameter(jtorch.ones(3, 4))
+    optimizer, scaler = jtorch.optim.Adam([w], lr=0.1), jtorch.amp.GradScaler("cpu")
+
+    def step(factor, row):
+        optimizer.zero_grad()
+        scaler.scale((w[jtorch.tensor([row])] * factor).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+
+    step(1.0, 0)
+    after_one = w.detach().numpy().copy()
+    assert (after_one[0] != 1).all() and (after_one[1:] == 1).all()
+    step(float("nan"), 1)
+    np.testing.assert_array_equal(w.detach().numpy(), after_one)
+    assert scaler.get_scale() == 2.0**15
+    step(1.0, 7)
+    with pytest.raises(IndexError):
+        jtorch.sync()
+    np.testing.assert_array_equal(w.detach().numpy(), after_one)
+    step(1.0, 2)
+    assert (w.detach().numpy()[2] != 1).all()
+
+
+def test_the_host_decides_where_more_happens_in_a_step():
+    """Hooks, and steps of the program's own, run only if the step is not skipped."""
+    ran = []
+
+    class Own(jtorch.optim.SGD):
+        def step(self, closure=None):
+            ran.append("own")
+            return super().step(closure)
+
+    class Aware(jtorch.optim.SGD):
+        _step_supports_amp_scaling = True
+
+        def step(self, closure=None):
+            ran.append((self.grad_scale, self.found_inf.item()))
+
+    for kind, hooked, expected in ((jtorch.optim.SGD, True, ["hook"]), (Own, False, ["own"]),
+                                   (Aware, False, [(None, 1.0), (None, 0.0)])):  # fmt: skip
+        w = jtorch.ones(2, requires_grad=True)
+        optimizer, scaler = kind([w], lr=0.1), jtorch.amp.GradScaler("cpu")
+        if hooked:
+            optimizer.register_step_post_hook(lambda *_: ran.append("hook"))
+        for factor in (float("inf"), 1.0):
+            w.grad = None
+            scaler.scale((w * factor).sum()).backward()
+            scaler.step(optimizer)
+            scaler.update()
+        assert ran == expected
+        ran.clear()
+
+
+@pytest.mark.parametrize("new", [3.0, "tensor", "two elements", "with a gradient"])
+def test_update_takes_a_new_scale(new):
+    def run(torch):
+        scaler = torch.amp.GradScaler("cpu")
+        scaler.scale(torch.ones(()))
+        value = {"tensor": torch.tensor(4.0), "two elements": torch.ones(2)}.get(new, new)
+        scaler.update(torch.tensor(4.0, requires_grad=True) if new == "with a gradient" else value)
+        return scaler.get_scale(), scaler._scale.item(), scaler._growth_tracker.item()
+
+    results = []
+    for lib in (jtorch, pytest.importorskip("torch")):
+        try:
+            results.append(run(lib))
+        except AssertionError as error:
+            results.append(str(error))
+    assert results[0] == results[1]
 
 
 @pytest.mark.skipif(jtorch.cuda.is_available(), reason="where there is no GPU")

@@ -532,7 +532,7 @@ class Captured:
         return _pytree.tree_unflatten(results, self.form) if self.form.type is not None else results[0]
 
     def _seek_launch(self) -> None:
-        """If the program that was run last is that of the last replay, and of the one before, replays run it directly."""
+        """If the program run last is that of the last replay, and of the one before, replays run it directly."""
         before = self._launch
         if self.stretch is None or before is not None and before.proved:
             return

@@ -32,10 +32,19 @@ def _assert_async(input, assert_msg=None):
 @composite("torch")
 def _amp_foreach_non_finite_check_and_unscale_(scaled_grads, found_inf, inv_scale):
     """Multiply each gradient by ``inv_scale`` in place, and set ``found_inf`` to 1 if one has an element not finite."""
-    for g in scaled_grads:
-        bad = g.isfinite().logical_not().any()
-        found_inf.copy_(found_inf.maximum(bad.to(found_inf.dtype)))
-        g.mul_(inv_scale)
+    *new, found = function(OPS["_amp_unscaled"])(tuple(scaled_grads), inv_scale)
+    for g, unscaled in zip(scaled_grads, new, strict=True):
+        g._store(unscaled, "_amp_foreach_non_finite_check_and_unscale_")
+    found_inf.copy_(found_inf.maximum(found))
+
+
+@composite("torch")
+def _amp_update_scale_(self, growth_tracker, found_inf, scale_growth_factor, scale_backoff_factor, growth_interval):
+    """Write the next factor of a ``GradScaler`` into ``self``, and the finite steps in a row into the tracker."""
+    factors = scale_growth_factor, scale_backoff_factor, growth_interval
+    scale, tracker = function(OPS["_amp_scale"])(self, growth_tracker, found_inf, *factors)
+    growth_tracker.copy_(tracker)
+    return self.copy_(scale)
 
 
 @composite("torch")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from jtorch.ops.registry import OPS
+from jtorch.optim import optimizer
 from jtorch.optim.optimizer import Optimizer, is_tensor
 from jtorch.tape.modes import enable_grad, no_grad
 from jtorch.tensor import dispatch
@@ -108,6 +110,29 @@ class FusedOptimizer(Optimizer):
                     self._update(group, part)
         return loss
 
+    _unless: object = None  # a truth value on the device: where it is true a step changes nothing
+
+    def can_skip(self) -> bool:
+        """Whether steps are skipped on the device (:meth:`skipping`): not where anything else happens in a step."""
+        hooks = (
+            self._optimizer_step_pre_hooks, self._optimizer_step_post_hooks, optimizer._every_step_pre_hooks,
+            optimizer._every_step_post_hooks,
+        )  # fmt: skip
+        plain = type(self).step is FusedOptimizer.step and "step" not in vars(self) and not any(hooks)
+        tensors = (p for group in self.param_groups for p in group["params"])
+        return plain and bool(OPS[self._op].keeps) and not self.defaults.get("differentiable", False) and all(
+            p._handler is None for p in tensors
+        )  # fmt: skip
+
+    @contextmanager
+    def skipping(self, found):
+        """Steps inside the block change neither parameters nor state where ``found``, one number, is not 0."""
+        self._unless = found != 0
+        try:
+            yield
+        finally:
+            del self._unless
+
     def _names(self, group: dict) -> tuple[str, ...]:
         """The entries of a parameter's state that this group uses."""
         return self._entries
@@ -127,9 +152,11 @@ class FusedOptimizer(Optimizer):
         """Record the step of these parameters and write the results."""
         op, used, options = OPS[self._op], self._names(group), self._options(group, part)
         columns = [part.column(name) if name in used else () for name in self._entries]
-        named = [name for name in op.operand_names[2 + len(columns) :] if name != "failed"]  # the program's own matter
+        named = [name for name in op.operand_names[2 + len(columns) :] if name != "failed"]
         rest = [part.step if name == "step" else options[name] for name in named]
         statics = {name: options[name] for name in op.static_names}
+        if self._unless is not None:
+            rest.append(self._unless.to(part.params[0].device))
         # backward may need the parameters that a recorded step overwrites
         params = tuple([p.clone() for p in part.params] if part.recorded else part.params)
         new = dispatch.call(self._op, params, tuple(part.grads), *columns, *rest, **statics)

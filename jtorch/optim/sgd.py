@@ -63,6 +63,10 @@ class SGD(FusedOptimizer):
     def _names(self, group: dict) -> tuple[str, ...]:
         return self._entries if group["momentum"] != 0 else ()
 
+    def can_skip(self) -> bool:
+        # A first step that is skipped is no first step any more, and the next would be damped.
+        return super().can_skip() and not any(g["momentum"] and g["dampening"] for g in self.param_groups)
+
     def _options(self, group: dict, part: Part) -> dict:
         # The buffer of a first step is the gradient itself: zero times the momentum, plus the gradient undamped.
         return group | {"dampening": 0.0 if part.fresh else group["dampening"]}

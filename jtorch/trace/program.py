@@ -132,7 +132,7 @@ class Program:
                 if i in skip.steps:
                     results = skipping.run(call, arrays, failed)
                 elif i in skip.keeping:
-                    results = skip.keeping[i].jitted(*arrays, failed)
+                    results = skipping.keep(skip.keeping[i], arrays, failed)
                 else:
                     slots = [where if kind == "slot" else None for kind, where in operands]
                     results = layout.run(call, slots, arrays, outs)

@@ -85,7 +85,7 @@ def _keeping(program) -> dict[int, Call]:
             operands[name] = list(itertools.islice(it, len(key) if isinstance(key, tuple) else key is not None))
         old = [where for name in op.keeps for _, where in operands[name]]
         if len(old) == len(step.outs) and guarded.items() <= dict(zip(step.outs, old, strict=True)).items():
-            names["failed"] = aval((), dtypes.bool_)
+            names["failed"] = aval((), dtypes.bool_)  # which a step may have of its own
             found[i] = intern(op, statics, tuple(names.values()), step.call.platform)
     return found
 
@@ -128,6 +128,14 @@ def run(call: Call, arrays: list, failed) -> tuple:
             return jnp.asarray(True), call.fn(state[1], *arrays[1:])
 
     return jax.lax.while_loop(lambda state: ~state[0], write, (failed, arrays[0]))[1:]
+
+
+def keep(call: Call, arrays: list, failed) -> tuple:
+    """The results of a step of :attr:`Skipping.keeping`, by its call with the verdict."""
+    if len(arrays) == len(call.in_avals):
+        *arrays, skip = arrays
+        failed = failed | skip
+    return call.jitted(*arrays, failed)
 
 
 def checked_operands(call: Call) -> list[int]:
