@@ -513,15 +513,15 @@ class Captured:
         ends = self.log.steps or self.reads
         if not ends and not self.nodes:  # if it is run by itself, then when its results are read
             self._seek_launch()
-        results, values, made = self._replay(tensors)  # what is made stays until it has run: the program returns it
-        log, launch = self.log, self._launch
+        # what is made stays until it has run: the program returns it
+        results, values, made, error = self._replay(tensors)
+        log = self.log
         if log.steps:
             recorder._state.step += log.steps
             recorder.flush_all("optimizer.step()")
         elif log.backwards and any(tensors[i]._accumulates for i in self.stepped):
             recorder.backward_boundary(True)
-        if launch is not None and launch.error is not None:
-            error, launch.error = launch.error, None
+        if error is not None:
             raise error
         if self.reads:
             numbers = [kind(scalar(value)) for value, (_, kind) in zip(values, self.reads, strict=True)]
@@ -543,7 +543,8 @@ class Captured:
             self._launch = found
 
     def _replay(self, tensors: list) -> tuple:
-        """``(results, of which read numbers are still ("read", i); the values to read; what the stretch made)``."""
+        """``(results, of which read numbers are still ("read", i); the values to read; what the stretch made; what an
+        earlier program's check was found to say)``."""
         find = self._find
         drawn, numbers = self.drawn.copy(), self.numbers.copy()
         for kind, make, where in self.events:
@@ -558,16 +559,18 @@ class Captured:
                 numbers[where : where + len(new)] = new
             else:
                 make()
-        made, launched = [], False
+        made, error, launched = [], None, False
         outside = [
             s.value if s is not None else find(p, tensors) if p[0] != "draw" else drawn[p[1]]
             for p, s in zip(self.operands, self._read_from, strict=True)
         ]
         if self.stretch is not None:
             launch = self._launch
-            made = launch.run(outside, numbers) if launch is not None and launch.proved else None
-            launched = made is not None
-            if not launched:
+            done = launch.run(outside, numbers) if launch is not None and launch.proved else None
+            launched = done is not None
+            if launched:
+                made, error = done
+            else:
                 made = self.stretch.append(outside, self.slots, numbers)
 
         def value(place):
@@ -621,7 +624,7 @@ class Captured:
             else r
             for r in results
         ]  # fmt: skip
-        return results, read, made
+        return results, read, made, error
 
     def _tensor(self, value, spec, tensors, nodes) -> Tensor:
         _, _, strides, edge, requires, inference = spec

@@ -57,13 +57,11 @@ class Launch:
 
     Attributes:
         proved: whether the stretch has been run by the same program twice in a row.
-        error: what an earlier program's check found when the last run began, to be raised once all is in place.
     """
 
     def __init__(self, stretch: Stretch, entry: executor.Entry, wanted: tuple[int, ...]):
         self.stretch, self.entry, self.wanted = stretch, entry, wanted
         self.proved = False
-        self.error: IndexError | None = None
         program = entry.program
         avals = stretch.avals
         position = {slot: j for j, slot in enumerate(wanted)}
@@ -93,8 +91,12 @@ class Launch:
             return None
         return Launch(stretch, entry, wanted) if set(program.outputs) <= set(wanted) else None
 
-    def run(self, operands: list[Value], hypers: list[float]) -> list[Value | None] | None:
-        """The wanted results of a run, None where the stretch has to be recorded; no result for what nobody held.
+    def run(self, operands: list[Value], hypers: list[float]) -> tuple[list[Value | None], IndexError | None] | None:
+        """Run the program, or give None where the stretch has to be recorded.
+
+        Returns:
+            The wanted results (None for what nobody held), and what an earlier program's check was found to say, to be
+            raised once the results are in place.
 
         Raises:
             RuntimeError: execution failed.
@@ -109,11 +111,11 @@ class Launch:
         arrays = [v.array for v in operands]
         if not all(map(operator.is_not, arrays, repeat(None))):
             return None
-        self.error = None
+        found = None
         try:
             checks.poll(_UNREAD) if stretch.checks else checks.settle()
         except IndexError as error:
-            self.error = error
+            found = error
         run = _Run(stretch, hypers, arrays)
         try:
             outputs, word = executor.again(entry, run, "optimizer.step()")
@@ -126,7 +128,7 @@ class Launch:
             made[j] = Value(aval, device, array)
         if word is not None:
             checks.expect(word, run, entry, [(slot, made[j]) for slot, j in self._at_stake])
-        return made
+        return made, found
 
 
 #: words of earlier programs that may wait to be read
