@@ -7,6 +7,7 @@ that view. Start offsets are run-time numbers, so ``x[i]`` in a loop compiles on
 
 from __future__ import annotations
 
+import functools
 import warnings
 
 import numpy as np
@@ -141,6 +142,9 @@ def _without_leading_ones(value, ndim: int):
 
 def _split(x, index):
     """``(view of the basic part, index tensors or None, spec)``."""
+    key = _plain_key(index)
+    if key is not None:
+        return _apply(x, *_plan(tuple(x.shape), key)), None, None
     if not isinstance(index, tuple):
         if isinstance(index, list) and len(index) < 32 and any(isinstance(i, _compound()) for i in index):
             warnings.warn(
@@ -195,16 +199,7 @@ def _split(x, index):
         else:
             basic.append(entry)
             dim += 1
-    view = x
-    steps = parse_basic(tuple(basic), tuple(x.shape)) if basic else []
-    for name, statics, numbers in steps:
-        operands = (view, tuple(numbers)) if name == "slices" else (view, *numbers)
-        op = OPS[name]
-        view = _dispatch.dispatch(op, operands, tuple(_dispatch.hashable(statics[n]) for n in op.static_names))
-    if view._edge is not None and len(basic) > 1 and steps:
-        view._edge[0].__class__ = node_type(_last_view(basic))
-    if not steps:
-        view = _dispatch.dispatch(OPS["alias"], (x,), ())
+    view = _apply(x, *_steps(basic, tuple(x.shape)))
     if not advanced:
         return view, None, None
     # positions in the result: ints before an entry have disappeared from it
@@ -222,6 +217,49 @@ def _split(x, index):
     while spec and spec[-1] == ":":
         spec.pop()
     return view, indices, tuple(spec)
+
+
+def _plain_key(index):
+    """An index of ints, slices of ints, ``None`` and ``...`` as something to look up, or None of another one.
+
+    A slice is a tuple in it: slices have no hash.
+    """
+    key: list = []
+    for entry in index if index.__class__ is tuple else (index,):
+        if entry.__class__ is slice:
+            entry = entry.start, entry.stop, entry.step
+            for part in entry:
+                if part is not None and part.__class__ is not int:
+                    return None
+        elif entry is not None and entry is not Ellipsis and entry.__class__ is not int:
+            return None
+        key.append(entry)
+    return tuple(key)
+
+
+@functools.lru_cache(4096)
+def _plan(shape: tuple[int, ...], key: tuple):
+    """:func:`_steps` of an index by its :func:`_plain_key`: programs use few, over and over."""
+    return _steps([slice(*e) if e.__class__ is tuple else e for e in key], shape)
+
+
+def _steps(basic: list, shape: tuple[int, ...]):
+    """The views of a basic index, ``(op, operands after the first, attributes)`` each, and its gradient's name."""
+    steps = []
+    for name, statics, numbers in parse_basic(tuple(basic), shape) if basic else ():
+        op = OPS[name]
+        attributes = tuple(_dispatch.hashable(statics[n]) for n in op.static_names)
+        steps.append((op, (tuple(numbers),) if name == "slices" else tuple(numbers), attributes))
+    return steps, _last_view(basic) if steps else None
+
+
+def _apply(x, steps, gradient: str | None):
+    view = x
+    for op, numbers, attributes in steps:
+        view = _dispatch.dispatch(op, (view, *numbers), attributes)
+    if gradient is not None and view._edge is not None:
+        view._edge[0].__class__ = node_type(gradient)
+    return view if steps else _dispatch.dispatch(OPS["alias"], (x,), ())
 
 
 def _last_view(basic) -> str:
