@@ -566,6 +566,8 @@ class Captured:
         ]
         if self.stretch is not None:
             launch = self._launch
+            if launch is not None and launch.entry.dropped:
+                launch = self._launch = None
             done = launch.run(outside, numbers) if launch is not None and launch.proved else None
             launched = done is not None
             if launched:
