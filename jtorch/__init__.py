@@ -197,6 +197,8 @@ def __getattr__(name):
         return _import_module("jtorch.compiler").compile
     if name == "vmap":
         return _import_module("jtorch.func").vmap
+    if name in ("cond", "while_loop"):
+        return getattr(_import_module(f"jtorch._higher_order_ops.{name}"), name)
     if name in ("Stream", "Event"):
         return getattr(_import_module("jtorch.cuda.streams"), name)
     if name == "default_generator":  # made on first use: importing seeds nothing

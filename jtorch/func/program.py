@@ -74,8 +74,8 @@ class Program:
 
     Attributes:
         leaves: tensors from outside, with their history; they follow the arguments as operands.
-        results: the flat results; ``form`` is how they are nested. ``written``: arguments that it wrote in place; their
-            new contents follow the results.
+        avals: of the flat results; ``form`` is how they are nested.
+        written: arguments that it wrote in place; their new contents follow the results.
 
     Raises:
         RuntimeError: the function needs the value of a tensor, or writes a tensor from outside.
@@ -101,7 +101,7 @@ class Program:
                         )
                 self.written = [i for i, (t, v) in enumerate(zip(tensors, given, strict=True)) if t._value() is not v]
                 values = [x._value() for x in found] + [tensors[i]._value() for i in self.written]
-                outputs = [trace.slot_of(v) for v in values]
+                outputs, self.avals = [trace.slot_of(v) for v in values], [v.aval for v in values]
                 found = x = None  # so that a storage that is still there is somebody else's
                 self._refuse_writes(trace, tensors)
         finally:

@@ -12,64 +12,8 @@ from ..tensor import Tensor
 from ..tensor.creation import dtype_of, factory
 from ..tensor.export import composite
 from ..tensor.layout import memory_format
-from ..trace import capture
-from ..trace.value import Value
 
-# --- control flow ----------------------------------------------------------------------------------------------------
-
-
-@composite("torch")
-def cond(pred, true_fn, false_fn, operands=()):
-    """``true_fn(*operands)`` if ``pred`` holds, else ``false_fn(*operands)``; a tensor ``pred`` is read.
-
-    Where it cannot be read, in a function that is recorded without running (``export``, ``vmap``), both are computed
-    and the result is selected: neither may then write to a tensor, and a NaN in the derivative of the one not taken
-    shows.
-
-    Raises:
-        RuntimeError: ``pred`` cannot be read and the two results differ in structure, shape or dtype.
-    """
-    if isinstance(pred, Tensor) and _is_recorded(pred._value()):
-        return _select(pred, true_fn(*operands), false_fn(*operands))
-    return true_fn(*operands) if _holds(pred) else false_fn(*operands)
-
-
-def _holds(pred) -> bool:
-    with capture.allowed():
-        return bool(pred)
-
-
-def _is_recorded(value: Value) -> bool:
-    """Whether a value stands for one of a recording that is not going to run here."""
-    return value.array is None and value.trace is not None and not value.trace.runs
-
-
-def _select(pred: Tensor, yes, no):
-    """``yes`` where ``pred`` holds, else ``no``: tensors, or nested tuples, lists and dicts of them."""
-    if isinstance(yes, Tensor) and isinstance(no, Tensor):
-        if yes.shape != no.shape or yes.dtype is not no.dtype:
-            raise RuntimeError("cond: expected both branches to return tensors with the same metadata, but got "
-                               f"{yes.dtype}{list(yes.shape)} and {no.dtype}{list(no.shape)}")  # fmt: skip
-        return yes.where(pred.reshape(()), no)
-    if type(yes) is type(no):
-        if isinstance(yes, (tuple, list)) and len(yes) == len(no):
-            parts = [_select(pred, a, b) for a, b in zip(yes, no, strict=True)]
-            return type(yes)(*parts) if hasattr(yes, "_fields") else type(yes)(parts)
-        if isinstance(yes, dict) and yes.keys() == no.keys():
-            return {key: _select(pred, a, no[key]) for key, a in yes.items()}
-        if not isinstance(yes, (tuple, list, dict)) and yes == no:
-            return yes
-    raise RuntimeError(f"cond: expected both branches to return tensors in the same structure, but got {yes} and {no}")
-
-
-@composite("torch")
-def while_loop(cond_fn, body_fn, carried_inputs):
-    """``body_fn`` repeated on its own results while ``cond_fn`` of them holds (which is read each time)."""
-    carried = tuple(carried_inputs)
-    while _holds(cond_fn(*carried)):
-        carried = body_fn(*carried)
-        carried = tuple(carried) if isinstance(carried, (tuple, list)) else (carried,)
-    return carried
+# --- numbers and conditions ------------------------------------------------------------------------------------------
 
 
 @composite("torch")
