@@ -85,9 +85,8 @@ class Served:
         self.writes = bool(self._changed or self._mutated)
         parameters = [n for n, t in self._named.items() if isinstance(t, Parameter)]
         buffers = [n for n, t in self._named.items() if not isinstance(t, Parameter)]
-        built = Built(
-            [graph], [], (), [], names, parameters, buffers, [*self._changed, *(names[i] for i in self._mutated)]
-        )
+        written = [*self._changed, *(names[i] for i in self._mutated)]
+        built = Built([graph], [], (), [], names, parameters, buffers, written, recording.calls[-1])
         self.module = built.module
         self._fixed = [*(self._named[n] for n in (*parameters, *buffers)), *built.constants.values()]
         self.compiled = None

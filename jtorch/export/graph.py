@@ -6,10 +6,12 @@ Sizes that were left open are read from the inputs by ``sym_size`` nodes.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import inspect
+import itertools
 import linecache
 import operator
-from functools import lru_cache
 
 import jtorch
 
@@ -73,7 +75,7 @@ _SPELLED = {
 }
 
 
-@lru_cache(None)
+@functools.lru_cache(None)
 def _parameters(name: str) -> tuple[str, ...] | None:
     """What the public function of an ATen name takes; None without one."""
     try:
@@ -118,15 +120,19 @@ class Built:
         constants: ``{input: tensor}``, what the function made of Python numbers and arrays.
         mutations: ``(result, buffer or input)``, as in ``changed``.
         results: of the caller.
+        nodes: of the graph, by the slots of the recording; those that nothing uses are no longer in it.
+        calls: the :class:`.calls.Calls` of the recording.
     """
 
     def __init__(
-        self, graphs: list, dims: list, symbols, offsets: list, names: list[str], parameters, buffers, changed
+        self, graphs: list, dims: list, symbols, offsets: list, names: list[str], parameters, buffers, changed, calls
     ):
         self._graph = jtorch.fx.Graph()
         recorded = graphs[0]
+        self.calls = calls
+        self._numbers = {id(node): i for i, node in enumerate(recorded.nodes)}
         self._open = _Open(graphs, tuple(s - o if o else s for s, o in zip(symbols, offsets, strict=True)))
-        self._env: dict[int, object] = {}
+        self.nodes: dict[int, object] = {}
         self.constants: dict[str, Tensor] = {}
         slots = {name: slot for slot, name in recorded.names.items()}
         for prefix, several in (("p", parameters), ("b", buffers)):
@@ -135,21 +141,23 @@ class Built:
                 aval = None if slot is None else recorded.leaves[-1 - slot].aval
                 node = self._input(f"{prefix}_{flat(name)}", aval and [aval])
                 if slot is not None:
-                    self._env[slot] = node
+                    self.nodes[slot] = node
         lives = [g.live() for g in graphs]
-        known = {*self._env, *(r.slot for r in recorded.inputs)}
+        known = {*self.nodes, *(r.slot for r in recorded.inputs)}
         for slot in _leaves(lives[0], recorded.outputs):
             if slot not in known:
                 name = f"c_lifted_tensor_{len(self.constants)}"
                 self.constants[name] = wrap(recorded.leaves[-1 - slot])
-                self._env[slot] = self._input(name, [recorded.leaves[-1 - slot].aval])
+                self.nodes[slot] = self._input(name, [recorded.leaves[-1 - slot].aval])
         for name, *refs in zip(names, *(g.inputs for g in graphs), strict=True):
-            self._env[refs[0].slot] = self._input(flat(name), [r.aval for r in refs])
-        sizes = [self._size(*place) for place in dims]
+            self.nodes[refs[0].slot] = self._input(flat(name), [r.aval for r in refs])
+        self._sizes: dict[tuple, object] = {}
+        self._places = [self._size(*place, symbol) for place, symbol in zip(dims, symbols, strict=True)]
+        sizes = [Polynomial.of(i) for i in range(len(dims))]
         fitted = Fitted(graphs, tuple(s - o if o else s for s, o in zip(sizes, offsets, strict=True)))
         for (_, operands, statics), *nodes in zip(fitted.steps, *lives, strict=True):
             self._call(nodes, {**operands, **statics})
-        results = [self._env[r.slot] for r in recorded.outputs]
+        results = [self.nodes[r.slot] for r in recorded.outputs]
         count = len(results) - len(changed)
         results = results[count:] + results[:count]
         self._graph.output(tuple(results))
@@ -164,29 +172,101 @@ class Built:
             node.meta.update(self._open.meta(avals))
         return node
 
-    def _size(self, slot: int, dim: int, derived):
-        """The size of an input, or what it is derived from; arithmetic on it makes further nodes."""
-        node = self._graph.call_function(jtorch.ops.aten.sym_size.int, (self._env[slot], dim))
-        size = jtorch.fx.Proxy(node)
-        return size if derived is None else (size - derived.offset) // derived.factor
+    def _size(self, slot: int, dim: int, derived, symbol):
+        """The node of an input's size, or of what it is derived from."""
+        node = self._graph.call_function(jtorch.ops.aten.sym_size.int, (self.nodes[slot], dim))
+        if derived is not None:
+            return ((jtorch.fx.Proxy(node) - derived.offset) // derived.factor).node
+        node.meta["size"] = symbol
+        return node
+
+    def _written_out(self, number: Polynomial, where: dict):
+        """A number that depends on open sizes, in nodes that belong to the calls of ``where``."""
+        key = number, tuple(where["nn_module_stack"])
+        if key not in self._sizes:
+            last = next(iter(reversed(self._graph.nodes)))
+            made = number.at([jtorch.fx.Proxy(node) for node in self._places])
+            self._sizes[key] = made.node if isinstance(made, jtorch.fx.Proxy) else made
+            for node in itertools.takewhile(lambda n: n is not last, reversed(self._graph.nodes)):
+                node.meta.update(where)
+        return self._sizes[key]
 
     def _call(self, nodes: list[Recorded], values: dict) -> None:
         """One operation, as it was recorded at each of the sizes."""
         target, args, kwargs = _spelled(nodes[0], values)
         name = target.overloadpacket.__name__
-        args, kwargs = _nodes(args, self._env), _nodes(kwargs, self._env)
+        where = {
+            "stack_trace": _origin(nodes[0].line),
+            "nn_module_stack": self.calls.stack(self._numbers[id(nodes[0])]),
+        }
+        args, kwargs = self._arguments(args, where), self._arguments(kwargs, where)
         made = self._graph.call_function(target, args, kwargs, name=name)
-        made.meta["stack_trace"] = _origin(nodes[0].line)
+        made.meta.update(where)
         outputs = list(zip(*(n.outputs for n in nodes), strict=True))
         metas = [self._open.meta([r.aval for r in refs]) for refs in outputs]
         if len(metas) == 1 and not nodes[0].op.returns:
             made.meta.update(metas[0])
-            self._env[outputs[0][0].slot] = made
+            self.nodes[outputs[0][0].slot] = made
             return
         for i, (refs, meta) in enumerate(zip(outputs, metas, strict=True)):
             part = self._graph.call_function(operator.getitem, (made, i))
-            part.meta.update(meta)
-            self._env[refs[0].slot] = part
+            part.meta.update(where | meta)
+            self.nodes[refs[0].slot] = part
+
+    def _arguments(self, x, where: dict):
+        if isinstance(x, Ref):
+            return self.nodes[x.slot]
+        if isinstance(x, Polynomial):
+            return self._written_out(x, where)
+        if isinstance(x, dict):
+            return {k: self._arguments(v, where) for k, v in x.items()}
+        if isinstance(x, (tuple, list)):
+            return type(x)([self._arguments(v, where) for v in x])
+        return x
+
+
+@dataclasses.dataclass(frozen=True)
+class Polynomial:
+    """A whole number that depends on open sizes: ``(numbers of the sizes multiplied, factor)`` of each term."""
+
+    terms: tuple[tuple[tuple[int, ...], int], ...]
+
+    @staticmethod
+    def of(number: int) -> Polynomial:
+        """An open size by itself."""
+        return Polynomial((((number,), 1),))
+
+    def __add__(self, other) -> Polynomial:
+        return _collected([*self.terms, *_terms(other)])
+
+    def __sub__(self, other) -> Polynomial:
+        return self + (-1 * other)
+
+    def __mul__(self, other) -> Polynomial:
+        return _collected([(tuple(sorted(a + b)), x * y) for a, x in self.terms for b, y in _terms(other)])
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def at(self, sizes: list):
+        """The number where the open sizes are these (numbers, or Proxies)."""
+        total = None
+        for several, factor in self.terms:
+            parts = [sizes[i] for i in several]
+            parts = [factor, *parts] if factor != 1 or not parts else parts
+            term = functools.reduce(operator.mul, parts)
+            total = term if total is None else total + term
+        return 0 if total is None else total
+
+
+def _terms(x) -> tuple:
+    return x.terms if isinstance(x, Polynomial) else (((), x),)
+
+
+def _collected(terms: list) -> Polynomial:
+    found: dict[tuple, int] = {}
+    for several, factor in terms:
+        found[several] = found.get(several, 0) + factor
+    return Polynomial(tuple(sorted(((s, f) for s, f in found.items() if f), reverse=True)))
 
 
 class _Open:
@@ -217,18 +297,6 @@ def _origin(where: str) -> str:
     file, _, line = where.rpartition(":")
     code = linecache.getline(file, int(line)).strip() if line.isdigit() else ""
     return f'File "{file}", line {line}, in forward\n    {code}'
-
-
-def _nodes(x, env: dict):
-    if isinstance(x, Ref):
-        return env[x.slot]
-    if isinstance(x, jtorch.fx.Proxy):
-        return x.node
-    if isinstance(x, dict):
-        return {k: _nodes(v, env) for k, v in x.items()}
-    if isinstance(x, (tuple, list)):
-        return [_nodes(v, env) for v in x] if isinstance(x, list) else tuple(_nodes(v, env) for v in x)
-    return x
 
 
 def _leaves(nodes, outputs) -> list[int]:

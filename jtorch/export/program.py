@@ -26,6 +26,7 @@ from ..trace.replay import Disagreement, Fitted, fitter, points
 from ..trace.value import put
 from ..utils import _pytree
 from . import structure
+from .calls import Calls
 from .dims import Derived, Dim, Shapes, ShapesCollection, UserError, ValueRanges, parsed, settled
 from .graph import Built
 from .signature import ExportGraphSignature
@@ -150,11 +151,7 @@ class ExportedModule(Module):
         super().__init__()
         self.training = False
         self.__dict__["_program"] = program
-        transient = program.graph_signature.transient
-        for name, t in program.state_dict.items():
-            _register(self, name, t, name not in transient)
-        for name, original in program.aliases.items():
-            _register(self, name, program.state_dict[original], original not in transient)
+        register_state(self, program)
         names = tuple(program.state_dict)
         differentiable = _differentiable(program.exported)
 
@@ -172,8 +169,8 @@ class ExportedModule(Module):
             AssertionError: a shape does not fit.
         """
         program = self._program
-        tensors = structure.match(program.in_form, [list(args), kwargs], lambda x: isinstance(x, Tensor))
-        sizes = _check(program.inputs, tensors, program.range_constraints, self._misfit)
+        tensors = structure.match_call(program.in_form, args, kwargs, lambda x: isinstance(x, Tensor))
+        sizes = check(program.inputs, tensors, program.range_constraints, self._misfit)
         state = [self.get_parameter_or_buffer(n) for n in program.state_dict]
         results = self._run(*state, *tensors)
         results = list(results) if isinstance(results, (tuple, list)) else [results]
@@ -230,6 +227,15 @@ class _differentiable:
         )
 
 
+def register_state(module: Module, program: ExportedProgram) -> None:
+    """Give ``module`` the parameters and buffers of a program, by all their names."""
+    transient = program.graph_signature.transient
+    for name, t in program.state_dict.items():
+        _register(module, name, t, name not in transient)
+    for name, original in program.aliases.items():
+        _register(module, name, program.state_dict[original], original not in transient)
+
+
 def _register(module: Module, name: str, t: Tensor, persistent: bool) -> None:
     *path, key = name.split(".")
     for part in path:
@@ -242,7 +248,7 @@ def _register(module: Module, name: str, t: Tensor, persistent: bool) -> None:
         module.register_buffer(key, t, persistent)
 
 
-def _check(inputs: list[dict], tensors: list, ranges: dict[str, ValueRanges], misfit: type[Exception]) -> dict:
+def check(inputs: list[dict], tensors: list, ranges: dict[str, ValueRanges], misfit: type[Exception]) -> dict:
     """The open sizes by name, of tensors that fit the inputs."""
     sizes: dict[str, int] = {}
     for spec, t in zip(inputs, tensors, strict=True):
@@ -290,6 +296,8 @@ def export(
         args, kwargs: example inputs; their tensors become the program's inputs, other values are fixed.
         dynamic_shapes: sizes to leave open: per argument (by name, or in order) ``{dimension: Dim}`` or one entry per
             dimension.
+        preserve_module_call_signature: names of submodules that :func:`.unflatten.unflatten` shall give their arguments
+            and results as they had them.
         platforms: what to lower for, from whatever machine this is.
 
     Raises:
@@ -300,11 +308,17 @@ def export(
         raise ValueError(f"Expected `mod` to be an instance of `torch.nn.Module`, got {type(mod)}.")
     if not isinstance(args, tuple):
         raise UserError(f"Expecting `args` to be a tuple of example positional inputs, got {type(args)}")
-    return record(mod, args, kwargs or {}, dynamic_shapes, tuple(platforms))
+    kept = tuple(preserve_module_call_signature)
+    for name in kept:
+        mod.get_submodule(name)  # raises where there is none
+    return record(mod, args, kwargs or {}, dynamic_shapes, tuple(platforms), kept=kept)
 
 
-def record(mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Module | None = None) -> ExportedProgram:
-    """As :func:`export`, for any callable; ``owner`` is the module whose parameters it uses."""
+def record(
+    mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Module | None = None, kept: tuple[str, ...] = ()
+) -> ExportedProgram:
+    """As :func:`export`, for any callable; ``owner`` is the module whose parameters it uses, ``kept`` are names of
+    submodules whose call signatures are noted."""
     mod = getattr(mod, "_orig_mod", mod)
     owner = mod if owner is None and isinstance(mod, Module) else owner
     unknown = set(platforms) - set(PLATFORMS)
@@ -319,7 +333,7 @@ def record(mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Mod
     _collect(mod, args, kwargs, dynamic_shapes, tensors, names, given)
     order = {id(t): i for i, t in enumerate(tensors)}
     in_form = structure.describe([list(args), kwargs], lambda x: order[id(x)] if isinstance(x, Tensor) else None)
-    recording = Recording(mod, args, kwargs, tensors, named, owner)
+    recording = Recording(mod, args, kwargs, tensors, named, owner, kept)
 
     def recorded(given):
         shapes = Shapes(names, tensors, given)
@@ -341,9 +355,18 @@ def record(mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Mod
             out_form = structure.agreed(recording.out_forms, terms)
         except (Disagreement, ValueError) as error:
             raise UserError(f"Constraints violated ({', '.join(d.__name__ for d in shapes.dims)})! {error}") from error
-        return shapes, scope, symbols, offsets, graphs, fitted, out_form
+        calls = recording.calls[-len(graphs) :]
+        for name, signature in calls[0].signatures.items():
+            if any(c.signatures.get(name) != signature for c in calls[1:]):
+                raise UserError(
+                    f"the module {name!r} does not take and return the same numbers at all sizes: leave it out of "
+                    "preserve_module_call_signature"
+                )
+        return shapes, scope, symbols, offsets, graphs, fitted, out_form, calls[0]
 
-    shapes, scope, symbols, offsets, graphs, fitted, out_form = recorded(settled(names, tensors, given, recorded))
+    shapes, scope, symbols, offsets, graphs, fitted, out_form, calls = recorded(
+        settled(names, tensors, given, recorded)
+    )
     with x64(True):
         specs = [
             jax.ShapeDtypeStruct(jax.export.symbolic_shape(text, scope=scope) if text else (), t.dtype.np)
@@ -368,7 +391,7 @@ def record(mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Mod
         tuple(n for n, t in named.items() if not isinstance(t, Parameter)),
         tuple(names), tuple(recording.changed), recording.count,
         functools.cache(functools.partial(_build, graphs, shapes, symbols, offsets, names, named, recording.changed,
-                                          recording.mutated)),
+                                          recording.mutated, calls)),
         tuple(recording.mutated), frozenset(n for n in named if _is_transient(owner, n)),
     )  # fmt: skip
     inputs = [
@@ -382,7 +405,7 @@ def record(mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Mod
     return made
 
 
-def _build(graphs, shapes: Shapes, symbols, offsets, names, named: dict, changed, mutated) -> Built:
+def _build(graphs, shapes: Shapes, symbols, offsets, names, named: dict, changed, mutated, calls) -> Built:
     where = []  # of each open size, the first input and dimension that has it
     for d in shapes.dims:
         places = [(i, j, x) for i, shape in enumerate(shapes.shapes) for j, x in enumerate(shape)]
@@ -394,31 +417,33 @@ def _build(graphs, shapes: Shapes, symbols, offsets, names, named: dict, changed
         graphs, [(inputs[i].slot, j, derived) for i, j, derived in where], symbols, offsets, names,
         [n for n, t in named.items() if isinstance(t, Parameter)],
         [n for n, t in named.items() if not isinstance(t, Parameter)], [*changed, *(names[i] for i in mutated)],
+        calls,
     )  # fmt: skip
 
 
 def _explained(error: Exception) -> Exception:
     """JAX's complaint about an operation that cannot be lowered, with the user's line where a note has it."""
-    text = str(error).split("\n")[0]
+    text = str(error).split("\n")[0].rstrip(".")
     where = ""
     frame = error.__traceback__
     while frame is not None:
         node = frame.tb_frame.f_locals.get("node")
-        if node is not None and hasattr(node, "line"):
+        if node is not None and hasattr(node, "line") and node.line not in text:
             where = f"{node.name} (at {node.line}): "
         frame = frame.tb_next
     return UserError(
-        f"export: {where}{text}. Make the size static (leave it out of dynamic_shapes), or write this operation in "
-        "another way"
+        f"export: {where}{text}. Give the Dim a range that decides it (min=2), make the size static (leave it out of "
+        "dynamic_shapes), or write this operation in another way"
     )
 
 
 class Recording:
     """Records a callable at given input shapes."""
 
-    def __init__(self, mod, args, kwargs, tensors, named, owner):
+    def __init__(self, mod, args, kwargs, tensors, named, owner, kept=()):
         self.mod, self.args, self.kwargs, self.tensors, self.named = mod, args, kwargs, tensors, named
-        self.owner = owner
+        self.owner, self.kept = owner, kept
+        self.calls: list[Calls] = []  # of each recording
         self.grad = modes.state.grad
         self.changed: list[str] = []  # buffers that it writes
         self.mutated: list[int] = []  # inputs that it writes
@@ -459,14 +484,15 @@ class Recording:
             t.detach() if tuple(t.shape) == shape else _zeros(shape, t)
             for t, shape in zip(self.tensors, shapes, strict=True)
         ]
-        log = Log(hold=True)
+        log, calls = Log(hold=True), Calls(self.owner, self.kept)
+        self.calls.append(calls)
 
         def run(*inputs):
             replaced = {id(t): new for t, new in zip(self.tensors, inputs, strict=True)}
             form = _replace([list(self.args), self.kwargs], replaced)
             given = [t._value() for t in inputs]
             before = {n: t._value() for n, t in self.named.items()}
-            with watching_trace.watching(log), exporting(), self._tape():
+            with watching_trace.watching(log), exporting(), self._tape(), calls:
                 result = self.mod(*form[0], **form[1])
             self.mutated = [i for i, (t, v) in enumerate(zip(inputs, given, strict=True)) if t._value() is not v]
             outputs: list[Tensor] = []
