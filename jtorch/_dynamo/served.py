@@ -80,6 +80,8 @@ class Served:
         names = [f"l_arg_{k}" for k in range(len(tensors))]
         recording = Recording(fn, args, kwargs, tensors, self._named, None)
         graph = recording.at([tuple(t.shape) for t in tensors])
+        if recording.draws[-1]:
+            raise RuntimeError("random numbers are drawn")
         (self._form,) = recording.out_forms
         self._changed, self._mutated = recording.changed, recording.mutated
         self.writes = bool(self._changed or self._mutated)

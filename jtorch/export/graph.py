@@ -20,6 +20,7 @@ from ..tensor.dispatch import wrap
 from ..trace.graph import Node as Recorded
 from ..trace.graph import Ref
 from ..trace.replay import Fitted, solver
+from .draws import draw
 from .signature import flat
 
 #: overloads of operations whose other operand is a tensor, or a number that is made one
@@ -125,7 +126,18 @@ class Built:
     """
 
     def __init__(
-        self, graphs: list, dims: list, symbols, offsets: list, names: list[str], parameters, buffers, changed, calls
+        self,
+        graphs: list,
+        dims: list,
+        symbols,
+        offsets: list,
+        names: list[str],
+        parameters,
+        buffers,
+        changed,
+        calls,
+        draws: list = (),
+        used: list[bool] = (),
     ):
         self._graph = jtorch.fx.Graph()
         recorded = graphs[0]
@@ -149,18 +161,24 @@ class Built:
                 name = f"c_lifted_tensor_{len(self.constants)}"
                 self.constants[name] = wrap(recorded.leaves[-1 - slot])
                 self.nodes[slot] = self._input(name, [recorded.leaves[-1 - slot].aval])
-        for name, *refs in zip(names, *(g.inputs for g in graphs), strict=True):
+        for name, *refs in zip(names, *(g.inputs[: len(names)] for g in graphs), strict=True):
             self.nodes[refs[0].slot] = self._input(flat(name), [r.aval for r in refs])
         self._sizes: dict[tuple, object] = {}
         self._places = [self._size(*place, symbol) for place, symbol in zip(dims, symbols, strict=True)]
         sizes = [Polynomial.of(i) for i in range(len(dims))]
+        slots = iter(recorded.inputs[len(names) :])
+        self._draws = {next(slots).slot if u else ("unused", i): d for i, (d, u) in
+                       enumerate(zip(draws, used, strict=True))}  # fmt: skip
         fitted = Fitted(graphs, tuple(s - o if o else s for s, o in zip(sizes, offsets, strict=True)))
         for (_, operands, statics), *nodes in zip(fitted.steps, *lives, strict=True):
             self._call(nodes, {**operands, **statics})
-        results = [self.nodes[r.slot] for r in recorded.outputs]
+        results = [self._node(r.slot, {}) for r in recorded.outputs]
+        for further in [*self._draws]:
+            self._drawn(further, {})
         count = len(results) - len(changed)
         results = results[count:] + results[:count]
         self._graph.output(tuple(results))
+        jtorch.fx.node.has_side_effect(draw)  # even where the numbers are not used
         self._graph.eliminate_dead_code()
         self.results = tuple(r.name for r in results[len(changed) :])
         self.mutations = [(r.name, name) for r, name in zip(results, changed, strict=False)]
@@ -182,7 +200,7 @@ class Built:
 
     def _written_out(self, number: Polynomial, where: dict):
         """A number that depends on open sizes, in nodes that belong to the calls of ``where``."""
-        key = number, tuple(where["nn_module_stack"])
+        key = number, tuple(where.get("nn_module_stack", ()))
         if key not in self._sizes:
             last = next(iter(reversed(self._graph.nodes)))
             made = number.at([jtorch.fx.Proxy(node) for node in self._places])
@@ -213,9 +231,20 @@ class Built:
             part.meta.update(where | meta)
             self.nodes[refs[0].slot] = part
 
+    def _node(self, slot: int, where: dict):
+        """The node of a slot. Random numbers are drawn where they are first used, in the order of the recording."""
+        while slot in self._draws:
+            self._drawn(next(iter(self._draws)), where)
+        return self.nodes[slot]
+
+    def _drawn(self, slot, where: dict) -> None:
+        arguments = self._arguments(self._draws.pop(slot), where)
+        self.nodes[slot] = self._graph.call_function(draw, arguments)
+        self.nodes[slot].meta.update(where)
+
     def _arguments(self, x, where: dict):
         if isinstance(x, Ref):
-            return self.nodes[x.slot]
+            return self._node(x.slot, where)
         if isinstance(x, Polynomial):
             return self._written_out(x, where)
         if isinstance(x, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import inspect
 
@@ -11,16 +12,19 @@ import jax.export
 
 from .. import config, debug, dtypes
 from ..compiler import exporting
+from ..devices import CPU
 from ..functions.arrays import jax_function
 from ..nn.modules.module import Module
 from ..nn.parameter import Parameter
 from ..ops.registry import OPS
 from ..tape import modes
 from ..tensor import Tensor, dispatch
+from ..tensor import random as random_
 from ..tensor.dispatch import wrap
 from ..trace import capture as watching_trace
 from ..trace.call import _PRECISION
 from ..trace.capture import Draw, Log
+from ..trace.graph import Ref
 from ..trace.jaxapi import x64
 from ..trace.replay import Disagreement, Fitted, fitter, points
 from ..trace.value import put
@@ -28,7 +32,8 @@ from ..utils import _pytree
 from . import structure
 from .calls import Calls
 from .dims import Derived, Dim, Shapes, ShapesCollection, UserError, ValueRanges, parsed, settled
-from .graph import Built
+from .draws import Drawn, described
+from .graph import Built, Polynomial
 from .signature import ExportGraphSignature
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -46,10 +51,13 @@ class ExportedProgram:
         platforms: what the program runs on.
     """
 
-    def __init__(self, exported, state: dict, aliases: dict, signature, in_form, out_form, inputs, ranges=None):
+    def __init__(
+        self, exported, state: dict, aliases: dict, signature, in_form, out_form, inputs, ranges=None, draws=None
+    ):
         self.exported, self.state_dict, self.aliases = exported, state, aliases
         self.graph_signature = signature
         self.in_form, self.out_form = in_form, out_form
+        self.draws: list[Drawn] = draws or []  #: random numbers that a call draws
         #: per input its name, dtype and shape (ints and names of Dims)
         self.inputs: list[dict] = inputs
         self.range_constraints: dict[str, ValueRanges] = ranges or {}
@@ -172,7 +180,8 @@ class ExportedModule(Module):
         tensors = structure.match_call(program.in_form, args, kwargs, lambda x: isinstance(x, Tensor))
         sizes = check(program.inputs, tensors, program.range_constraints, self._misfit)
         state = [self.get_parameter_or_buffer(n) for n in program.state_dict]
-        results = self._run(*state, *tensors)
+        drawn = [(d.used, d.numbers(sizes)) for d in program.draws]
+        results = self._run(*state, *tensors, *(numbers for used, numbers in drawn if used))
         results = list(results) if isinstance(results, (tuple, list)) else [results]
         signature = program.graph_signature
         written = [*map(self.get_parameter_or_buffer, signature.changed), *(tensors[i] for i in signature.mutated)]
@@ -301,7 +310,7 @@ def export(
         platforms: what to lower for, from whatever machine this is.
 
     Raises:
-        RuntimeError: the module reads a value of a tensor or draws random numbers; the message names the line.
+        RuntimeError: the module reads a value of a tensor, or draws random numbers on another device than the CPU.
         UserError: it does different things at different sizes, or ``dynamic_shapes`` do not fit the arguments.
     """
     if not isinstance(mod, Module):
@@ -351,6 +360,10 @@ def record(
             ]
 
         try:
+            draws = [
+                Drawn(structure.agreed([form for form, _ in several], terms), any(used for _, used in several))
+                for several in zip(*recording.draws[-len(graphs) :], strict=True)
+            ]
             fitted = Fitted(graphs, tuple(s - o if o else s for s, o in zip(symbols, offsets, strict=True)))
             out_form = structure.agreed(recording.out_forms, terms)
         except (Disagreement, ValueError) as error:
@@ -362,16 +375,18 @@ def record(
                     f"the module {name!r} does not take and return the same numbers at all sizes: leave it out of "
                     "preserve_module_call_signature"
                 )
-        return shapes, scope, symbols, offsets, graphs, fitted, out_form, calls[0]
+        return shapes, scope, symbols, offsets, graphs, fitted, out_form, calls[0], draws
 
-    shapes, scope, symbols, offsets, graphs, fitted, out_form, calls = recorded(
-        settled(names, tensors, given, recorded)
-    )
+    given = settled(names, tensors, given, recorded)
+    shapes, scope, symbols, offsets, graphs, fitted, out_form, calls, draws = recorded(given)
     with x64(True):
         specs = [
             jax.ShapeDtypeStruct(jax.export.symbolic_shape(text, scope=scope) if text else (), t.dtype.np)
             for text, t in zip(shapes.texts(), tensors, strict=True)
         ]
+        sizes = {d.__name__: symbol for d, symbol in zip(shapes.dims, symbols, strict=True)}
+        for _, shape, _, dtype, _ in (d.arguments(sizes) for d in draws if d.used):
+            specs.append(jax.ShapeDtypeStruct(tuple(shape), dtype.np))
     platform = platforms[0] if len(platforms) == 1 else "tpu"  # lowerings without any tuning for the CPU
     precision = _PRECISION[config.float32_matmul_precision]
 
@@ -391,7 +406,7 @@ def record(
         tuple(n for n, t in named.items() if not isinstance(t, Parameter)),
         tuple(names), tuple(recording.changed), recording.count,
         functools.cache(functools.partial(_build, graphs, shapes, symbols, offsets, names, named, recording.changed,
-                                          recording.mutated, calls)),
+                                          recording.mutated, calls, draws)),
         tuple(recording.mutated), frozenset(n for n in named if _is_transient(owner, n)),
     )  # fmt: skip
     inputs = [
@@ -400,12 +415,12 @@ def record(
         for n, t, shape in zip(names, tensors, shapes.shapes, strict=True)
     ]  # fmt: skip
     ranges = {d.__name__: ValueRanges(d.min or 0, d.max) for d in shapes.dims}
-    made = ExportedProgram(exported, dict(named), aliases, signature, in_form, out_form, inputs, ranges)
+    made = ExportedProgram(exported, dict(named), aliases, signature, in_form, out_form, inputs, ranges, draws)
     made.example_inputs = args, kwargs
     return made
 
 
-def _build(graphs, shapes: Shapes, symbols, offsets, names, named: dict, changed, mutated, calls) -> Built:
+def _build(graphs, shapes: Shapes, symbols, offsets, names, named: dict, changed, mutated, calls, draws) -> Built:
     where = []  # of each open size, the first input and dimension that has it
     for d in shapes.dims:
         places = [(i, j, x) for i, shape in enumerate(shapes.shapes) for j, x in enumerate(shape)]
@@ -417,7 +432,8 @@ def _build(graphs, shapes: Shapes, symbols, offsets, names, named: dict, changed
         graphs, [(inputs[i].slot, j, derived) for i, j, derived in where], symbols, offsets, names,
         [n for n, t in named.items() if isinstance(t, Parameter)],
         [n for n, t in named.items() if not isinstance(t, Parameter)], [*changed, *(names[i] for i in mutated)],
-        calls,
+        calls, [d.arguments({d.__name__: Polynomial.of(i) for i, d in enumerate(shapes.dims)}) for d in draws],
+        [d.used for d in draws],
     )  # fmt: skip
 
 
@@ -444,6 +460,7 @@ class Recording:
         self.mod, self.args, self.kwargs, self.tensors, self.named = mod, args, kwargs, tensors, named
         self.owner, self.kept = owner, kept
         self.calls: list[Calls] = []  # of each recording
+        self.draws: list[list[tuple]] = []  # of each recording, the forms of the draws and whether they are used
         self.grad = modes.state.grad
         self.changed: list[str] = []  # buffers that it writes
         self.mutated: list[int] = []  # inputs that it writes
@@ -509,11 +526,19 @@ class Recording:
             self.changed = [n for n, t in now.items() if t._value() is not before[n]]
             return outputs + [now[n] for n in self.changed] + [inputs[i] for i in self.mutated]
 
-        with _raising_on_draws(log):
+        generator = random_.default_generator(CPU)
+        before = generator.get_state()
+        try:
             graph = debug.graph(run, stand_ins, self.named)
+        finally:
+            generator.set_state(before)  # nothing was run
         if log.refusal is not None:
             raise RuntimeError(f"export: {log.refusal}; an exported program cannot depend on it")
-        return graph
+        drawn = [e for e in log.events if isinstance(e, Draw)]
+        slots = {id(v): -1 - i for i, v in enumerate(graph.leaves)}
+        self.draws.append([(described(e), id(e.value) in slots) for e in drawn])
+        further = tuple(Ref(slots[id(e.value)], e.value.aval) for e in drawn if id(e.value) in slots)
+        return dataclasses.replace(graph, inputs=graph.inputs + further)
 
     def _tape(self):
         return differentiated_as_a_whole(self.named.values()) if self.grad else contextlib.nullcontext()
@@ -576,25 +601,6 @@ def _each_once(tree):
         return t
 
     return _pytree.tree_map_only(Tensor, once, tree)
-
-
-class _raising_on_draws:
-    def __init__(self, log: Log):
-        self.log = log
-
-    def __enter__(self):
-        log = self.log
-
-        class Events(list):
-            def append(self, event):
-                if isinstance(event, Draw):
-                    log.refuse("random numbers are drawn (put the module in evaluation mode, or pass them in)")
-                super().append(event)
-
-        log.events = Events()
-
-    def __exit__(self, *exc):
-        pass
 
 
 def _zeros(shape, like: Tensor) -> Tensor:
