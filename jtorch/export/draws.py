@@ -9,7 +9,8 @@ import jtorch
 from ..devices import CPU
 from ..tensor import Tensor
 from ..tensor import random as random_
-from ..trace.capture import Draw
+from ..trace.capture import Draw, Log
+from ..trace.graph import Graph, Ref
 from . import structure
 
 
@@ -57,4 +58,13 @@ def described(event: Draw) -> object:
     return structure.describe((host.kind, host.shape, tuple(host.parameters), dtype, strides), lambda x: None)
 
 
-__all__ = ["Drawn", "described", "draw"]
+def taken(graph: Graph, log: Log) -> tuple[Graph, list[tuple]]:
+    """``graph`` with the numbers that were drawn as further inputs, and of each draw its form and whether it is one."""
+    drawn = [e for e in log.events if isinstance(e, Draw)]
+    slots = {id(v): -1 - i for i, v in enumerate(graph.leaves)}
+    forms = [(described(e), id(e.value) in slots) for e in drawn]
+    further = tuple(Ref(slots[id(e.value)], e.value.aval) for e in drawn if id(e.value) in slots)
+    return dataclasses.replace(graph, inputs=graph.inputs + further), forms
+
+
+__all__ = ["Drawn", "draw", "taken"]

@@ -20,6 +20,7 @@ from ..tensor.dispatch import wrap
 from ..trace.graph import Node as Recorded
 from ..trace.graph import Ref
 from ..trace.replay import Fitted, solver
+from ..trace.replay import _number as as_array
 from .draws import draw
 from .signature import flat
 
@@ -112,6 +113,34 @@ def _spelled(node: Recorded, values: dict) -> tuple:
     return getattr(getattr(jtorch.ops.aten, plain), _overload(plain, values)), tuple(args), kwargs
 
 
+class Derived:
+    """A part of a derivative, an operation that returns what its derivative needs as well, or a function that ``vmap``
+    mapped: as it was recorded, for operands of those shapes. There is no public name for it."""
+
+    __module__ = "recorded"
+
+    def __init__(self, call):
+        self._call, self._function = call, None
+        self.__name__ = call.name.replace(".", "_") + ("_and_saved" if call.op and call.derivative else "")
+
+    def __call__(self, *operands):
+        """The results, as a tuple."""
+        if self._function is None:
+            self._function = jtorch.jax_function(self._run)
+        return self._function(*operands)
+
+    def _run(self, *arrays):
+        with self._call.lowering():
+            out = self._call.fn(*(a if hasattr(a, "dtype") else as_array(a) for a in arrays))
+        return tuple(out) if isinstance(out, (tuple, list)) else (out,)
+
+
+def _flat(operands) -> tuple:
+    """Operands as the call takes them: those of a list one by one, without those that are not given."""
+    several = (x if isinstance(x, tuple) else (x,) for x in operands)
+    return tuple(x for x in itertools.chain.from_iterable(several) if x is not None)
+
+
 class Built:
     """A GraphModule and the names of its inputs and results.
 
@@ -155,6 +184,9 @@ class Built:
                 if slot is not None:
                     self.nodes[slot] = node
         lives = [g.live() for g in graphs]
+        #: the slots that operations and results read
+        self._read = {x.slot for n in lives[0] for x in _flat(n.operands.values()) if isinstance(x, Ref)}
+        self._read.update(r.slot for r in recorded.outputs)
         known = {*self.nodes, *(r.slot for r in recorded.inputs)}
         for slot in _leaves(lives[0], recorded.outputs):
             if slot not in known:
@@ -211,8 +243,16 @@ class Built:
 
     def _call(self, nodes: list[Recorded], values: dict) -> None:
         """One operation, as it was recorded at each of the sizes."""
-        target, args, kwargs = _spelled(nodes[0], values)
-        name = target.overloadpacket.__name__
+        node, outputs = nodes[0], list(zip(*(n.outputs for n in nodes), strict=True))
+        known = len(node.call.derivative[0].call.out_avals) if node.call.derivative else len(outputs)
+        own = node.op is not None and node.op.name.replace(".", "_") in jtorch._ops.recorded()
+        if not own or any(refs[0].slot in self._read for refs in outputs[known:]):
+            target, args, kwargs = Derived(node.call), _flat(node.operands.values()), {}
+            name, several = target.__name__, True
+        else:
+            outputs = outputs[:known]
+            target, args, kwargs = _spelled(node, values)
+            name, several = target.overloadpacket.__name__, len(outputs) > 1 or bool(node.op.returns)
         where = {
             "stack_trace": _origin(nodes[0].line),
             "nn_module_stack": self.calls.stack(self._numbers[id(nodes[0])]),
@@ -220,9 +260,8 @@ class Built:
         args, kwargs = self._arguments(args, where), self._arguments(kwargs, where)
         made = self._graph.call_function(target, args, kwargs, name=name)
         made.meta.update(where)
-        outputs = list(zip(*(n.outputs for n in nodes), strict=True))
         metas = [self._open.meta([r.aval for r in refs]) for refs in outputs]
-        if len(metas) == 1 and not nodes[0].op.returns:
+        if not several:
             made.meta.update(metas[0])
             self.nodes[outputs[0][0].slot] = made
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import inspect
 
@@ -23,8 +22,7 @@ from ..tensor import random as random_
 from ..tensor.dispatch import wrap
 from ..trace import capture as watching_trace
 from ..trace.call import _PRECISION
-from ..trace.capture import Draw, Log
-from ..trace.graph import Ref
+from ..trace.capture import Log
 from ..trace.jaxapi import x64
 from ..trace.replay import Disagreement, Fitted, fitter, points
 from ..trace.value import put
@@ -32,7 +30,7 @@ from ..utils import _pytree
 from . import structure
 from .calls import Calls
 from .dims import Derived, Dim, Shapes, ShapesCollection, UserError, ValueRanges, parsed, settled
-from .draws import Drawn, described
+from .draws import Drawn, taken
 from .graph import Built, Polynomial
 from .signature import ExportGraphSignature
 
@@ -534,11 +532,9 @@ class Recording:
             generator.set_state(before)  # nothing was run
         if log.refusal is not None:
             raise RuntimeError(f"export: {log.refusal}; an exported program cannot depend on it")
-        drawn = [e for e in log.events if isinstance(e, Draw)]
-        slots = {id(v): -1 - i for i, v in enumerate(graph.leaves)}
-        self.draws.append([(described(e), id(e.value) in slots) for e in drawn])
-        further = tuple(Ref(slots[id(e.value)], e.value.aval) for e in drawn if id(e.value) in slots)
-        return dataclasses.replace(graph, inputs=graph.inputs + further)
+        graph, draws = taken(graph, log)
+        self.draws.append(draws)
+        return graph
 
     def _tape(self):
         return differentiated_as_a_whole(self.named.values()) if self.grad else contextlib.nullcontext()
