@@ -201,3 +201,19 @@ def test_derivatives_inside():
         return torch.autograd.grad((x * x * self.weight).sum(), x)[0]
 
     assert exported(slope, torch.ones(2)).module()(torch.ones(2)).tolist() == [4, 6]
+
+
+def test_drafts_leave_open_what_can_be():
+    n, m = Dim("n"), Dim("m")
+    model = in_a_module(lambda self, x: x.sum(0) * self.weight)
+    x = torch.ones(3, 2)
+    with pytest.raises(torch._dynamo.exc.UserError):
+        torch.export.export(model, (x,), dynamic_shapes=({0: n, 1: m},))
+    draft = torch.export.draft_export(model, (x,), dynamic_shapes=({0: n, 1: m},))
+    assert not draft._report.successful() and "['d0', 2]" in str(draft._report)
+    assert draft.module()(torch.ones(5, 2)).tolist() == [10, 15]
+    sound = torch.export.draft_export(model, (x,), dynamic_shapes=({0: n},))
+    assert sound._report.successful() and "No issues" in str(sound._report)
+    reading = in_a_module(lambda self, x: x * x.sum().item())
+    with pytest.raises(RuntimeError, match="a value was needed"):
+        torch.export.draft_export(reading, (x,), dynamic_shapes=({0: n},))
