@@ -217,3 +217,39 @@ def test_drafts_leave_open_what_can_be():
     reading = in_a_module(lambda self, x: x * x.sum().item())
     with pytest.raises(RuntimeError, match="a value was needed"):
         torch.export.draft_export(reading, (x,), dynamic_shapes=({0: n},))
+
+
+def called_with_keywords(torch):
+    """What a program's module does with named arguments and with values that are no tensors."""
+
+    class Module(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("cache", torch.ones(2), persistent=False)
+
+        def forward(self, x, *, a, b=None, k=3):
+            return x * k + a + (0 if b is None else b) + self.cache
+
+    x = torch.ones(2)
+    program = torch.export.export(Module(), (x,), {"a": x.clone(), "b": x.clone(), "k": 4})
+    program.validate()
+    module = program.module()
+    said = [module(x, b=3 * x, a=2 * x, k=4).tolist(), list(program.graph_signature.non_persistent_buffers)]
+    calls = [
+        ((x,), {"a": x, "b": x, "k": 5}),
+        ((x,), {"a": x}),
+        ((x, x), {"a": x, "b": x, "k": 4}),
+        ((x,), {"a": x, "b": x, "k": 4, "c": 1}),
+        ((torch.ones(3),), {"a": x, "b": x, "k": 4}),
+    ]
+    for args, kwargs in calls:
+        try:
+            module(*args, **kwargs)
+        except Exception as error:
+            said.append((type(error).__name__, "keyword mismatch" in str(error), "Guard failed" in str(error)))
+    return said
+
+
+def test_named_arguments_are_pytorchs():
+    reference = pytest.importorskip("torch")
+    assert called_with_keywords(torch) == called_with_keywords(reference)

@@ -84,7 +84,9 @@ class ExportedProgram:
         return (b for _, b in self.named_buffers())
 
     def __call__(self, *args, **kwargs):
-        raise RuntimeError("Unable to call ExportedProgram directly: use `exported_program.module()`.")
+        raise RuntimeError(
+            "Unable to call ExportedProgram directly. You should use `exported_program.module()` instead."
+        )
 
     def stablehlo(self) -> str:
         """The program's text."""
@@ -133,6 +135,11 @@ class ExportedProgram:
             "they are"
         )
 
+    def validate(self) -> None:
+        """Check the graph, if there is one; see :meth:`jtorch.fx.Graph.lint`."""
+        if self.graph_signature.graph is not None:
+            self.graph.lint()
+
     def __str__(self) -> str:
         if self.graph_signature.graph is None:
             return f"{self!r}\n\nGraph signature:\n{self.graph_signature}"
@@ -151,7 +158,7 @@ class ExportedProgram:
 class ExportedModule(Module):
     """An exported program as a module. Its code is fixed: ``train()`` and ``eval()`` do not change what it computes."""
 
-    _misfit: type[Exception] = AssertionError  #: what is raised of a shape that does not fit
+    _misfit: type[Exception] = AssertionError  #: what is raised of a shape or a value that does not fit
 
     def __init__(self, program: ExportedProgram):
         super().__init__()
@@ -172,10 +179,10 @@ class ExportedModule(Module):
 
         Raises:
             TypeError, ValueError: the arguments are not nested as the example inputs were, or a dtype does not fit.
-            AssertionError: a shape does not fit.
+            AssertionError: a shape does not fit, or a value that is no tensor is not the example's.
         """
         program = self._program
-        tensors = structure.match_call(program.in_form, args, kwargs, lambda x: isinstance(x, Tensor))
+        tensors = structure.match_call(program.in_form, args, kwargs, self._misfit)
         sizes = check(program.inputs, tensors, program.range_constraints, self._misfit)
         state = [self.get_parameter_or_buffer(n) for n in program.state_dict]
         drawn = [(d.used, d.numbers(sizes)) for d in program.draws]

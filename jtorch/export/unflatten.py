@@ -94,7 +94,7 @@ class CallForm:
 
     def taken(self, args: tuple, kwargs: dict) -> list:
         """The open sizes by name, then the tensors among the arguments."""
-        tensors = structure.match_call(self.in_form, args, kwargs, lambda x: isinstance(x, Tensor))
+        tensors = structure.match_call(self.in_form, args, kwargs, RuntimeError)
         return [{} if self.inputs is None else check(self.inputs, tensors, self.ranges, RuntimeError), *tensors]
 
     def nested(self, tensors: tuple, sizes: dict):
