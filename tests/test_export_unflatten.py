@@ -249,3 +249,20 @@ def test_nodes_know_their_modules():
         return [{call: name for call, (name, _) in stack.items()} for stack in found]
 
     assert stacks(torch) == stacks(reference)
+
+
+def test_scripted_and_compiled_modules_inside():
+    scripted = torch.jit.script(nn.Sequential(nn.Linear(3, 3), nn.ReLU()))
+    module = compared(nn.Sequential(scripted, torch.compile(nn.Linear(3, 2))), (torch.ones(2, 3),))
+    assert [n.target for n in module.graph.nodes if n.op == "call_module"] == ["0", "1._orig_mod"]
+
+
+def test_exported_modules_are_exported_again():
+    x = torch.randn(2, 3)
+    first = torch.export.export(nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5)), (x,)).module()
+    again = torch.export.export(first, (x,)).module()
+    results = []
+    for module in (first, again):
+        torch.manual_seed(0)
+        results.append(module(x))
+    torch.testing.assert_close(*results)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import collections
 import dataclasses
+import functools
 
 from ..nn.modules.module import Module
 from ..tensor import Tensor
@@ -44,10 +45,11 @@ class Calls:
 
     def __enter__(self):
         self._handles = []
-        for module in self._names:
+        for module, name in self._names.items():  # by name: a scripted module calls its original, with the same hooks
+            entered, left = functools.partial(self._entered, name), functools.partial(self._left, name)
             self._handles += [
-                module.register_forward_pre_hook(self._entered, prepend=True, with_kwargs=True),
-                module.register_forward_hook(self._left),
+                module.register_forward_pre_hook(entered, prepend=True, with_kwargs=True),
+                module.register_forward_hook(left),
             ]
         return self
 
@@ -66,8 +68,7 @@ class Calls:
         self._since.append(len(_trace().calls))
         self._stacks.append(stack)
 
-    def _entered(self, module, args, kwargs) -> None:
-        name = self._names[module]
+    def _entered(self, name: str, module, args, kwargs) -> None:
         # the arguments belong to what comes before: reading a view is an operation
         described = _described([list(args), kwargs]) if name in self._kept else None
         number, self._counts[name] = self._counts[name], self._counts[name] + 1
@@ -75,7 +76,7 @@ class Calls:
         self._begun.append((self._stack, call, described))
         self._note({**self._stack, call: (name, f"{type(module).__module__}.{type(module).__qualname__}")})
 
-    def _left(self, module, args, result) -> None:
+    def _left(self, name: str, module, args, result) -> None:
         before, call, described = self._begun.pop()
         if described is not None:
             self.signatures[call] = Signature(*described, *_described(result))
