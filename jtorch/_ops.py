@@ -197,7 +197,7 @@ def _aten(name: str) -> Callable:
 
 
 @functools.cache
-def _recorded() -> dict[str, str | Op]:
+def recorded() -> dict[str, str | Op]:
     """What programs consist of, by names that may stand in Python text: ``torch.ops.jtorch`` (graphs of exports)."""
     writes = {f"{name}_put": put_op(op) for name, op in OPS.items() if op.put is not None}  # through views
     return writes | {name.replace(".", "_"): name for name in OPS}
@@ -214,7 +214,7 @@ class OpNamespace:
             raise AttributeError(op)
         found = _registered.get(self.name, {}).get(op)
         if found is None:
-            if self.name == "jtorch" and (own := _recorded().get(op)) is not None:
+            if self.name == "jtorch" and (own := recorded().get(op)) is not None:
                 found = OpOverloadPacket("jtorch", op, functools.partial(call, own))
                 setattr(self, op, found)
                 return found

@@ -95,7 +95,7 @@ def test_signature_and_refusals(picture_program):
         module(torch.zeros(2, 1, 7, 7))
     with pytest.raises(TypeError, match="float32"):
         module(torch.zeros(2, 1, 6, 6, dtype=torch.float64))
-    with pytest.raises(ValueError, match="expected 1 values"):
+    with pytest.raises(ValueError, match="takes 1 positional arguments"):
         module(torch.zeros(2, 1, 6, 6), 3.0)
     with pytest.raises(RuntimeError, match="module()"):
         program(torch.zeros(2, 1, 6, 6))
@@ -161,7 +161,6 @@ def in_a_module(fn):
     [
         (lambda x: x if x.sum() > 0 else -x, r"bool\(\).*test_export.py"),
         (lambda x: x * x.max().item(), r"item\(\).*test_export.py"),
-        (lambda x: nn.functional.dropout(x, 0.5), r"random numbers.*test_export.py"),
         (lambda x: x.reshape(2, -1), "reshape|polynomial|size"),
     ],
 )

@@ -201,3 +201,55 @@ def test_derivatives_inside():
         return torch.autograd.grad((x * x * self.weight).sum(), x)[0]
 
     assert exported(slope, torch.ones(2)).module()(torch.ones(2)).tolist() == [4, 6]
+
+
+def test_drafts_leave_open_what_can_be():
+    n, m = Dim("n"), Dim("m")
+    model = in_a_module(lambda self, x: x.sum(0) * self.weight)
+    x = torch.ones(3, 2)
+    with pytest.raises(torch._dynamo.exc.UserError):
+        torch.export.export(model, (x,), dynamic_shapes=({0: n, 1: m},))
+    draft = torch.export.draft_export(model, (x,), dynamic_shapes=({0: n, 1: m},))
+    assert not draft._report.successful() and "['d0', 2]" in str(draft._report)
+    assert draft.module()(torch.ones(5, 2)).tolist() == [10, 15]
+    sound = torch.export.draft_export(model, (x,), dynamic_shapes=({0: n},))
+    assert sound._report.successful() and "No issues" in str(sound._report)
+    reading = in_a_module(lambda self, x: x * x.sum().item())
+    with pytest.raises(RuntimeError, match="a value was needed"):
+        torch.export.draft_export(reading, (x,), dynamic_shapes=({0: n},))
+
+
+def called_with_keywords(torch):
+    """What a program's module does with named arguments and with values that are no tensors."""
+
+    class Module(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("cache", torch.ones(2), persistent=False)
+
+        def forward(self, x, *, a, b=None, k=3):
+            return x * k + a + (0 if b is None else b) + self.cache
+
+    x = torch.ones(2)
+    program = torch.export.export(Module(), (x,), {"a": x.clone(), "b": x.clone(), "k": 4})
+    program.validate()
+    module = program.module()
+    said = [module(x, b=3 * x, a=2 * x, k=4).tolist(), list(program.graph_signature.non_persistent_buffers)]
+    calls = [
+        ((x,), {"a": x, "b": x, "k": 5}),
+        ((x,), {"a": x}),
+        ((x, x), {"a": x, "b": x, "k": 4}),
+        ((x,), {"a": x, "b": x, "k": 4, "c": 1}),
+        ((torch.ones(3),), {"a": x, "b": x, "k": 4}),
+    ]
+    for args, kwargs in calls:
+        try:
+            module(*args, **kwargs)
+        except Exception as error:
+            said.append((type(error).__name__, "keyword mismatch" in str(error), "Guard failed" in str(error)))
+    return said
+
+
+def test_named_arguments_are_pytorchs():
+    reference = pytest.importorskip("torch")
+    assert called_with_keywords(torch) == called_with_keywords(reference)

@@ -459,3 +459,16 @@ def test_arguments_are_trees():
     again = pytree.tree_unflatten(leaves, form)
     assert leaves == [1, 2, 3] and again == tree
     assert type(again) is immutable_list and type(again[1]) is immutable_dict
+
+
+def replaced_where_inputs_repeat(torch):
+    fx, texts = part(torch, "fx"), []
+    for function in (lambda x, y: torch.add(x, x) + torch.add(x, y), lambda x, y: torch.add(x, 1) + torch.add(y, y)):
+        traced = fx.symbolic_trace(function)
+        matches = fx.replace_pattern(traced, lambda a, b: torch.add(a, b), lambda a, b: torch.mul(a, b))
+        texts.append((len(matches), traced.code))
+    return texts
+
+
+def test_no_node_stands_for_two_parameters_of_a_pattern():
+    check(replaced_where_inputs_repeat)

@@ -156,7 +156,7 @@ def test_save_and_load(net, kind, tmp_path):
     torch.jit.save(module, tmp_path / "m.pt", _extra_files={"note": "hello"})
     extra = {"note": ""}
     loaded = torch.jit.load(tmp_path / "m.pt", map_location="cpu", _extra_files=extra)
-    assert isinstance(loaded, torch.jit.ScriptModule) and extra["note"] == "hello"
+    assert isinstance(loaded, torch.jit.ScriptModule) and extra["note"] == b"hello"
     for n in (1, 5, 7):  # the first dimension was left open
         y = torch.randn(n, 4)
         assert torch.allclose(loaded(y), net(y), atol=1e-6)
@@ -299,3 +299,51 @@ def test_instances_and_switches():
     torch.jit.enable_onednn_fusion(True)
     assert torch.jit.onednn_fusion_enabled()
     torch.jit.enable_onednn_fusion(False)
+
+
+def messages(torch, tmp_path):
+    """What goes wrong, and how, in the same words up to the first colon."""
+    x = torch.ones(1, 2)
+    calls = (
+        lambda: torch.jit.trace(lambda x: {"a": x}, x),
+        lambda: torch.jit.freeze(torch.jit.script(torch.nn.Linear(2, 2).eval()), preserved_attrs=["nope"]),
+        lambda: torch.jit.load(str(tmp_path / "nothing.pt")),
+        lambda: torch.jit.load(str(tmp_path)),
+    )
+    found = []
+    for call in calls:
+        with pytest.raises(Exception) as caught:  # noqa: B017 (which, is compared)
+            call()
+        found.append((type(caught.value).__name__, str(caught.value).partition(":")[0][:60]))
+    return found
+
+
+def test_errors_are_those_of_pytorch(tmp_path):
+    reference = pytest.importorskip("torch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert messages(torch, tmp_path) == messages(reference, tmp_path)
+
+
+def test_containers_as_results_of_traces():
+    traced = torch.jit.trace(lambda x: {"a": x + 1}, torch.ones(2), strict=False)
+    assert traced(torch.zeros(2))["a"].tolist() == [1, 1]
+    pair = torch.jit.trace(lambda x: (x, [x]), torch.ones(2))
+    assert pair(torch.zeros(2))[1][0].tolist() == [0, 0]
+
+
+def test_files_know_what_they_were_made_from():
+    file, extra = io.BytesIO(), {"note": "", "missing": ""}
+    torch.jit.save(torch.jit.trace(nn.Sequential(nn.Linear(2, 2)), torch.ones(1, 2)), file, {"note": "hello"})
+    file.seek(0)
+    loaded = torch.jit.load(file, _extra_files=extra)
+    assert loaded.original_name == "Sequential" and extra == {"note": b"hello", "missing": b""}
+
+
+def test_settings_of_fusers():
+    before = torch.jit.set_fusion_strategy([("STATIC", 3)])
+    assert before == [("STATIC", 2), ("DYNAMIC", 10)] and torch.jit.set_fusion_strategy(before) == [("STATIC", 3)]
+    with torch.jit.strict_fusion(), torch.jit.fuser("fuser1"):
+        frozen = torch.jit.freeze(torch.jit.script(Net().eval()), preserved_attrs=["gain"])
+    assert torch.jit.run_frozen_optimizations(frozen) is None and frozen.gain() == 2.0
+    assert torch.jit.script(lambda x: x).qualified_name.startswith("__torch__.")

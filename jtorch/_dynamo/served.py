@@ -80,14 +80,15 @@ class Served:
         names = [f"l_arg_{k}" for k in range(len(tensors))]
         recording = Recording(fn, args, kwargs, tensors, self._named, None)
         graph = recording.at([tuple(t.shape) for t in tensors])
+        if recording.draws[-1]:
+            raise RuntimeError("random numbers are drawn")
         (self._form,) = recording.out_forms
         self._changed, self._mutated = recording.changed, recording.mutated
         self.writes = bool(self._changed or self._mutated)
         parameters = [n for n, t in self._named.items() if isinstance(t, Parameter)]
         buffers = [n for n, t in self._named.items() if not isinstance(t, Parameter)]
-        built = Built(
-            [graph], [], (), [], names, parameters, buffers, [*self._changed, *(names[i] for i in self._mutated)]
-        )
+        written = [*self._changed, *(names[i] for i in self._mutated)]
+        built = Built([graph], [], (), [], names, parameters, buffers, written, recording.calls[-1])
         self.module = built.module
         self._fixed = [*(self._named[n] for n in (*parameters, *buffers)), *built.constants.values()]
         self.compiled = None

@@ -6,6 +6,7 @@ it, ``weights.safetensors`` holds parameters and buffers.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import zipfile
@@ -22,6 +23,7 @@ from ..serialization import safetensors
 from ..serialization.format import open_for_reading, open_for_writing
 from ..trace.jaxapi import x64
 from .dims import ValueRanges
+from .draws import Drawn
 from .program import ExportedProgram
 from .signature import ExportGraphSignature
 
@@ -49,7 +51,7 @@ def save(ep: ExportedProgram, f, *, extra_files: dict | None = None, opset_versi
         "inputs": ep.inputs, "in_form": ep.in_form, "out_form": ep.out_form,
         "ranges": {n: [r.lower, r.upper] for n, r in ep.range_constraints.items()},
         "outputs": signature.n_outputs, "written": list(signature.changed), "transient": sorted(signature.transient),
-        "mutated": list(signature.mutated),
+        "mutated": list(signature.mutated), "draws": [dataclasses.asdict(d) for d in ep.draws],
     }  # fmt: skip
     weights = {n: t.detach().cpu().contiguous().clone() for n, t in ep.state_dict.items()}
     with x64(True):  # derivatives are traced now
@@ -117,6 +119,7 @@ def load(f, *, extra_files: dict | None = None, expected_opset_version=None, map
     return ExportedProgram(
         exported, state, manifest["aliases"], signature, manifest["in_form"], manifest["out_form"], manifest["inputs"],
         {name: ValueRanges(*bounds) for name, bounds in manifest.get("ranges", {}).items()},
+        [Drawn(**d) for d in manifest.get("draws", ())],
     )  # fmt: skip
 
 

@@ -11,23 +11,27 @@ import jax.export
 
 from .. import config, debug, dtypes
 from ..compiler import exporting
+from ..devices import CPU
 from ..functions.arrays import jax_function
 from ..nn.modules.module import Module
 from ..nn.parameter import Parameter
 from ..ops.registry import OPS
 from ..tape import modes
 from ..tensor import Tensor, dispatch
+from ..tensor import random as random_
 from ..tensor.dispatch import wrap
 from ..trace import capture as watching_trace
 from ..trace.call import _PRECISION
-from ..trace.capture import Draw, Log
+from ..trace.capture import Log
 from ..trace.jaxapi import x64
 from ..trace.replay import Disagreement, Fitted, fitter, points
 from ..trace.value import put
 from ..utils import _pytree
 from . import structure
+from .calls import Calls
 from .dims import Derived, Dim, Shapes, ShapesCollection, UserError, ValueRanges, parsed, settled
-from .graph import Built
+from .draws import Drawn, taken
+from .graph import Built, Polynomial
 from .signature import ExportGraphSignature
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -45,10 +49,13 @@ class ExportedProgram:
         platforms: what the program runs on.
     """
 
-    def __init__(self, exported, state: dict, aliases: dict, signature, in_form, out_form, inputs, ranges=None):
+    def __init__(
+        self, exported, state: dict, aliases: dict, signature, in_form, out_form, inputs, ranges=None, draws=None
+    ):
         self.exported, self.state_dict, self.aliases = exported, state, aliases
         self.graph_signature = signature
         self.in_form, self.out_form = in_form, out_form
+        self.draws: list[Drawn] = draws or []  #: random numbers that a call draws
         #: per input its name, dtype and shape (ints and names of Dims)
         self.inputs: list[dict] = inputs
         self.range_constraints: dict[str, ValueRanges] = ranges or {}
@@ -77,7 +84,9 @@ class ExportedProgram:
         return (b for _, b in self.named_buffers())
 
     def __call__(self, *args, **kwargs):
-        raise RuntimeError("Unable to call ExportedProgram directly: use `exported_program.module()`.")
+        raise RuntimeError(
+            "Unable to call ExportedProgram directly. You should use `exported_program.module()` instead."
+        )
 
     def stablehlo(self) -> str:
         """The program's text."""
@@ -126,6 +135,11 @@ class ExportedProgram:
             "they are"
         )
 
+    def validate(self) -> None:
+        """Check the graph, if there is one; see :meth:`jtorch.fx.Graph.lint`."""
+        if self.graph_signature.graph is not None:
+            self.graph.lint()
+
     def __str__(self) -> str:
         if self.graph_signature.graph is None:
             return f"{self!r}\n\nGraph signature:\n{self.graph_signature}"
@@ -144,17 +158,13 @@ class ExportedProgram:
 class ExportedModule(Module):
     """An exported program as a module. Its code is fixed: ``train()`` and ``eval()`` do not change what it computes."""
 
-    _misfit: type[Exception] = AssertionError  #: what is raised of a shape that does not fit
+    _misfit: type[Exception] = AssertionError  #: what is raised of a shape or a value that does not fit
 
     def __init__(self, program: ExportedProgram):
         super().__init__()
         self.training = False
         self.__dict__["_program"] = program
-        transient = program.graph_signature.transient
-        for name, t in program.state_dict.items():
-            _register(self, name, t, name not in transient)
-        for name, original in program.aliases.items():
-            _register(self, name, program.state_dict[original], original not in transient)
+        register_state(self, program)
         names = tuple(program.state_dict)
         differentiable = _differentiable(program.exported)
 
@@ -169,13 +179,14 @@ class ExportedModule(Module):
 
         Raises:
             TypeError, ValueError: the arguments are not nested as the example inputs were, or a dtype does not fit.
-            AssertionError: a shape does not fit.
+            AssertionError: a shape does not fit, or a value that is no tensor is not the example's.
         """
         program = self._program
-        tensors = structure.match(program.in_form, [list(args), kwargs], lambda x: isinstance(x, Tensor))
-        sizes = _check(program.inputs, tensors, program.range_constraints, self._misfit)
+        tensors = structure.match_call(program.in_form, args, kwargs, self._misfit)
+        sizes = check(program.inputs, tensors, program.range_constraints, self._misfit)
         state = [self.get_parameter_or_buffer(n) for n in program.state_dict]
-        results = self._run(*state, *tensors)
+        drawn = [(d.used, d.numbers(sizes)) for d in program.draws]
+        results = self._run(*state, *tensors, *(numbers for used, numbers in drawn if used))
         results = list(results) if isinstance(results, (tuple, list)) else [results]
         signature = program.graph_signature
         written = [*map(self.get_parameter_or_buffer, signature.changed), *(tensors[i] for i in signature.mutated)]
@@ -230,6 +241,15 @@ class _differentiable:
         )
 
 
+def register_state(module: Module, program: ExportedProgram) -> None:
+    """Give ``module`` the parameters and buffers of a program, by all their names."""
+    transient = program.graph_signature.transient
+    for name, t in program.state_dict.items():
+        _register(module, name, t, name not in transient)
+    for name, original in program.aliases.items():
+        _register(module, name, program.state_dict[original], original not in transient)
+
+
 def _register(module: Module, name: str, t: Tensor, persistent: bool) -> None:
     *path, key = name.split(".")
     for part in path:
@@ -242,7 +262,7 @@ def _register(module: Module, name: str, t: Tensor, persistent: bool) -> None:
         module.register_buffer(key, t, persistent)
 
 
-def _check(inputs: list[dict], tensors: list, ranges: dict[str, ValueRanges], misfit: type[Exception]) -> dict:
+def check(inputs: list[dict], tensors: list, ranges: dict[str, ValueRanges], misfit: type[Exception]) -> dict:
     """The open sizes by name, of tensors that fit the inputs."""
     sizes: dict[str, int] = {}
     for spec, t in zip(inputs, tensors, strict=True):
@@ -290,21 +310,29 @@ def export(
         args, kwargs: example inputs; their tensors become the program's inputs, other values are fixed.
         dynamic_shapes: sizes to leave open: per argument (by name, or in order) ``{dimension: Dim}`` or one entry per
             dimension.
+        preserve_module_call_signature: names of submodules that :func:`.unflatten.unflatten` shall give their arguments
+            and results as they had them.
         platforms: what to lower for, from whatever machine this is.
 
     Raises:
-        RuntimeError: the module reads a value of a tensor or draws random numbers; the message names the line.
+        RuntimeError: the module reads a value of a tensor, or draws random numbers on another device than the CPU.
         UserError: it does different things at different sizes, or ``dynamic_shapes`` do not fit the arguments.
     """
     if not isinstance(mod, Module):
         raise ValueError(f"Expected `mod` to be an instance of `torch.nn.Module`, got {type(mod)}.")
     if not isinstance(args, tuple):
         raise UserError(f"Expecting `args` to be a tuple of example positional inputs, got {type(args)}")
-    return record(mod, args, kwargs or {}, dynamic_shapes, tuple(platforms))
+    kept = tuple(preserve_module_call_signature)
+    for name in kept:
+        mod.get_submodule(name)  # raises where there is none
+    return record(mod, args, kwargs or {}, dynamic_shapes, tuple(platforms), kept=kept)
 
 
-def record(mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Module | None = None) -> ExportedProgram:
-    """As :func:`export`, for any callable; ``owner`` is the module whose parameters it uses."""
+def record(
+    mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Module | None = None, kept: tuple[str, ...] = ()
+) -> ExportedProgram:
+    """As :func:`export`, for any callable; ``owner`` is the module whose parameters it uses, ``kept`` are names of
+    submodules whose call signatures are noted."""
     mod = getattr(mod, "_orig_mod", mod)
     owner = mod if owner is None and isinstance(mod, Module) else owner
     unknown = set(platforms) - set(PLATFORMS)
@@ -319,7 +347,7 @@ def record(mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Mod
     _collect(mod, args, kwargs, dynamic_shapes, tensors, names, given)
     order = {id(t): i for i, t in enumerate(tensors)}
     in_form = structure.describe([list(args), kwargs], lambda x: order[id(x)] if isinstance(x, Tensor) else None)
-    recording = Recording(mod, args, kwargs, tensors, named, owner)
+    recording = Recording(mod, args, kwargs, tensors, named, owner, kept)
 
     def recorded(given):
         shapes = Shapes(names, tensors, given)
@@ -337,18 +365,33 @@ def record(mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Mod
             ]
 
         try:
+            draws = [
+                Drawn(structure.agreed([form for form, _ in several], terms), any(used for _, used in several))
+                for several in zip(*recording.draws[-len(graphs) :], strict=True)
+            ]
             fitted = Fitted(graphs, tuple(s - o if o else s for s, o in zip(symbols, offsets, strict=True)))
             out_form = structure.agreed(recording.out_forms, terms)
         except (Disagreement, ValueError) as error:
             raise UserError(f"Constraints violated ({', '.join(d.__name__ for d in shapes.dims)})! {error}") from error
-        return shapes, scope, symbols, offsets, graphs, fitted, out_form
+        calls = recording.calls[-len(graphs) :]
+        for name, signature in calls[0].signatures.items():
+            if any(c.signatures.get(name) != signature for c in calls[1:]):
+                raise UserError(
+                    f"the module {name!r} does not take and return the same numbers at all sizes: leave it out of "
+                    "preserve_module_call_signature"
+                )
+        return shapes, scope, symbols, offsets, graphs, fitted, out_form, calls[0], draws
 
-    shapes, scope, symbols, offsets, graphs, fitted, out_form = recorded(settled(names, tensors, given, recorded))
+    given = settled(names, tensors, given, recorded)
+    shapes, scope, symbols, offsets, graphs, fitted, out_form, calls, draws = recorded(given)
     with x64(True):
         specs = [
             jax.ShapeDtypeStruct(jax.export.symbolic_shape(text, scope=scope) if text else (), t.dtype.np)
             for text, t in zip(shapes.texts(), tensors, strict=True)
         ]
+        sizes = {d.__name__: symbol for d, symbol in zip(shapes.dims, symbols, strict=True)}
+        for _, shape, _, dtype, _ in (d.arguments(sizes) for d in draws if d.used):
+            specs.append(jax.ShapeDtypeStruct(tuple(shape), dtype.np))
     platform = platforms[0] if len(platforms) == 1 else "tpu"  # lowerings without any tuning for the CPU
     precision = _PRECISION[config.float32_matmul_precision]
 
@@ -368,7 +411,7 @@ def record(mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Mod
         tuple(n for n, t in named.items() if not isinstance(t, Parameter)),
         tuple(names), tuple(recording.changed), recording.count,
         functools.cache(functools.partial(_build, graphs, shapes, symbols, offsets, names, named, recording.changed,
-                                          recording.mutated)),
+                                          recording.mutated, calls, draws)),
         tuple(recording.mutated), frozenset(n for n in named if _is_transient(owner, n)),
     )  # fmt: skip
     inputs = [
@@ -377,12 +420,12 @@ def record(mod, args: tuple, kwargs: dict, dynamic_shapes, platforms, owner: Mod
         for n, t, shape in zip(names, tensors, shapes.shapes, strict=True)
     ]  # fmt: skip
     ranges = {d.__name__: ValueRanges(d.min or 0, d.max) for d in shapes.dims}
-    made = ExportedProgram(exported, dict(named), aliases, signature, in_form, out_form, inputs, ranges)
+    made = ExportedProgram(exported, dict(named), aliases, signature, in_form, out_form, inputs, ranges, draws)
     made.example_inputs = args, kwargs
     return made
 
 
-def _build(graphs, shapes: Shapes, symbols, offsets, names, named: dict, changed, mutated) -> Built:
+def _build(graphs, shapes: Shapes, symbols, offsets, names, named: dict, changed, mutated, calls, draws) -> Built:
     where = []  # of each open size, the first input and dimension that has it
     for d in shapes.dims:
         places = [(i, j, x) for i, shape in enumerate(shapes.shapes) for j, x in enumerate(shape)]
@@ -394,31 +437,35 @@ def _build(graphs, shapes: Shapes, symbols, offsets, names, named: dict, changed
         graphs, [(inputs[i].slot, j, derived) for i, j, derived in where], symbols, offsets, names,
         [n for n, t in named.items() if isinstance(t, Parameter)],
         [n for n, t in named.items() if not isinstance(t, Parameter)], [*changed, *(names[i] for i in mutated)],
+        calls, [d.arguments({d.__name__: Polynomial.of(i) for i, d in enumerate(shapes.dims)}) for d in draws],
+        [d.used for d in draws],
     )  # fmt: skip
 
 
 def _explained(error: Exception) -> Exception:
     """JAX's complaint about an operation that cannot be lowered, with the user's line where a note has it."""
-    text = str(error).split("\n")[0]
+    text = str(error).split("\n")[0].rstrip(".")
     where = ""
     frame = error.__traceback__
     while frame is not None:
         node = frame.tb_frame.f_locals.get("node")
-        if node is not None and hasattr(node, "line"):
+        if node is not None and hasattr(node, "line") and node.line not in text:
             where = f"{node.name} (at {node.line}): "
         frame = frame.tb_next
     return UserError(
-        f"export: {where}{text}. Make the size static (leave it out of dynamic_shapes), or write this operation in "
-        "another way"
+        f"export: {where}{text}. Give the Dim a range that decides it (min=2), make the size static (leave it out of "
+        "dynamic_shapes), or write this operation in another way"
     )
 
 
 class Recording:
     """Records a callable at given input shapes."""
 
-    def __init__(self, mod, args, kwargs, tensors, named, owner):
+    def __init__(self, mod, args, kwargs, tensors, named, owner, kept=()):
         self.mod, self.args, self.kwargs, self.tensors, self.named = mod, args, kwargs, tensors, named
-        self.owner = owner
+        self.owner, self.kept = owner, kept
+        self.calls: list[Calls] = []  # of each recording
+        self.draws: list[list[tuple]] = []  # of each recording, the forms of the draws and whether they are used
         self.grad = modes.state.grad
         self.changed: list[str] = []  # buffers that it writes
         self.mutated: list[int] = []  # inputs that it writes
@@ -459,14 +506,15 @@ class Recording:
             t.detach() if tuple(t.shape) == shape else _zeros(shape, t)
             for t, shape in zip(self.tensors, shapes, strict=True)
         ]
-        log = Log(hold=True)
+        log, calls = Log(hold=True), Calls(self.owner, self.kept)
+        self.calls.append(calls)
 
         def run(*inputs):
             replaced = {id(t): new for t, new in zip(self.tensors, inputs, strict=True)}
             form = _replace([list(self.args), self.kwargs], replaced)
             given = [t._value() for t in inputs]
             before = {n: t._value() for n, t in self.named.items()}
-            with watching_trace.watching(log), exporting(), self._tape():
+            with watching_trace.watching(log), exporting(), self._tape(), calls:
                 result = self.mod(*form[0], **form[1])
             self.mutated = [i for i, (t, v) in enumerate(zip(inputs, given, strict=True)) if t._value() is not v]
             outputs: list[Tensor] = []
@@ -483,10 +531,16 @@ class Recording:
             self.changed = [n for n, t in now.items() if t._value() is not before[n]]
             return outputs + [now[n] for n in self.changed] + [inputs[i] for i in self.mutated]
 
-        with _raising_on_draws(log):
+        generator = random_.default_generator(CPU)
+        before = generator.get_state()
+        try:
             graph = debug.graph(run, stand_ins, self.named)
+        finally:
+            generator.set_state(before)  # nothing was run
         if log.refusal is not None:
             raise RuntimeError(f"export: {log.refusal}; an exported program cannot depend on it")
+        graph, draws = taken(graph, log)
+        self.draws.append(draws)
         return graph
 
     def _tape(self):
@@ -550,25 +604,6 @@ def _each_once(tree):
         return t
 
     return _pytree.tree_map_only(Tensor, once, tree)
-
-
-class _raising_on_draws:
-    def __init__(self, log: Log):
-        self.log = log
-
-    def __enter__(self):
-        log = self.log
-
-        class Events(list):
-            def append(self, event):
-                if isinstance(event, Draw):
-                    log.refuse("random numbers are drawn (put the module in evaluation mode, or pass them in)")
-                super().append(event)
-
-        log.events = Events()
-
-    def __exit__(self, *exc):
-        pass
 
 
 def _zeros(shape, like: Tensor) -> Tensor:

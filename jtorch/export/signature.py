@@ -96,6 +96,11 @@ class ExportGraphSignature:
     transient: frozenset[str] = frozenset()
 
     @property
+    def non_persistent_buffers(self) -> tuple[str, ...]:
+        """Those of the buffers that a module's ``state_dict`` leaves out."""
+        return tuple(n for n in self.buffers if n in self.transient)
+
+    @property
     def user_outputs(self) -> tuple[str, ...]:
         return tuple(f"output_{i}" for i in range(self.n_outputs)) if self.graph is None else self.graph().results
 

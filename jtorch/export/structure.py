@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import math
 
+from ..tensor import Tensor
 from ..utils import _pytree
 
 _PLAIN = (type(None), bool, int, float, str)
@@ -42,8 +43,9 @@ def describe(tree, leaf) -> object:
     raise TypeError(f"a {type(tree).__name__} among the arguments or results is neither a tensor nor a plain value")
 
 
-def _kind(form: dict) -> list[tuple]:
-    return [(k, v) for k, v in form.items() if k not in ("fields", "parts", "context")]
+def kind_of(form: dict) -> tuple:
+    """``(kind, content)`` of a form."""
+    return next((k, v) for k, v in form.items() if k not in ("fields", "parts", "context"))
 
 
 def _name(cls: type) -> str:
@@ -83,7 +85,7 @@ def agreed(forms: list, terms):
 
 def build(form, tensors: list, sizes: dict[str, int]):
     """The tree that ``form`` describes, around ``tensors``, where the open sizes are ``sizes``."""
-    ((kind, content),) = _kind(form)
+    kind, content = kind_of(form)
     if kind == "tensor":
         return tensors[content]
     if kind == "value":
@@ -102,33 +104,53 @@ def build(form, tensors: list, sizes: dict[str, int]):
     return parts if kind == "list" else tuple(parts)
 
 
-def match(form, tree, is_tensor, path: str = "arguments") -> list:
+def match_call(form, args: tuple, kwargs: dict, misfit: type[Exception]) -> list:
+    """The tensors among the arguments of a call, which must be formed like ``form``, a list of both.
+
+    Raises:
+        ValueError: there are more, fewer or other values somewhere.
+        TypeError: something is no tensor where the program takes one.
+        misfit: a value is not the one that the program was exported for.
+    """
+    _, (positional, named) = kind_of(form)
+    expected, wanted = kind_of(positional)[1], [k for k, _ in kind_of(named)[1]]
+    if set(kwargs) != set(wanted):
+        raise ValueError(f"Ran into a kwarg keyword mismatch: Got the following keywords {list(kwargs)} but expected "
+                         f"{wanted}: arguments are given by position or by name as in the example inputs")  # fmt: skip
+    if len(args) != len(expected):
+        raise ValueError(f"the program takes {len(expected)} positional arguments, as its example inputs had, got "
+                         f"{len(args)}")  # fmt: skip
+    return match(form, [list(args), kwargs], misfit)
+
+
+def match(form, tree, misfit: type[Exception], path: str = "arguments") -> list:
     """The tensors of ``tree``, which must be formed like ``form``.
 
     Raises:
-        ValueError: there are more or fewer values somewhere.
-        TypeError: it differs otherwise.
+        ValueError: it is nested in another way, or a container is of another class.
+        TypeError: something is no tensor where one is expected.
+        misfit: something is not the value that is expected.
     """
-    ((kind, content),) = _kind(form)
+    kind, content = kind_of(form)
     if kind == "tensor":
-        if not is_tensor(tree):
+        if not isinstance(tree, Tensor):
             raise TypeError(f"{path}: expected a Tensor, got {type(tree).__name__}")
         return [tree]
     if kind == "value":
         if type(tree) is not type(content) or tree != content:
-            raise TypeError(f"{path}: the program was exported for {content!r}, got {tree!r}")
+            raise misfit(f"Guard failed: {path} == {content!r}: the program was exported for {content!r}, got {tree!r}")
         return []
     if kind in _DICTS:
         if not isinstance(tree, dict) or set(tree) != {k for k, _ in content}:
-            raise TypeError(f"{path}: expected a dict with keys {[k for k, _ in content]}")
-        return [t for k, v in content for t in match(v, tree[k], is_tensor, f"{path}[{k!r}]")]
+            raise ValueError(f"{path}: expected a dict with keys {[k for k, _ in content]}")
+        return [t for k, v in content for t in match(v, tree[k], misfit, f"{path}[{k!r}]")]
     if kind == "node":
         if _name(type(tree)) != content:
-            raise TypeError(f"{path}: expected a {content}, got {type(tree).__name__}")
+            raise ValueError(f"{path}: expected a {content}, got {type(tree).__name__}")
         parts = _pytree._functions(type(tree))[0](tree)[0]
         return [t for i, (v, x) in enumerate(zip(form["parts"], parts, strict=True))
-                for t in match(v, x, is_tensor, f"{path}[{i}]")]  # fmt: skip
+                for t in match(v, x, misfit, f"{path}[{i}]")]  # fmt: skip
     parts = [v for _, v in form["fields"]] if kind == "namedtuple" else content
     if not isinstance(tree, (list, tuple)) or len(tree) != len(parts):
         raise ValueError(f"{path}: expected {len(parts)} values, got {tree!r:.80}")
-    return [t for i, (v, x) in enumerate(zip(parts, tree, strict=True)) for t in match(v, x, is_tensor, f"{path}[{i}]")]
+    return [t for i, (v, x) in enumerate(zip(parts, tree, strict=True)) for t in match(v, x, misfit, f"{path}[{i}]")]

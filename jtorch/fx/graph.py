@@ -98,7 +98,7 @@ class Graph:
         """
         last = next(iter(reversed(self.nodes)), None)
         if last is None or last.op != "output":
-            raise AssertionError("Expected output node")
+            raise AssertionError(f"Expected output node, got {'none' if last is None else f'op={last.op}'}")
         return last
 
     # --- making Nodes

@@ -28,6 +28,7 @@ from .language import (
     script_if_tracing,
     script_method,
     set_fusion_strategy,
+    strict_fusion,
     unused,
     wait,
 )
@@ -37,11 +38,13 @@ from .wrapped import (
     LoadedModule,
     ScriptFunction,
     ScriptModule,
+    ScriptWarning,
     TracedModule,
     TracerWarning,
     freeze,
     load,
     optimize_for_inference,
+    run_frozen_optimizations,
     save,
     script,
     trace,
@@ -54,9 +57,9 @@ _fork, _wait = fork, wait  # what they were called first
 
 __all__ = [
     "Attribute", "CompilationUnit", "Error", "Final", "Future", "LoadedModule", "RecursiveScriptModule",
-    "ScriptFunction", "ScriptModule", "TopLevelTracedModule", "TracedModule", "TracerWarning", "annotate",
-    "annotations", "enable_onednn_fusion", "export", "fork", "freeze", "fuser", "ignore", "interface", "is_scripting",
-    "is_tracing", "isinstance", "load", "onednn_fusion_enabled", "optimize_for_inference", "optimized_execution",
-    "save", "script", "script_if_tracing", "script_method", "set_fusion_strategy", "trace", "trace_module", "unused",
-    "wait",
+    "ScriptFunction", "ScriptModule", "ScriptWarning", "TopLevelTracedModule", "TracedModule", "TracerWarning",
+    "annotate", "annotations", "enable_onednn_fusion", "export", "fork", "freeze", "fuser", "ignore", "interface",
+    "is_scripting", "is_tracing", "isinstance", "load", "onednn_fusion_enabled", "optimize_for_inference",
+    "optimized_execution", "run_frozen_optimizations", "save", "script", "script_if_tracing", "script_method",
+    "set_fusion_strategy", "strict_fusion", "trace", "trace_module", "unused", "wait",
 ]  # fmt: skip

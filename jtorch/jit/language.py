@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final, get_args, get_origin
 
 from ..compiler.state import state
@@ -113,13 +113,22 @@ def onednn_fusion_enabled() -> bool:
     return _onednn_fusion
 
 
-def set_fusion_strategy(strategy) -> list:
-    """Accepted; returns the strategy before (none)."""
-    return []
+_fusion_strategy = [("STATIC", 2), ("DYNAMIC", 10)]  # PyTorch's
+
+
+def set_fusion_strategy(strategy: list) -> list:
+    """Accepted, XLA fuses; returns the strategy that was set before."""
+    global _fusion_strategy
+    before, _fusion_strategy = _fusion_strategy, list(strategy)
+    return before
+
+
+class strict_fusion(nullcontext):  # noqa: N801 (PyTorch's name)
+    """Accepted: XLA fuses whatever it can."""
 
 
 __all__ = [
     "Attribute", "Final", "Future", "annotate", "enable_onednn_fusion", "export", "fork", "fuser", "ignore",
     "interface", "is_scripting", "is_tracing", "isinstance", "onednn_fusion_enabled", "optimized_execution",
-    "script_if_tracing", "script_method", "set_fusion_strategy", "unused", "wait",
+    "script_if_tracing", "script_method", "set_fusion_strategy", "strict_fusion", "unused", "wait",
 ]  # fmt: skip

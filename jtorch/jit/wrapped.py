@@ -10,6 +10,7 @@ import copy
 import enum
 import inspect
 import io
+import os
 import types
 import warnings
 
@@ -32,6 +33,10 @@ from .source import functions
 
 class Error(RuntimeError):
     """What TorchScript's interpreter raises; here errors keep their own types."""
+
+
+class ScriptWarning(Warning):
+    """What PyTorch warns with where a script may not do what it says; jtorch runs the Python code itself."""
 
 
 class TracerWarning(Warning):
@@ -67,6 +72,10 @@ class ScriptFunction(CompiledFunction):
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def qualified_name(self) -> str:
+        return f"__torch__.{self._name}"
 
     def save(self, f, _extra_files=None, *, dynamic_shapes=None, platforms=PLATFORMS) -> None:
         """Write the function as a program; see :func:`jtorch.jit.save`."""
@@ -236,10 +245,11 @@ def trace(
     Args:
         example_inputs: a tensor, or a tuple of arguments.
         example_kwarg_inputs: named arguments, in place of ``example_inputs``.
+        strict: refuse dicts as results, as PyTorch does.
         check_trace: warn (:class:`TracerWarning`) where ``func`` reads a value of a tensor and so cannot be saved.
 
     Raises:
-        RuntimeError: no inputs are given, or both kinds.
+        RuntimeError: no inputs are given, or both kinds; or, with ``strict``, the result is a dict.
     """
     if (example_inputs is None) == (example_kwarg_inputs is None):
         raise RuntimeError("trace() takes either example_inputs or example_kwarg_inputs")
@@ -254,9 +264,14 @@ def trace(
     before, state.tracing = state.tracing, True
     try:
         with watching_trace.watching(log), state.compiling():
-            target(*args, **kwargs)
+            result = target(*args, **kwargs)
     finally:
         state.tracing = before
+    if strict and isinstance(result, dict):
+        raise RuntimeError(
+            "Encountering a dict at the output of the tracer might cause the trace to be incorrect: return a tuple or "
+            "a named tuple, or give strict=False if it has the same keys for all inputs"
+        )
     if check_trace and log.refusal is not None and "a value is needed" in log.refusal:
         warnings.warn(
             f"trace(): {log.refusal}. The Python code goes on running at each call, so results stay right, but the "
@@ -351,6 +366,10 @@ class LoadedModule(ScriptModule, ExportedModule):
 
     _misfit = RuntimeError  # as an operation of TorchScript would raise
 
+    @property
+    def original_name(self) -> str:
+        return self._program.exported.fun_name
+
     def exported_program(self):
         """The program, with the state as it is now."""
         program = copy.copy(self._program)
@@ -372,10 +391,20 @@ class LoadedModule(ScriptModule, ExportedModule):
 def load(f, map_location=None, _extra_files: dict | None = None, _restore_shapes: bool = False) -> LoadedModule:
     """A program that :func:`save` or ``jtorch.export.save`` wrote, as a module; nothing in the file is run as code.
 
+    Args:
+        _extra_files: a dict whose keys are looked up in the file; what is found is filled in, as bytes.
+
     Raises:
+        ValueError: there is no such file.
         RuntimeError: it is another kind of file (TorchScript archives of PyTorch cannot be run), or damaged.
     """
+    if isinstance(f, (str, os.PathLike)):
+        for wrong, what in ((not os.path.exists(f), "does not exist"), (os.path.isdir(f), "is a directory")):
+            if wrong:
+                raise ValueError(f"The provided filename {os.fspath(f)} {what}")
     program = load_program(f, extra_files=_extra_files, map_location=map_location)
+    if _extra_files:
+        _extra_files.update({name: content.encode() for name, content in _extra_files.items()})
     return LoadedModule(program)
 
 
@@ -393,7 +422,14 @@ def freeze(mod: ScriptModule, preserved_attrs=None, optimize_numerics: bool = Tr
             "Freezing is currently only implemented for modules in eval mode. Please call .eval() on your module "
             "before freezing."
         )
+    for name in preserved_attrs or ():
+        if not hasattr(mod, name):
+            raise RuntimeError(f"Unknown name: {name}: preserved_attrs are names of the module's attributes")
     return copy.deepcopy(mod).requires_grad_(False)
+
+
+def run_frozen_optimizations(mod: ScriptModule, optimize_numerics: bool = True, preserved_methods=None) -> None:
+    """Accepted: XLA optimises what a frozen module does."""
 
 
 def optimize_for_inference(mod: ScriptModule, other_methods=None) -> ScriptModule:

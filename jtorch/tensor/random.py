@@ -8,6 +8,7 @@ and a counter, both run-time operands.
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -215,6 +216,22 @@ def _generator(device: devices.device, generator: Generator | None) -> Generator
     return generator
 
 
+@dataclass(frozen=True)
+class HostDraw:
+    """One draw on the CPU: calling it draws anew."""
+
+    kind: str
+    shape: tuple
+    parameters: tuple
+    dtype: dtypes.dtype
+    strides: tuple | None
+    generator: Generator
+
+    def __call__(self):
+        data = _HOST[self.kind](self.generator._stream, self.shape, self.parameters, self.dtype.np, self.strides)
+        return put(np.ascontiguousarray(data).reshape(self.shape), devices.CPU)
+
+
 def draw(kind: str, shape, parameters, dtype: dtypes.dtype, device, generator=None, strides=None):
     """A Tensor of random numbers: ``kind`` is a key of the host table above."""
     device = devices.resolve(device)
@@ -229,11 +246,7 @@ def draw(kind: str, shape, parameters, dtype: dtypes.dtype, device, generator=No
     g = _generator(device, generator)
     log = capture.state.log
     if device is devices.CPU:
-
-        def host():
-            data = _HOST[kind](g._stream, shape, parameters, dtype.np, strides)
-            return put(np.ascontiguousarray(data).reshape(shape), device)
-
+        host = HostDraw(kind, shape, parameters, dtype, strides, g)
         value = host()
         if log is not None and log.refusal is None:
             log.events.append(capture.Draw(host, value))

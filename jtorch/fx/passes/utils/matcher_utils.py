@@ -32,7 +32,7 @@ class InternalMatch:
 
 class SubgraphMatcher:
     """Finds a pattern: Nodes of the same targets and arguments, whose results are used nowhere else, unless the
-    pattern returns them. A placeholder stands for anything.
+    pattern returns them. A placeholder stands for anything; two stand for two Nodes.
 
     Args:
         pattern: the graph.
@@ -110,12 +110,14 @@ class SubgraphMatcher:
         """Whether ``n`` is what ``p`` asks for; enters it and its inputs into ``mapping``."""
         if p in mapping:
             return mapping[p] is n or (not isinstance(n, Node) and mapping[p] == n)
+        if isinstance(n, Node) and n in mapping.values():  # no Node stands in two places of the pattern
+            return False
         if p.op == "placeholder":
             if self.match_placeholder and not (isinstance(n, Node) and n.op == "placeholder"):
                 return False
             mapping[p] = n
             return True
-        if not isinstance(n, Node) or p.op != n.op or n in mapping.values():
+        if not isinstance(n, Node) or p.op != n.op:
             return False
         if p.op == "get_attr":
             if not self._same_attribute(p, n):
