@@ -245,3 +245,10 @@ def test_tensors_are_told_apart_by_their_cdata():
     x, y = nn.Parameter(torch.ones(2)), torch.ones(2)
     assert isinstance(x._cdata, int) and x._cdata == x._cdata
     assert x._cdata != y._cdata and x._cdata != x.data._cdata
+
+
+def test_switches_are_set_as_monai_sets_them(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    with torch.backends.__allow_nonbracketed_mutation():
+        torch.backends.cudnn.deterministic = True
+    assert torch.backends.cudnn.deterministic
