@@ -313,6 +313,15 @@ def test_a_small_program_is_not_compiled(interpreting):
     assert after["compiles"] == before["compiles"] and after["interpreted"] - before["interpreted"] == 6
 
 
+def test_bags_of_every_length_are_not_compiled(interpreting):
+    before = debug.counters()
+    bags = torch.nn.EmbeddingBag(9, 2)
+    for length in range(5, 9):
+        bags(torch.arange(length), torch.tensor([0, 2, 5])).sum().backward()
+        assert bags.weight.grad.sum().item() == pytest.approx(4 + 6 * (length - 5))  # the last bag is empty at first
+    assert debug.counters()["compiles"] == before["compiles"]
+
+
 def test_it_is_compiled_sooner_the_larger_it_is(interpreting):
     def runs(program, times):
         before = debug.counters()

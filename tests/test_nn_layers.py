@@ -55,6 +55,13 @@ row("embedding", lambda nn: nn.Embedding(7, 3, padding_idx=2), I(2, 5, high=7))
 row("embedding negative padding", lambda nn: nn.Embedding(5, 2, padding_idx=-1, scale_grad_by_freq=True), I(6))
 row("embedding max norm", lambda nn: nn.Embedding(5, 4, max_norm=1.0), I(4))
 row("embedding bag", lambda nn: nn.EmbeddingBag(7, 3), I(9, high=7), np.array([0, 4, 4, 7]))
+row("embedding bag, some empty", lambda nn: nn.EmbeddingBag(7, 3), I(5, high=7), np.array([0, 0, 2, 5, 5]))
+row(
+    "embedding bag, last offset",
+    lambda nn: nn.EmbeddingBag(7, 3, mode="sum", include_last_offset=True),
+    I(6, high=7),
+    np.array([0, 1, 1, 6]),
+)
 row("embedding bag sum", lambda nn: nn.EmbeddingBag(7, 3, mode="sum", padding_idx=1), I(3, 4, high=7))
 row("embedding bag max", lambda nn: nn.EmbeddingBag(7, 3, mode="max"), I(3, 4, high=7))
 

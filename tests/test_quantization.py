@@ -6,6 +6,8 @@ import copy
 import importlib
 import io
 import pickle
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -135,6 +137,18 @@ def test_functions_take_quantized_tensors_as_pytorchs_do(torch):
     for lib, q in ((jtorch, ours), (torch, theirs)):
         with pytest.raises(NotImplementedError):
             lib.nn.functional.elu(q)
+
+
+def test_quantized_tensors_are_reshaped_by_functions_where_nothing_is_overridden():
+    # Alone in its process: what once switched overriding on leaves it on.
+    program = """if True:
+        import jtorch as torch
+        q = torch.quantize_per_tensor(torch.arange(24.0).reshape(2, 3, 4), 0.5, 3, torch.quint8)
+        for r in (torch.flatten(q, 1), torch.reshape(q, (2, 12)), torch.nn.Flatten()(q)):
+            assert r.is_quantized and r.q_scale() == 0.5 and r.q_zero_point() == 3
+            assert r.int_repr().tolist() == q.int_repr().reshape(2, 12).tolist()
+    """
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
 def test_quantized_tensors_print_and_move_as_pytorchs(torch):

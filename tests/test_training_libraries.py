@@ -207,3 +207,48 @@ def test_plain_tensors_among_distributed_ones_count_as_replicated(alone):
     x = distribute_tensor(torch.arange(4.0), init_device_mesh("cpu", (1,)), [Shard(0)])
     with implicit_replication():
         assert (x + torch.ones(4)).full_tensor().tolist() == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_transforms_and_distributions_that_are_modules():
+    class TransformModule(torch.distributions.Transform, nn.Module):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+
+    class Shift(TransformModule):
+        domain = codomain = torch.distributions.constraints.real
+        bijective = True
+
+        def __init__(self):
+            super().__init__(cache_size=1)
+            self.layer = nn.Linear(1, 1)
+
+        def _call(self, x):
+            return x + self.layer.bias
+
+        def log_abs_det_jacobian(self, x, y):
+            return torch.zeros_like(x)
+
+    class Flow(torch.distributions.Normal, nn.Module):
+        def __init__(self):
+            super().__init__(0.0, 1.0)
+            self.layer = nn.Linear(1, 1)
+
+    shift = Shift()
+    assert [name for name, _ in shift.named_parameters()] == ["layer.weight", "layer.bias"]
+    assert len(list(Flow().parameters())) == 2
+    base = torch.distributions.Normal(torch.zeros(1), torch.ones(1))
+    torch.distributions.TransformedDistribution(base, [shift]).rsample((3,)).sum().backward()
+    assert shift.layer.bias.grad.tolist() == [3.0]
+
+
+def test_tensors_are_told_apart_by_their_cdata():
+    x, y = nn.Parameter(torch.ones(2)), torch.ones(2)
+    assert isinstance(x._cdata, int) and x._cdata == x._cdata
+    assert x._cdata != y._cdata and x._cdata != x.data._cdata
+
+
+def test_switches_are_set_as_monai_sets_them(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    with torch.backends.__allow_nonbracketed_mutation():
+        torch.backends.cudnn.deterministic = True
+    assert torch.backends.cudnn.deterministic

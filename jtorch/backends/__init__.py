@@ -1,5 +1,7 @@
 """``torch.backends``: switches programs set. Those that mean something to XLA act; the others are kept for reading."""
 
+import contextlib
+
 from . import (
     cpu,
     cuda,
@@ -17,3 +19,8 @@ from . import (
     quantized,
     xnnpack,
 )
+
+
+def __allow_nonbracketed_mutation():
+    """A context in which switches may be set outside ``flags(...)``; here they always may."""
+    return contextlib.nullcontext()

@@ -44,6 +44,7 @@ class Distribution:
             self._validate_args = validate_args
         if self._validate_args:
             self._validate_parameters()
+        super().__init__()  # the other base of a distribution that is a module too
 
     def _validate_parameters(self):
         try:

@@ -28,6 +28,7 @@ class Transform:
         self._cache_size = cache_size
         self._cached_x_y = (None, None)
         self._inv = None
+        super().__init__()  # a transform that is a module too has its other base begun here
 
     @property
     def event_dim(self) -> int:

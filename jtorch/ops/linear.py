@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from . import backend, loops, nodes
+from . import backend, nodes
 from .dot import dot2d, takes_bfloat16
 from .elementwise import added, type_name
 from .lowering_table import CPU
@@ -252,7 +252,9 @@ def _embedding_bag(
         if offsets.ndim != 1:
             raise ValueError("offsets has to be a 1D Tensor")
         bags = offsets.shape[0] - (1 if include_last_offset else 0)
-        segment = loops.searchsorted(offsets[:bags].astype(jnp.int64), jnp.arange(input.size), side="right") - 1
+        # How many bags have begun, counted rather than searched for: bags are empty where two begin at one place.
+        begun = jnp.zeros(input.size, jnp.int64).at[offsets[:bags]].add(1, mode="drop")
+        segment = lax.cumsum(begun) - 1
     else:
         raise ValueError(f"input has to be 1D or 2D Tensor, but got Tensor of dimension {input.ndim}")
     index = input.reshape(-1)

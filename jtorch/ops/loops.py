@@ -25,7 +25,6 @@ def staged(function):
 
 
 scan, map_over, fori_loop, while_loop, cond = map(staged, (lax.scan, lax.map, lax.fori_loop, lax.while_loop, lax.cond))
-searchsorted = staged(jnp.searchsorted)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 5))

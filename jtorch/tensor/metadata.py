@@ -44,6 +44,9 @@ class MetadataMixin:
 
     nelement = numel
 
+    #: A number that no other tensor alive has, by which programs tell whether two names are one tensor.
+    _cdata = property(id)
+
     def element_size(self) -> int:
         """Bytes per element."""
         return self.dtype.itemsize
