@@ -122,6 +122,18 @@ def files_of_modules_without_shapes(torch):
     return {name: type(t).__name__ for name, t in state.items()}
 
 
+@programs
+def gradients_of_extremes_that_are_nan(torch):
+    nan, found = float("nan"), []
+    for values in ((nan, nan, nan), (nan, 2.0, 2.0), (1.0, nan, 3.0), (1.0, 0.0, 1.0), (float("inf"), 0.0, 0.0)):
+        for f in (torch.max, torch.min, torch.median, torch.nanmedian):
+            x = torch.tensor(values, requires_grad=True)
+            y = f(x)
+            (slope,) = torch.autograd.grad(y, x)
+            found += [y.detach(), slope, torch.autograd.functional.jvp(f, x, torch.tensor([1.0, 2.0, 4.0]))[1]]
+    return found, [f(torch.tensor([[3, 1], [2, 3]])) for f in (torch.max, torch.min, torch.median, torch.nanmedian)]
+
+
 def test_tensors_of_other_layouts_are_no_distributed_ones():
     from jtorch.distributed.tensor import DTensor
 
