@@ -134,6 +134,15 @@ def gradients_of_extremes_that_are_nan(torch):
     return found, [f(torch.tensor([[3, 1], [2, 3]])) for f in (torch.max, torch.min, torch.median, torch.nanmedian)]
 
 
+@programs
+def condition_numbers_without_an_inverse(torch):
+    matrices = torch.stack([torch.eye(2), torch.zeros(2, 2), torch.tensor([[1.0, 2], [2, 4]])])
+    orders = ("fro", float("inf"), -float("inf"), 1, -1)
+    found = [torch.linalg.cond(matrices, p) for p in orders]
+    found += [torch.linalg.cond(torch.diag(torch.tensor([1.0, 4.0])), p) for p in (*orders, "nuc", 2, -2)]
+    return found, [torch.linalg.cond(torch.ones(*n, 0, 0), p) for n in ((), (3,)) for p in (*orders, None, "nuc", 2)]
+
+
 def test_tensors_of_other_layouts_are_no_distributed_ones():
     from jtorch.distributed.tensor import DTensor
 
@@ -397,6 +406,8 @@ def test_storages_copied_and_measured():
         (lambda t: t.nn.LazyLinear(3).weight.numel(), ValueError, ("uninitialized parameter",)),
         (lambda t: t.ones(2).index_put([], t.ones(1)), RuntimeError, ("a tensor among the indices",)),
         (lambda t: t.ones(2).index_put([None], t.ones(1)), TypeError, ("a tensor among the indices",)),
+        (lambda t: t.histogramdd(t.ones(3), [2]), RuntimeError, ("at least 2 dimensions",)),
+        (lambda t: t.linalg.cond(t.ones(2, 3), "fro"), RuntimeError, ("square",)),
         (lambda t: t.nn.Fold((4, 5), (2, 2), dilation=8)(t.ones(1, 12, 12)), RuntimeError, ("too small",)),
         (lambda t: t.nn.functional.grid_sample(t.ones(1, 1, 2, 2), t.zeros(1, 1, 1, 3)), RuntimeError, ("size 2",)),
         (lambda t: t.nn.Linear(1, 1).to(t.device("cpu"), True), TypeError, ("device, bool",)),
