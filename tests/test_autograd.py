@@ -411,6 +411,9 @@ ERRORS = {
     "forward missing": (lambda t: t.autograd.Function.apply(leaf(t)), NotImplementedError, "forward"),
     "anomaly": (anomaly, RuntimeError, "SqrtBackward0", "nan"),
     "wrong gradient": (wrong_gradient, RuntimeError, "Jacobian mismatch", "numerical", "analytical"),
+    "outputs that change their size": (
+        lambda t: t.autograd.gradcheck(lambda a: t.cat([a, a]) if a.item() >= 1 else a, (leaf(t, 1.0),)),
+        AssertionError, "same shape when inputs are perturbed"),
     "nothing to check": (lambda t: t.autograd.gradcheck(lambda a: a, (t.ones(2),)), ValueError, "require gradient"),
     "saved tensors modified": (saved_then_modified, RuntimeError, "modified by an inplace operation"),
     "numpy": (lambda t: leaf(t).numpy(), RuntimeError, "detach"),

@@ -252,18 +252,32 @@ def test_streams():
         len(data.DataLoader(stream(5), 2))
 
 
-def test_a_stream_longer_than_it_said_warns():
-    class Liar(data.IterableDataset):
-        def __iter__(self):
-            return iter(range(4))
+class Stream:
+    """A stream of ten that says it is shorter."""
 
-        def __len__(self):
-            return 2
+    def __init__(self, length: int):
+        self.length = length
 
-    loader = data.DataLoader(Liar(), 2)
-    assert len(loader) == 1
-    with pytest.warns(UserWarning, match="2 samples have been fetched"):
-        assert plain(list(loader)) == [[0, 1], [2, 3]]
+    def __iter__(self):
+        return iter(range(10))
+
+    def __len__(self):
+        return self.length
+
+
+@pytest.mark.parametrize("lib", [jtorch, pytest.param(torch, marks=needs_torch)], ids=["jtorch", "torch"])
+def test_a_stream_longer_than_it_said(lib):
+    data = lib.utils.data
+
+    def batches(length: int, asked: bool) -> int:
+        loader = data.DataLoader(type("S", (Stream, data.IterableDataset), {})(length), batch_size=2)
+        if asked:
+            len(loader)
+        return sum(1 for _ in loader)
+
+    assert batches(1, asked=False) == batches(5, asked=True) == 5  # no more batches than elements were announced
+    with pytest.warns(UserWarning, match="was reported to be 4"):
+        batches(4, asked=True)
 
 
 # --- collation -----------------------------------------------------------------------------------------------------

@@ -81,6 +81,68 @@ def sparse_matrices_beside_each_other(torch):
     return torch.hstack([s, s]).to_dense(), torch.vstack([s, s]).to_dense(), torch.any(s), (s * 0).any()
 
 
+@programs
+def poolings_of_nothing(torch):
+    F, none = torch.nn.functional, torch.zeros(0, 2, 3, 3, dtype=torch.int64)
+    return (
+        F.max_unpool2d(torch.ones(0, 2, 3, 3), none, 2), F.fractional_max_pool2d(torch.ones(1, 2, 4, 4), 2, 0),
+        F.adaptive_max_pool2d(torch.ones(0, 2, 4, 4), 2),
+    )  # fmt: skip
+
+
+@programs
+def samples_of_a_number_beside_tensors(torch):
+    t = torch.distributions.StudentT(3.0, torch.zeros(5, 1), torch.ones(3))
+    return (
+        list(t.batch_shape),
+        list(t.sample().shape),
+        list(t.sample((2,)).shape),
+        t.expand((4, 5, 3)).sample().shape[0],
+    )
+
+
+@programs
+def methods_of_the_class_and_products_of_compressed_matrices(torch):
+    rows, T = torch.tensor([[1.0, 0, 2], [0, 3, 0]]).to_sparse_csr(), torch.Tensor
+    columns, pairs = rows.to_sparse_csc(), rows.to_sparse_coo().coalesce()
+    return (
+        T.crow_indices(rows), T.col_indices(rows), T.values(rows), T.ccol_indices(columns), T.row_indices(columns),
+        T.indices(pairs), T.values(pairs), T._nnz(pairs),
+        torch.addmv(torch.ones(2), rows, torch.ones(3), beta=2, alpha=3),
+    )  # fmt: skip
+
+
+@programs
+def files_of_modules_without_shapes(torch):
+    file = io.BytesIO()
+    torch.save(torch.nn.LazyBatchNorm1d().state_dict(), file)
+    file.seek(0)
+    state = torch.load(file, weights_only=False)
+    torch.nn.LazyBatchNorm1d().load_state_dict(state)
+    return {name: type(t).__name__ for name, t in state.items()}
+
+
+@programs
+def gradients_of_extremes_that_are_nan(torch):
+    nan, found = float("nan"), []
+    for values in ((nan, nan, nan), (nan, 2.0, 2.0), (1.0, nan, 3.0), (1.0, 0.0, 1.0), (float("inf"), 0.0, 0.0)):
+        for f in (torch.max, torch.min, torch.median, torch.nanmedian):
+            x = torch.tensor(values, requires_grad=True)
+            y = f(x)
+            (slope,) = torch.autograd.grad(y, x)
+            found += [y.detach(), slope, torch.autograd.functional.jvp(f, x, torch.tensor([1.0, 2.0, 4.0]))[1]]
+    return found, [f(torch.tensor([[3, 1], [2, 3]])) for f in (torch.max, torch.min, torch.median, torch.nanmedian)]
+
+
+@programs
+def condition_numbers_without_an_inverse(torch):
+    matrices = torch.stack([torch.eye(2), torch.zeros(2, 2), torch.tensor([[1.0, 2], [2, 4]])])
+    orders = ("fro", float("inf"), -float("inf"), 1, -1)
+    found = [torch.linalg.cond(matrices, p) for p in orders]
+    found += [torch.linalg.cond(torch.diag(torch.tensor([1.0, 4.0])), p) for p in (*orders, "nuc", 2, -2)]
+    return found, [torch.linalg.cond(torch.ones(*n, 0, 0), p) for n in ((), (3,)) for p in (*orders, None, "nuc", 2)]
+
+
 def test_tensors_of_other_layouts_are_no_distributed_ones():
     from jtorch.distributed.tensor import DTensor
 
@@ -328,6 +390,24 @@ def test_storages_copied_and_measured():
         (lambda t: t.nn.functional.interpolate(t.ones(1, 1, 2, 2), size=(2.5, 2.5)), TypeError, ("2.5",)),
         (lambda t: t.nn.functional.fractional_max_pool2d(t.ones(1, 1, 4, 4), 2, output_ratio=(0.5, 0.5, 0.5)),
          ValueError, ("output_ratio",)),
+        (lambda t: t.nn.functional.fractional_max_pool2d(t.ones(1, 0, 4, 4), 2, 2), RuntimeError, ("dimension 1",)),
+        (lambda t: t.nn.functional.adaptive_max_pool2d(t.ones(1, 0, 4, 4), 2), RuntimeError, ("dimension 1",)),
+        (lambda t: t.nn.functional.adaptive_avg_pool3d(t.ones(1, 0, 4, 4, 4), 2), RuntimeError, ("dimension 1",)),
+        (lambda t: t.nn.functional.max_unpool2d(t.ones(2, 2), t.ones(2, 2, dtype=t.int64), 2),
+         RuntimeError, ("3d or 4d", "2 dimensions")),
+        (lambda t: t.nn.functional.max_unpool2d(t.ones(1, 2, 2), t.ones(1, 2, 2, dtype=t.int32), 2),
+         RuntimeError, ("int64", "int32")),
+        (lambda t: t.nn.functional.max_unpool3d(t.ones(1, 2, 2, 2), t.ones(1, 2, 2, 2, dtype=t.int64), (1, 1)),
+         RuntimeError, ("exactly", "elements")),
+        (lambda t: t.nn.utils.weight_norm(t.nn.LazyLinear(3)), ValueError, ("WeightNorm", "uninitialized")),
+        (lambda t: t.nn.utils.spectral_norm(t.nn.LazyLinear(3)), ValueError, ("SpectralNorm", "uninitialized")),
+        (lambda t: t.nn.LazyLinear(3).weight + 1, ValueError, ("uninitialized parameter",)),
+        (lambda t: t.empty_like(t.nn.LazyLinear(3).weight), ValueError, ("uninitialized parameter",)),
+        (lambda t: t.nn.LazyLinear(3).weight.numel(), ValueError, ("uninitialized parameter",)),
+        (lambda t: t.ones(2).index_put([], t.ones(1)), RuntimeError, ("a tensor among the indices",)),
+        (lambda t: t.ones(2).index_put([None], t.ones(1)), TypeError, ("a tensor among the indices",)),
+        (lambda t: t.histogramdd(t.ones(3), [2]), RuntimeError, ("at least 2 dimensions",)),
+        (lambda t: t.linalg.cond(t.ones(2, 3), "fro"), RuntimeError, ("square",)),
         (lambda t: t.nn.Fold((4, 5), (2, 2), dilation=8)(t.ones(1, 12, 12)), RuntimeError, ("too small",)),
         (lambda t: t.nn.functional.grid_sample(t.ones(1, 1, 2, 2), t.zeros(1, 1, 1, 3)), RuntimeError, ("size 2",)),
         (lambda t: t.nn.Linear(1, 1).to(t.device("cpu"), True), TypeError, ("device, bool",)),

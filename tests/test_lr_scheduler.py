@@ -1,6 +1,7 @@
 """Schedules against PyTorch's: every learning rate (and momentum) of 50 steps is equal, not close."""
 
 import math
+import types
 import warnings
 
 import pytest
@@ -171,6 +172,24 @@ def test_warns_when_stepped_before_the_optimizer():
     scheduler = optim.lr_scheduler.StepLR(optimizer, 2)
     optimizer.step()
     scheduler.step()
+
+
+@pytest.mark.parametrize("lib", [jtorch, pytest.param(torch, marks=needs_torch)], ids=["jtorch", "torch"])
+def test_warns_when_the_optimizers_step_was_replaced_after_the_schedule_was_made(lib):
+    def wrapped(optimizer):
+        step = optimizer.step
+        optimizer.step = types.MethodType(lambda self, *args: step(*args), optimizer)
+        return optimizer
+
+    optimizer = sgd(lib)
+    scheduler = lib.optim.lr_scheduler.StepLR(optimizer, 2)
+    wrapped(optimizer).step()
+    with pytest.warns(UserWarning, match="has been overridden after learning rate scheduler initialization"):
+        scheduler.step()
+    optimizer = wrapped(sgd(lib))
+    scheduler = lib.optim.lr_scheduler.StepLR(optimizer, 2)
+    optimizer.step()
+    scheduler.step()  # a warning would be an error
 
 
 def test_warns_when_get_lr_is_called_directly():

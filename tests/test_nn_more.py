@@ -293,7 +293,7 @@ def test_convert_conv_weight_memory_format():
 
 
 def test_fractional_max_pool_checks_its_samples():
-    with pytest.raises(RuntimeError, match=r"Expected _random_samples of at least 2 rows of size \(3, 2\)"):
+    with pytest.raises(RuntimeError, match=r"at least 2 rows \(the input's batch\) of size \(3, 2\)"):
         jtorch.nn.functional.fractional_max_pool2d(jtorch.ones(2, 3, 6, 6), 2, 3, _random_samples=jtorch.zeros(2, 3, 3))
 
 

@@ -64,6 +64,11 @@ def _numerical(fn, inputs, i, eps, outputs) -> list[np.ndarray]:
             finally:
                 x.data.copy_(tensor(data, dtype=x.dtype))
         for k, (a, b) in enumerate(zip(*values, strict=True)):
+            if not a.size == b.size == found[k].shape[1]:
+                raise AssertionError(
+                    "Expected `fn` to return outputs with the same shape when inputs are perturbed, but output "
+                    f"{k} has {found[k].shape[1]} elements, and then {a.size} and {b.size}"
+                )
             found[k][j] = (a - b) / (2 * eps)
     return found
 

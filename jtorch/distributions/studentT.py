@@ -9,7 +9,7 @@ import jtorch
 from . import constraints
 from .chi2 import Chi2
 from .distribution import Family
-from .utils import _standard_normal, all_numbers, broadcast_all
+from .utils import _standard_normal, broadcast_all
 
 
 class StudentT(Family):
@@ -22,7 +22,7 @@ class StudentT(Family):
     def __init__(self, df, loc=0.0, scale=1.0, validate_args=None):
         self.df, self.loc, self.scale = broadcast_all(df, loc, scale)
         self._chi2 = Chi2(self.df)
-        super().__init__(() if all_numbers(df) else self.df.size(), validate_args=validate_args)
+        super().__init__(self.df.size(), validate_args=validate_args)
 
     @property
     def mean(self):

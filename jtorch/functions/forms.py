@@ -457,9 +457,16 @@ def index_put(input, indices, values, accumulate=False):
 
 @composite("torch", method=True)
 def index_put_(self, indices, values, accumulate=False):
-    """``self[indices] = values``, or ``+=`` with ``accumulate`` (repeated indices all count)."""
+    """``self[indices] = values``, or ``+=`` with ``accumulate`` (repeated indices all count).
+
+    Raises:
+        RuntimeError, TypeError: there is no index, or no tensor among them.
+    """
     from ..tensor.indexing import _split
 
+    if all(i is None for i in indices):
+        error = TypeError if len(indices) else RuntimeError
+        raise error(f"index_put_(): expected a tensor among the indices, but got {list(indices)}")
     self._check_inplace()
     view_, found, spec = _split(self, tuple(slice(None) if i is None else i for i in indices))
     if values.dtype is not self.dtype:

@@ -63,6 +63,8 @@ def histogramdd(input, bins, range=None, weight=None, density=False, *, out=None
     Raises:
         RuntimeError: ``bins`` is a list of another length.
     """
+    if input.dim() < 2:
+        raise RuntimeError("torch.histogramdd: input tensor should have at least 2 dimensions")
     if not isinstance(bins, int) and len(bins) != input.shape[-1]:
         raise RuntimeError(
             "histogramdd: The size of bins must be equal to the innermost dimension of the input, "

@@ -8,6 +8,7 @@ from ..sparse.creation import FUNCTIONS, mask_of
 from ..sparse.tensor import SparseTensor, layout_name
 from ..tensor.export import composite
 from ..tensor.layout import sparse_bsc, sparse_bsr, sparse_coo, sparse_csc, sparse_csr
+from ..tensor.tensor import Tensor
 from .copies import copied
 
 for _name, _f in FUNCTIONS.items():
@@ -73,6 +74,9 @@ SparseTensor.sparse_mask = sparse_mask
 
 def _only_of(name: str, wanted: str):
     def refuse(self):
+        own = getattr(type(self), name)
+        if own is not getattr(Tensor, name):  # Tensor.indices(t), of a sparse t
+            return own(self)
         raise RuntimeError(f"{name} expected {wanted} tensor layout but got {layout_name(self)}")
 
     doc = f"Of sparse tensors only.\n\nRaises:\n    RuntimeError: the tensor is not {wanted}."

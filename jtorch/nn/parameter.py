@@ -132,6 +132,16 @@ class Buffer(Tensor, metaclass=_BufferMeta):
         return t
 
 
+#: What an uninitialized parameter allows.
+_WITHOUT_SHAPE = frozenset(
+    getattr(Tensor, name)
+    for name in (
+        "__hash__", "size", "copy_", "is_complex", "is_floating_point", "half", "float", "double", "bfloat16", "char",
+        "short", "int", "long", "cuda", "cpu", "to", "get_device",
+    )
+)  # fmt: skip
+
+
 class UninitializedTensorMixin:
     """What uninitialized parameters and buffers share: they know dtype and device, and learn their shape later."""
 
@@ -146,18 +156,22 @@ class UninitializedTensorMixin:
         self.data = jtorch.empty(shape, device=device or self.device, dtype=dtype or self.dtype)
         self.__class__ = self.cls_to_become
 
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        """Attributes, copies and changes of dtype or device; all else has no meaning without a shape."""
+        if func in _WITHOUT_SHAPE or type(func).__name__ == "method-wrapper":
+            return super().__torch_function__(func, types, args, kwargs)
+        raise ValueError(
+            f"Attempted to use an uninitialized parameter in {func}. Lazy modules learn their shapes when they are "
+            "first called: call `forward` before computing with their parameters."
+        )
+
     @property
     def shape(self):
         raise RuntimeError(
             "Can't access the shape of an uninitialized parameter or buffer. This error usually happens in "
             "`load_state_dict` when trying to load an uninitialized parameter into an initialized one. Call `forward` "
             "to initialize the parameters before accessing their attributes."
-        )
-
-    def numel(self):
-        raise ValueError(
-            "Attempted to use an uninitialized parameter in numel(). Lazy modules learn their shapes when they are "
-            "first called: call `forward` before asking for them."
         )
 
     def share_memory_(self):
@@ -198,6 +212,9 @@ class UninitializedBuffer(UninitializedTensorMixin, Tensor):
         t.persistent = persistent
         t._is_buffer = True
         return t
+
+    def __reduce_ex__(self, protocol):
+        return type(self), (self.requires_grad, self.device, self.dtype)
 
 
 def is_lazy(t) -> bool:

@@ -355,9 +355,21 @@ def matrix_rank(A: Array, *, atol: float | None = None, rtol: float | None = Non
 
 @op(namespaces=ONLY)
 def cond(A: Array, p: float | str | None = None):
-    """The condition number: the largest singular value over the smallest, or ``norm(A, p) * norm(inv(A), p)``."""
+    """The condition number: the largest singular value over the smallest, or ``norm(A, p) * norm(inv(A), p)``.
+
+    Infinite where there is no inverse, 0 of an empty matrix.
+    """
     _matrix("cond", A)
+    if p not in (None, 2, -2):
+        _square("cond", A)
+    if A.size == 0:
+        return jnp.zeros(A.shape[:-2], jnp.finfo(A.dtype).dtype)
     if p in (None, 2, -2):
         values = svdvals(A)
         return values[..., -1] / values[..., 0] if p == -2 else values[..., 0] / values[..., -1]
-    return matrix_norm(A, p) * matrix_norm(inv(A), p)
+    if p == "nuc":
+        values = svdvals(A)
+        return jnp.sum(values, -1) * jnp.sum(1 / values, -1)
+    inverse = inv(A)
+    exists = jnp.all(jnp.isfinite(inverse), (-2, -1))
+    return jnp.where(exists, matrix_norm(A, p) * matrix_norm(inverse, p), jnp.inf)

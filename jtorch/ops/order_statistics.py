@@ -8,7 +8,7 @@ from jax import lax
 
 from .elementwise import is_complex, is_integral, refuse
 from .outputs import apart
-from .reduction import one_dim, pick, take_at
+from .reduction import one_dim, pick, shared, take_at
 from .registry import Array, Number, op
 from .shapes import canonical_dim
 
@@ -65,13 +65,7 @@ def _median_of_all(input, ignore_nan: bool):
     if x.size == 0:
         return jnp.full((), jnp.nan if not is_integral(x) else np.iinfo(x.dtype).min, x.dtype)
     middle = lax.stop_gradient(take_at(x, _median_index(x, 0, ignore_nan), 0))
-    # equal middles share the gradient, which is what the derivative of a maximum does
-    least = jnp.zeros((), x.dtype) if x.dtype == bool else jnp.asarray(_least(x.dtype), x.dtype)
-    return jnp.max(jnp.where((x == middle) | ((x != x) & (middle != middle)), x, least))
-
-
-def _least(dtype):
-    return -jnp.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min
+    return middle.reshape(()) if is_integral(x) else shared(x, middle.reshape(()))
 
 
 @op(name="median.dim", returns=("values", "indices"), grad_name="MedianBackward1")

@@ -29,15 +29,21 @@ def _sizes(output_size, given: tuple[int, ...], name: str) -> tuple[int, ...]:
     return wanted
 
 
-def _batched(x, n: int, name: str):
+def _batched(x, n: int, name: str, channels: bool):
+    """``x`` with a batch dim, and whether it had one; ``channels``: whether there must be some.
+
+    Raises:
+        ValueError, RuntimeError: the number of dims is wrong, or one is empty.
+    """
     if n > 1 and x.ndim <= n:
         raise ValueError(f"{name}(): Input dimension should be at least {n + 1}, but got {list(x.shape)}")
     if x.ndim not in (n + 1, n + 2):
         raise RuntimeError(f"{name}(): Expected {n + 1}D or {n + 2}D tensor, but got {list(x.shape)}")
-    if 0 in x.shape[x.ndim - n :]:
+    checked = range(x.ndim - n - channels, x.ndim)
+    if empty := [d for d in checked if x.shape[d] == 0]:
         raise RuntimeError(
             f"{name}(): Expected input to have non-zero size for non-batch dimensions, but input has sizes "
-            f"{list(x.shape)}"
+            f"{list(x.shape)} with dimension {empty[0]} being empty"
         )
     return (x, True) if x.ndim == n + 2 else (x[None], False)
 
@@ -88,7 +94,7 @@ def _mean(x, out):
 def adaptive_mean(n: int, input, output_size):
     name = f"adaptive_avg_pool{n}d"
     refuse(name, input, when=is_integral(input))
-    x, batched = _batched(input, n, name)
+    x, batched = _batched(input, n, name, channels=n == 3)
     y = channels_first(_mean(channels_last(x), _sizes(output_size, x.shape[2:], name)))
     return y if batched else y[0]
 
@@ -151,7 +157,7 @@ def _max_uneven(x, out):
 def adaptive_max(n: int, input, output_size, return_indices: bool):
     name = f"adaptive_max_pool{n}d"
     refuse(name, input, when=is_integral(input))
-    x, batched = _batched(input, n, name)
+    x, batched = _batched(input, n, name, channels=True)
     size = x.shape[2:]
     out = _sizes(output_size, size, name)
     x = channels_last(x)

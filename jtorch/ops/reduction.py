@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -228,20 +229,39 @@ def min_dim(input: Array, dim: int, keepdim: bool = False):
     return _extreme("min", input, dim, keepdim, jnp.min)
 
 
+@jax.custom_jvp
+def shared(x, value):
+    """``value``, an element of ``x``, with a derivative that the elements equal to it share.
+
+    NaNs are equal here: ``jnp.max`` would give a NaN's derivative as 0 / 0.
+    """
+    return value
+
+
+@shared.defjvp
+def _shared_jvp(primals, tangents):
+    (x, value), (tangent, _) = primals, tangents
+    same = (x == value) | ((x != x) & (value != value))
+    return shared(x, value), jnp.sum(jnp.where(same, tangent, 0)) / jnp.sum(same, dtype=x.dtype)
+
+
+def _extreme_of_all(name, input, reduce):
+    _real(name, input)
+    _not_empty(name, input, (), all_dims=True)
+    value = reduce(input)
+    return value if is_integral(input) else shared(input, lax.stop_gradient(value))
+
+
 @op(name="max.all", grad_name="MaxBackward1")
 def max_all(input: Array):
     """The largest element. Equal largest elements share the gradient."""
-    _real("max", input)
-    _not_empty("max", input, (), all_dims=True)
-    return jnp.max(input)
+    return _extreme_of_all("max", input, jnp.max)
 
 
 @op(name="min.all", grad_name="MinBackward1")
 def min_all(input: Array):
     """The smallest element. Equal smallest elements share the gradient."""
-    _real("min", input)
-    _not_empty("min", input, (), all_dims=True)
-    return jnp.min(input)
+    return _extreme_of_all("min", input, jnp.min)
 
 
 def _arg(name, input, dim, keepdim, reduce):

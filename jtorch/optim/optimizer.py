@@ -106,6 +106,7 @@ class Optimizer:
         recorder.flush_all("an optimizer was made")
 
     _stepped = False  # whether step() ran since the optimizer was made: schedules look at it
+    _scheduled_step = None  # the step() put on this optimizer alone, if any, when its schedule was made
     _in_step = False
 
     def __init_subclass__(cls, **kwargs):

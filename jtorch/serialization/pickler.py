@@ -135,6 +135,8 @@ def pickle_object(obj: Any, pickle_module=pickle, legacy: bool = False) -> Pickl
                 return NotImplemented
             if kind in REDUCERS:
                 return REDUCERS[kind](obj, plain_tensor)
+            if name := tensors.name_without_shape(kind):
+                return name, obj.__reduce_ex__(PROTOCOL)[1]
             record = tensors.describe(obj)
             if record is not None:
                 return reduce_tensor(record)

@@ -17,6 +17,7 @@ from ..tensor.dispatch import wrap
 from ..tensor.layout import contiguous_strides
 from ..tensor.overriding import is_wrapper
 from ..trace.value import put
+from . import names
 
 
 @dataclass
@@ -101,6 +102,15 @@ def parameter_class() -> type:
     from ..nn.parameter import Parameter  # nn saves and loads too
 
     return Parameter
+
+
+def name_without_shape(kind: type):
+    """The name in files of parameters and buffers that have no shape yet; None for any other class."""
+    from ..nn.parameter import UninitializedBuffer, UninitializedParameter
+
+    if kind is UninitializedParameter:
+        return names.UNINITIALIZED_PARAMETER
+    return names.UNINITIALIZED_BUFFER if kind is UninitializedBuffer else None
 
 
 def describe(obj: Any) -> TensorRecord | None:

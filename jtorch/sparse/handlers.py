@@ -189,6 +189,11 @@ def _addmm(t, op, args):
     return _times(args["input"], args["beta"]) + product
 
 
+@handles("addmv")
+def _addmv(t, op, args):
+    return _times(args["input"], args["beta"]) + _times(products.matmul(args["mat"], args["vec"]), args["alpha"])
+
+
 @handles("linear")
 def _linear(t, op, args):
     out = products.matmul(args["input"], args["weight"].t())

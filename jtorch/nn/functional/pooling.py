@@ -37,9 +37,24 @@ adaptive_max_pool1d_with_indices, adaptive_max_pool2d_with_indices, adaptive_max
 
 
 def _unpool(n: int, input, indices, kernel_size, stride, padding, output_size):
+    if indices.dtype != jtorch.int64:
+        raise RuntimeError(f"elements in indices should be type int64 but got: {indices.dtype}")
+    if input.dim() not in (n + 1, n + 2):
+        raise RuntimeError(
+            f"Input to max_unpooling{n}d should be a {n + 1}d or {n + 2}d Tensor, but got a tensor with "
+            f"{input.dim()} dimensions."
+        )
     kernel = _spread(kernel_size, n)
     stride = kernel if stride is None or stride == [] else _spread(stride, n)
     padding = _spread(padding, n)
+    for what, given in (("kernel_size", kernel), ("stride", stride), ("padding", padding)):
+        if len(given) != n:
+            raise RuntimeError(f"max_unpool{n}d(): There should be exactly {n} elements in {what}, but got {given}")
+    if 0 in input.shape[-n - 1 :]:
+        raise RuntimeError(
+            f"max_unpool{n}d(): Expected input to have non-zero size for non-batch dimensions, but got "
+            f"{list(input.shape)}"
+        )
     if indices.shape != input.shape:
         raise RuntimeError(
             f"Expected shape of indices to be same as that of the input tensor ({list(input.shape)}) but got indices "
@@ -55,11 +70,9 @@ def _unpool(n: int, input, indices, kernel_size, stride, padding, output_size):
         for d in range(n):
             low, high = default[d] - stride[d], default[d] + stride[d]
             if not low < size[d] < high:
-                raise ValueError(
-                    f'invalid output_size "{list(output_size)}" (dim {d} must be between {low} and {high})'
-                )
+                raise ValueError(f'invalid output_size "{output_size}" (dim {d} must be between {low} and {high})')
     channels = input.shape[:-n]
-    flat = input.reshape(*channels, -1)
+    flat = input.flatten(-n)
     out = jtorch.zeros((*channels, math.prod(size)), dtype=input.dtype, device=input.device)
     return out.scatter(-1, indices.reshape(flat.shape), flat).reshape(*channels, *size)
 
@@ -94,6 +107,8 @@ def max_unpool3d(input, indices, kernel_size, stride=None, padding=0, output_siz
 def _window_starts(samples, size: int, out: int, kernel: int):
     """Where the pseudo-random windows of one dimension begin, ``(N, C, out)`` (Graham, 2014)."""
     n, c = samples.shape
+    if out == 0:
+        return jtorch.zeros((n, c, 0), dtype=jtorch.int64, device=samples.device)
     last = jtorch.full((n, c, 1), size - kernel, dtype=jtorch.int64, device=samples.device)
     if out == 1:
         return last
@@ -116,6 +131,11 @@ def _fractional(n: int, input, kernel_size, output_size, output_ratio, return_in
         out = tuple(int(s * r) for s, r in zip(size, _spread(output_ratio, n), strict=True))
     else:
         out = _spread(output_size, n)
+    if empty := [d for d in range(input.dim() - n - 1, input.dim()) if input.shape[d] == 0]:
+        raise RuntimeError(
+            f"{name}(): Expected input to have non-zero size for non-batch dimensions, but got {list(input.shape)} "
+            f"with dimension {empty[0]} being empty."
+        )
     for d in range(n):
         if not 0 < out[d] + kernel[d] - 1 <= size[d]:
             raise RuntimeError(
@@ -125,8 +145,8 @@ def _fractional(n: int, input, kernel_size, output_size, output_ratio, return_in
         samples = jtorch.rand(*x.shape[:2], n, dtype=input.dtype, device=input.device)
     elif samples.dim() != 3 or samples.shape[0] < x.shape[0] or samples.shape[1:] != (x.shape[1], n):
         raise RuntimeError(
-            f"{name}(): Expected _random_samples of at least {x.shape[0]} rows of size ({x.shape[1]}, {n}), got "
-            f"{list(samples.shape)}"
+            f"{name}(): Expect _random_samples of at least {x.shape[0]} rows (the input's batch) of size "
+            f"({x.shape[1]}, {n}), got {list(samples.shape)}"
         )
     channels = x.shape[:2]
     samples = samples[: channels[0]]

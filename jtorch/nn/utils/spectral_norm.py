@@ -6,7 +6,7 @@ import jtorch
 
 from .. import functional as F
 from ..modules.conv import _ConvTranspose
-from ..parameter import Parameter
+from ..parameter import Parameter, is_lazy
 
 
 def as_matrix(weight, dim: int):
@@ -71,6 +71,11 @@ def spectral_norm(
     weight = module._parameters[name]
     if weight is None:
         raise ValueError(f"`SpectralNorm` cannot be applied as parameter `{name}` is None")
+    if is_lazy(weight):
+        raise ValueError(
+            "The module passed to `SpectralNorm` can't have uninitialized parameters. Make sure to run the dummy "
+            "forward before applying spectral normalization"
+        )
     with jtorch.no_grad():
         rows, columns = as_matrix(weight, dim).shape
         u = F.normalize(weight.new_empty(rows).normal_(0, 1), dim=0, eps=eps)

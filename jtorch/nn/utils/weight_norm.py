@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..parameter import Parameter
+from ..parameter import Parameter, is_lazy
 
 
 def norm_except_dim(v, p: float = 2, dim: int = 0):
@@ -35,12 +35,18 @@ def weight_norm(module, name: str = "weight", dim: int | None = 0):
 
     Raises:
         RuntimeError: it is normalised already.
+        ValueError: it has no shape yet.
     """
     for hook in module._forward_pre_hooks.values():
         if isinstance(hook, WeightNorm) and hook.name == name:
             raise RuntimeError(f"Cannot register two weight_norm hooks on the same parameter {name}")
     hook = WeightNorm(name, dim)
     weight = getattr(module, name)
+    if is_lazy(weight):
+        raise ValueError(
+            "The module passed to `WeightNorm` can't have uninitialized parameters. Make sure to run the dummy forward "
+            "before applying weight normalization"
+        )
     del module._parameters[name]
     module.register_parameter(f"{name}_g", Parameter(norm_except_dim(weight, 2, hook.dim).detach()))
     module.register_parameter(f"{name}_v", Parameter(weight.detach()))

@@ -74,6 +74,7 @@ class LRScheduler:
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1):
         check_optimizer(optimizer)
         self.optimizer = optimizer
+        optimizer._scheduled_step = vars(optimizer).get("step")
         for i, group in enumerate(optimizer.param_groups):
             if last_epoch == -1:
                 group.setdefault("initial_lr", copied(group["lr"]))
@@ -112,7 +113,15 @@ class LRScheduler:
     @capture.replayed
     def step(self, epoch: int | None = None) -> None:
         """Go to the next epoch, or (deprecated) to ``epoch``."""
-        if self._step_count == 1 and not self.optimizer._stepped:
+        if self._step_count == 1 and vars(self.optimizer).get("step") is not self.optimizer._scheduled_step:
+            warnings.warn(
+                "Seems like `optimizer.step()` has been overridden after learning rate scheduler initialization. "
+                "Please, make sure to call `optimizer.step()` before `lr_scheduler.step()`. See more details at "
+                "https://pytorch.org/docs/stable/optim.html#how-to-adjust-learning-rate",
+                UserWarning,
+                stacklevel=2,
+            )
+        elif self._step_count == 1 and not self.optimizer._stepped:
             warnings.warn(
                 "Detected call of `lr_scheduler.step()` before `optimizer.step()`. Call them in the opposite order: "
                 "`optimizer.step()` before `lr_scheduler.step()`. Failure to do this skips the first value of the "

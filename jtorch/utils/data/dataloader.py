@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from jtorch.utils.data.collate import default_collate, default_convert
 from jtorch.utils.data.datapipes.datapipe import IterDataPipe
 from jtorch.utils.data.dataset import Dataset, IterableDataset, fetch, fetch_collated
-from jtorch.utils.data.iteration import _BaseDataLoaderIter, _DatasetKind, announced_length
+from jtorch.utils.data.iteration import _BaseDataLoaderIter, _DatasetKind
 from jtorch.utils.data.sampler import (
     BatchSampler,
     InfiniteConstantSampler,
@@ -177,6 +177,8 @@ class DataLoader(Generic[T_co]):
         set_up(self.dataset, pipe_seed)
         return _SingleProcessDataLoaderIter(self, base_seed)
 
+    _IterableDataset_len_called = None  # the length that a stream gave for itself, once len() asked for it
+
     def __len__(self) -> int:
         """The number of batches.
 
@@ -185,7 +187,7 @@ class DataLoader(Generic[T_co]):
         """
         if not isinstance(self.dataset, IterableDataset):
             return len(self._index_sampler)
-        length = len(self.dataset)
+        length = self._IterableDataset_len_called = len(self.dataset)
         if self.batch_size is None:
             return length
         return length // self.batch_size if self.drop_last else -(-length // self.batch_size)
@@ -262,7 +264,7 @@ class _StreamIterator(_SingleProcessDataLoaderIter):
         super().__init__(loader, base_seed)
         self._stream = iter(self._dataset)
         self._yielded = 0
-        self._announced = announced_length(loader)
+        self._announced = getattr(loader, "_IterableDataset_len_called", None)
 
     def __next__(self):
         if self._loader._auto_collation:

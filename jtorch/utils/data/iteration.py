@@ -21,13 +21,3 @@ class _BaseDataLoaderIter:
 
     def __len__(self) -> int:
         return len(self._loader)
-
-
-def announced_length(loader) -> int | None:
-    """How many batches a loader of a stream says there are; None where its data set does not say."""
-    if not hasattr(type(loader.dataset), "__len__"):
-        return None
-    try:
-        return len(loader)
-    except (TypeError, NotImplementedError):  # a data pipe over a stream of unknown length
-        return None

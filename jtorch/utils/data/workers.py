@@ -15,7 +15,7 @@ import warnings
 import weakref
 from multiprocessing import connection as mp_connection
 
-from jtorch.utils.data.iteration import _BaseDataLoaderIter, _DatasetKind, announced_length
+from jtorch.utils.data.iteration import _BaseDataLoaderIter, _DatasetKind
 from jtorch.utils.data.sampler import random_seed
 from jtorch.utils.data.worker import Failure, Job, Word, main, rank_and_world
 
@@ -129,7 +129,7 @@ class WorkersIterator(_BaseDataLoaderIter):
         self._sent = self._next = self._yielded = 0
         self._tasks: dict[int, _Worker] = {}  # number of each batch under way, and who makes it
         self._done: dict[int, object] = {}  # batches that came before their turn
-        self._announced = announced_length(loader) if self._iterable else None
+        self._announced = getattr(loader, "_IterableDataset_len_called", None) if self._iterable else None
         for worker in self._workers:
             worker.active, worker.outstanding = True, 0
         for _ in range(loader.prefetch_factor * loader.num_workers):
