@@ -14,7 +14,7 @@ import jtorch
 from jtorch import debug
 from jtorch.functions.arrays import _functions
 from jtorch.tensor.dispatch import call, concrete_zeros, rebind
-from jtorch.trace import executor, recorder
+from jtorch.trace import executor, explain, recorder
 from jtorch.trace.recorder import step_boundary
 
 # what is tested is how programs are compiled
@@ -388,3 +388,41 @@ def test_resident_memory_is_flat_over_2000_steps():
     assert np.isfinite(loss.item())
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert grown < 8, f"peak resident memory grew by {grown:.1f} MiB"
+
+
+@pytest.mark.parametrize("begin", ["train", "loader", "zero_grad"])
+def test_what_is_recorded_before_a_loop_is_a_program_of_its_own(begin, compiled_at_once):
+    """A schedule made between optimizer and loop would make the first step another program than the others."""
+    model = jtorch.nn.Linear(4, 3)
+    optimizer = jtorch.optim.SGD(model.parameters(), lr=0.1)
+    weights = jtorch.linspace(0.1, 1, 5).cumprod(0)
+    data = [(np.ones(4, np.float32), i % 5) for i in range(6)]
+    if begin != "loader":
+        if begin == "train":
+            model.train()
+        batches = [(jtorch.from_numpy(np.ones((2, 4), np.float32)), jtorch.tensor([i, i + 1])) for i in range(3)]
+    else:
+        batches = jtorch.utils.data.DataLoader(data, batch_size=2)
+    seen = []
+    for x, t in batches:
+        optimizer.zero_grad()
+        (model(x).sum(1) * weights[t]).sum().backward()
+        optimizer.step()
+        seen.append(explain.last())
+    assert len({id(entry) for entry in seen}) == 1, [len(entry.program.steps) for entry in seen]
+
+
+def test_training_mode_set_in_a_captured_function_ends_nothing():
+    model = jtorch.nn.Linear(4, 3)
+
+    @jtorch.compile(fullgraph=True)
+    def f(x):
+        y = x * 2
+        model.train()
+        return model(y)
+
+    x = jtorch.ones(2, 4)
+    for _ in range(4):
+        found = f(x)
+    assert f.captures == 1, f.latest
+    np.testing.assert_array_equal(found.detach().numpy(), model(x * 2).detach().numpy())

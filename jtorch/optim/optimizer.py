@@ -166,6 +166,7 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop all gradients, or with ``set_to_none=False`` set them to zero."""
+        recorder.boundary("zero_grad()", constants=True)
         for p in self._params():
             if p.grad is None:
                 continue

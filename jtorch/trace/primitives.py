@@ -78,6 +78,19 @@ _real_only({
 })  # fmt: skip
 
 
+def _total_order(function):
+    def make(params, inputs, outputs):
+        if _kind(inputs[0]) in "fc":  # where NaN and -0.0 have a place in the order
+            raise Unsupported
+        return function
+
+    return make
+
+
+#: comparisons in the order that sorting uses
+RULES |= {name: _total_order(f) for name, f in (("lt_to", np.less), ("le_to", np.less_equal), ("eq_to", np.equal))}
+
+
 @rule("sign")
 def _sign(params, inputs, outputs):
     if _kind(inputs[0]) == "f":

@@ -6,6 +6,8 @@ leaves count down from -1). Python numbers go to a list of their own. Nothing is
 When a trace is flushed
     - a value is needed (``item``, ``numpy``, ``bool``, ``print``);
     - ``optimizer.step()`` returns, so that the device works while Python records the next step;
+    - a loop is about to begin (``Module.train()``, the start of a pass over a ``DataLoader``, ``zero_grad()`` where
+      nothing was read yet);
     - ``backward()`` returns, for leaves that have been seen to accumulate gradients over several backwards per step:
       a step then does not grow with the number of micro-batches;
     - it holds ``config.max_trace`` calls, or on ``jtorch.sync()``.
@@ -369,6 +371,19 @@ def flush_all(cause: str) -> None:
     """
     for trace in list(_state.traces.values()):
         trace.flush(cause)
+
+
+def boundary(cause: str, constants: bool = False) -> None:
+    """A loop is about to begin: start what was recorded, which would else make its first step another program than the
+    others, and cost a second compilation. Not while a function is captured, or recorded without running.
+
+    Args:
+        constants: only where all of it is made from nothing (``linspace``), and so has to do with no batch.
+    """
+    if not _state.traces or capture.state.log is not None or _state.redirected:
+        return
+    if not (constants and any(trace.leaf_arrays for trace in _state.traces.values())):
+        flush_all(cause)
 
 
 def step_boundary() -> None:

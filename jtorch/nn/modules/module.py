@@ -10,6 +10,7 @@ import jtorch
 
 from ... import dtypes
 from ...tensor import Tensor
+from ...trace import recorder
 from ..parameter import Buffer, Parameter, conversion, is_lazy
 from . import hooks as _hooks
 from .hooks import (
@@ -437,9 +438,11 @@ class Module(HooksMixin, StateDictMixin):
     # --- modes
 
     def train(self, mode: bool = True):
-        """Set training mode here and below; returns self."""
+        """Set training mode here and below; returns self. What was recorded before a training loop is started."""
         if not isinstance(mode, bool):
             raise ValueError("training mode is expected to be boolean")
+        if mode:
+            recorder.boundary("train()")
         self.training = mode
         for module in self.children():
             module.train(mode)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from jtorch.trace import recorder
 from jtorch.utils.data.collate import default_collate, default_convert
 from jtorch.utils.data.datapipes.datapipe import IterDataPipe
 from jtorch.utils.data.dataset import Dataset, IterableDataset, fetch, fetch_collated
@@ -160,6 +161,7 @@ class DataLoader(Generic[T_co]):
         return _DatasetKind.Iterable if isinstance(self.dataset, IterableDataset) else _DatasetKind.Map
 
     def __iter__(self) -> Iterator:
+        recorder.boundary("a pass over a DataLoader")
         if self.timeout > 0 and self.num_workers == 0:
             raise AssertionError(f"timeout is for worker processes (num_workers > 0), but got timeout={self.timeout}")
         pipe_seed = None
