@@ -72,7 +72,7 @@ def run(cache, program=PROGRAM, **env):
 def test_a_second_process_traces_nothing(tmp_path):
     cache = tmp_path / "cache"
     found, programs, calls = run(cache)
-    assert programs >= 4 and calls > 40
+    assert programs >= 3 and calls > 40
     again, programs, calls = run(cache)
     assert again == found
     # programs that compile at once are not kept, nor is what the custom function's nodes are called with
@@ -95,17 +95,17 @@ def test_programs_from_the_other_cache_are_not_kept(tmp_path):
 
 def test_other_settings_are_other_programs(tmp_path):
     found = run(tmp_path / "cache")
-    assert run(tmp_path / "cache", JTORCH_QUICK_COMPILE="1")[1] >= 4
+    assert run(tmp_path / "cache", JTORCH_QUICK_COMPILE="1")[1] >= 3
     again = run(tmp_path / "cache", JTORCH_KEEP_PROGRAMS="0")
-    assert again[0] == found[0] and again[1] >= 4
+    assert again[0] == found[0] and again[1] >= 3
 
 
 @pytest.mark.skipif(jaxapi.host_threads() < 2, reason="there is one processor only")
 def test_programs_are_for_a_number_of_threads(tmp_path):
     """XLA divides loops for the processors it finds, but leaves them out of the key of a compiled program."""
     cache = tmp_path / "cache"
-    assert run(cache, NPROC="1")[1] >= 4
-    assert run(cache)[1] >= 4
+    assert run(cache, NPROC="1")[1] >= 3
+    assert run(cache)[1] >= 3
     assert {"1-threads", f"{jaxapi.host_threads()}-threads"} <= {path.name for path in cache.iterdir()}
 
 
