@@ -7,12 +7,12 @@ whatever tensors the functions read besides; its derivative is JAX's. Where stan
 
 from __future__ import annotations
 
-import jax.numpy as jnp
+from functools import partial
 
 from ..ops import loops
 from ..tape import modes
 from ..tensor import Tensor
-from .recorded import Recorded, is_recorded, recorded, tensors_of
+from .recorded import Recorded, any_of, is_recorded, recorded, tensors_of
 
 
 def cond(pred, true_fn, false_fn, operands=()):
@@ -57,26 +57,19 @@ def _branch(pred, tensors, true: Recorded, false: Recorded):
         inputs = arrays[:n]
 
         def of(program, leaves):
-            if not checks:
-                return lambda: tuple(program.run((*inputs, *leaves)))
-            return lambda: _failed(program, (*inputs, *leaves))
+            def branch():
+                verdicts: list = []
+                results = program.run((*inputs, *leaves), verdicts if checks else None)
+                return any_of(verdicts) if checks else tuple(results)
+
+            return branch
 
         holds = pred.reshape(()) != 0
         branches = of(first, arrays[n + m :]), of(second, arrays[n : n + m])
         return loops.cond(~holds if swapped else holds, *branches)
 
-    def check(*arrays):
-        return run(*arrays, checks=True)
-
-    made = first.apply(("cond", swapped, n, second.key), run, (pred, *tensors, *second.leaves), check)
-    return true.result(made if isinstance(made, (tuple, list)) else (made,))
-
-
-def _failed(program, arrays):
-    """Whether an index is out of range in a run of a program."""
-    found: list = []
-    program.run(arrays, found)
-    return jnp.stack([jnp.asarray(False), *(jnp.any(x) for x in found)]).any()
+    operands = (pred, *tensors, *second.leaves)
+    return true.result(first.apply(("cond", swapped, n, second.key), run, operands, partial(run, checks=True)))
 
 
 def _select(pred: Tensor, yes, no):

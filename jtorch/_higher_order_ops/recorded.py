@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
+
 from ..func.program import Program
 from ..tensor import Tensor
 from ..trace.value import Value
 from ..utils import _pytree
 
-_READS = (
+READS = (
     "{}: a function reads the value of a tensor, which is not known while it is recorded. Express the choice with "
     "tensor operations (jtorch.where), or write it with Python's own `if` and `while`"
 )
@@ -55,10 +57,15 @@ def recorded(fn, tensors, put, device, name: str) -> Recorded:
         seen["others"] = [Tensor if isinstance(x, Tensor) else x for x in leaves]
         return tuple([x for x in leaves if isinstance(x, Tensor)])
 
-    program = Program(flat, [t._value().aval for t in tensors], device, name=name, reads=_READS.format(name))
+    program = Program(flat, [t._value().aval for t in tensors], device, name=name, reads=READS.format(name))
     if program.written:
         raise RuntimeError(f"{name}: a function writes to an operand in place; return the new value instead")
     return Recorded(program, seen["form"], seen["others"])
+
+
+def any_of(verdicts: list):
+    """Whether one of the index checks of a run (:meth:`Program.run`) failed, as one truth value."""
+    return jnp.stack([jnp.asarray(False), *(jnp.any(x) for x in verdicts)]).any()
 
 
 def is_recorded(value: Value) -> bool:

@@ -14,6 +14,7 @@ from ..ops import loops
 from ..tape import modes
 from ..trace.aval import aval
 from ..utils import _pytree
+from .recorded import READS, any_of
 
 
 def scan(combine_fn: Callable, init, xs, *, dim: int = 0, reverse: bool = False):
@@ -31,7 +32,8 @@ def scan(combine_fn: Callable, init, xs, *, dim: int = 0, reverse: bool = False)
         The last carry, and the ``y`` stacked along a first dimension.
 
     Raises:
-        RuntimeError: there is nothing in ``xs``, lengths differ, or the carry changes its form, shape or dtype.
+        RuntimeError: there is nothing in ``xs``, lengths differ, or the carry changes its form, shape or dtype; or
+            ``combine_fn`` reads the value of a tensor, or writes to what it is given.
     """
     leaves, form = _pytree.tree_flatten(xs)
     length = _length(leaves, dim)
@@ -50,9 +52,8 @@ def scan(combine_fn: Callable, init, xs, *, dim: int = 0, reverse: bool = False)
 
     n, m = len(state), len(leaves)
     slices = [aval((*t.shape[: dim % t.dim()], *t.shape[dim % t.dim() + 1 :]), t.dtype) for t in leaves]
-    reads = "scan: combine_fn reads the value of a tensor, which is not known while it is recorded"
-    device = state[0].device
-    program = Program(flat, [*(t._value().aval for t in state), *slices], device, name="scan", reads=reads)
+    avals = [*(t._value().aval for t in state), *slices]
+    program = Program(flat, avals, state[0].device, name="scan", reads=READS.format("scan"))
     if program.written:
         raise RuntimeError("scan: combine_fn writes to the carry or to x in place; return the new value instead")
 
@@ -62,8 +63,7 @@ def scan(combine_fn: Callable, init, xs, *, dim: int = 0, reverse: bool = False)
         def body(carry, x):
             found: list = []
             new = program.run((*carry, *x, *outside), found if verdict else None)
-            bad = jnp.stack([jnp.any(f) for f in found]).any() if found else jnp.asarray(False)
-            return tuple(new[:n]), bad if verdict else tuple(new[n:])
+            return tuple(new[:n]), any_of(found) if verdict else tuple(new[n:])
 
         over = tuple(jnp.moveaxis(a, dim, 0) for a in arrays[n : n + m])
         carry, ys = loops.scan(body, arrays[:n], over, reverse=reverse)

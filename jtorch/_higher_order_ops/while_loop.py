@@ -59,9 +59,7 @@ def while_loop(cond_fn, body_fn, carried_inputs):
             arrays[:n],
         )
 
-    operands = (*tensors, *body.program.leaves)
-    made = test.program.apply(("while_loop", n, body.program.key), run, operands)
-    return put(made if isinstance(made, (tuple, list)) else (made,))
+    return put(test.program.apply(("while_loop", n, body.program.key), run, (*tensors, *body.program.leaves)))
 
 
 def _turn_by_turn(cond_fn, body_fn, carried: tuple) -> tuple:

@@ -568,7 +568,8 @@ class Captured:
             launch = self._launch
             if launch is not None and launch.entry.dropped:
                 launch = self._launch = None
-            done = launch.run(outside, numbers) if launch is not None and launch.proved else None
+            cause = "optimizer.step()" if self.log.steps else "the results of a compiled function"
+            done = launch.run(outside, numbers, cause) if launch is not None and launch.proved else None
             launched = done is not None
             if launched:
                 made, error = done

@@ -71,11 +71,14 @@ class Queue:
             error = self.error = kind(f"{call.message} (in {call.name}, recorded at {line})")
             self.unheard = self.unheard or error
             spoiled = check.program.spoiled(index)
+        if error is None:
+            check.release()
+            return
         for slot, ref in check.values:
             value = ref()
             if value is None or value.error is not check:
                 continue
-            if error is None or (spoiled is not None and slot not in spoiled):
+            if spoiled is not None and slot not in spoiled:
                 value.error = None
                 continue
             key, array = id(value.array), value.array

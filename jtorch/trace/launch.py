@@ -91,8 +91,10 @@ class Launch:
             return None
         return Launch(stretch, entry, wanted) if set(program.outputs) <= set(wanted) else None
 
-    def run(self, operands: list[Value], hypers: list[float]) -> tuple[list[Value | None], IndexError | None] | None:
-        """Run the program, or give None where the stretch has to be recorded.
+    def run(
+        self, operands: list[Value], hypers: list[float], cause: str
+    ) -> tuple[list[Value | None], IndexError | None] | None:
+        """Run the program, or give None where the stretch has to be recorded. ``cause`` is what the log prints.
 
         Returns:
             The wanted results (None for what nobody held), and what an earlier program's check was found to say, to be
@@ -118,7 +120,7 @@ class Launch:
             found = error
         run = _Run(stretch, hypers, arrays)
         try:
-            outputs, word = executor.again(entry, run, "optimizer.step()")
+            outputs, word = executor.again(entry, run, cause)
         except BaseException as error:
             _fail(operands, error)
             raise
