@@ -11,7 +11,7 @@ from ..compiler.function import CompiledFunction, GraphBreak
 from ..compiler.state import statistics
 from ..export import structure
 from ..export.graph import Built
-from ..export.program import Recording
+from ..export.recording import Recording
 from ..nn.modules.module import Module
 from ..nn.parameter import Parameter
 from ..tensor import Tensor

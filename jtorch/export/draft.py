@@ -8,7 +8,8 @@ import enum
 from ..nn.modules.module import Module
 from ..utils import _pytree
 from .dims import Dim, ShapesCollection, UserError
-from .program import ExportedProgram, export
+from .program import ExportedProgram
+from .recording import export
 
 
 class FailureType(enum.IntEnum):

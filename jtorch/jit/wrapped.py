@@ -20,7 +20,8 @@ from ..compiler.state import state
 from ..export.archive import load as load_program
 from ..export.archive import save as save_program
 from ..export.dims import Dim
-from ..export.program import PLATFORMS, ExportedModule, record
+from ..export.program import ExportedModule
+from ..export.recording import PLATFORMS, record
 from ..nn.modules.module import Module
 from ..tensor import Tensor
 from ..tensor.dispatch import wrap
