@@ -145,6 +145,13 @@ _WITHOUT_SHAPE = frozenset(
 class UninitializedTensorMixin:
     """What uninitialized parameters and buffers share: they know dtype and device, and learn their shape later."""
 
+    @classmethod
+    def _new(cls, requires_grad: bool, device, dtype):
+        overriding.switch_on()  # functions are to ask this class from now on
+        t = jtorch.empty(0, device=device, dtype=dtype)._as_subclass(cls)
+        t._requires_grad = requires_grad
+        return t
+
     def materialize(self, shape, device=None, dtype=None) -> None:
         """Give it a shape; the content is uninitialised.
 
@@ -187,9 +194,7 @@ class UninitializedParameter(UninitializedTensorMixin, Parameter):
     cls_to_become = Parameter
 
     def __new__(cls, requires_grad: bool = True, device=None, dtype=None):
-        t = jtorch.empty(0, device=device, dtype=dtype)._as_subclass(cls)
-        t._requires_grad = requires_grad
-        return t
+        return cls._new(requires_grad, device, dtype)
 
     def __deepcopy__(self, memo):
         found = memo.get(id(self))
@@ -207,8 +212,7 @@ class UninitializedBuffer(UninitializedTensorMixin, Tensor):
     cls_to_become = Tensor
 
     def __new__(cls, requires_grad: bool = False, device=None, dtype=None, persistent: bool = True):
-        t = jtorch.empty(0, device=device, dtype=dtype)._as_subclass(cls)
-        t._requires_grad = requires_grad
+        t = cls._new(requires_grad, device, dtype)
         t.persistent = persistent
         t._is_buffer = True
         return t
