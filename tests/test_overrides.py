@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 
 import pytest
 
@@ -258,3 +260,17 @@ def test_overridable_functions_are_listed():
     found = part(jtorch, "overrides").get_overridable_functions()
     assert jtorch.add in found[jtorch] and jtorch.split in found[jtorch] and jtorch.Tensor.split in found[jtorch.Tensor]
     assert jtorch.nn.functional.relu in found[jtorch.nn.functional]
+
+
+def test_nobody_is_asked_in_a_program_that_overrides_nothing():
+    """Asking costs every operation: the library's own classes must not bring it about."""
+    program = """
+import jtorch
+from jtorch.tensor import dispatch, overriding
+
+jtorch.distributions.Normal(0, 1), jtorch.nn.Linear(2, 2), jtorch.optim.SGD, jtorch.masked, jtorch.sparse, jtorch.nested
+assert not dispatch.interceptors and not overriding._on
+jtorch.nn.LazyLinear(2)
+assert overriding._on
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

@@ -319,13 +319,26 @@ def _reduce_precision(params, inputs, outputs):
 # --- shapes --------------------------------------------------------------------------------------------------------
 
 
+#: elements up to which a copy takes less time than NumPy's making of a repeating view
+_COPIED = 4096
+
+
 @rule("broadcast_in_dim")
 def _broadcast_in_dim(params, inputs, outputs):
     shape = tuple(params["shape"])
     ones = [1] * len(shape)
     for d, n in zip(params["broadcast_dimensions"], inputs[0].shape, strict=True):
         ones[d] = n
-    return lambda x, *_: np.broadcast_to(x.reshape(ones), shape)
+    if math.prod(shape) > _COPIED:
+        return lambda x, *_: np.broadcast_to(x.reshape(ones), shape)
+    dtype = outputs[0].dtype
+
+    def copied(x, *_):
+        result = np.empty(shape, dtype)
+        result[...] = x.reshape(ones)
+        return result
+
+    return copied
 
 
 @rule("reshape", "squeeze")
@@ -450,19 +463,20 @@ def _reduction(function, start):
             raise Unsupported
         if start is None and math.prod(inputs[0].shape) == 0:
             if dtype.kind == "b":
-                value = function is np.min
+                value = function is np.minimum
             else:
-                value = lowest(dtype) if function is np.max else highest(dtype)
+                value = lowest(dtype) if function is np.maximum else highest(dtype)
             return lambda x: np.full(shape, value, dtype)
-        if function in (np.sum, np.prod):
-            return lambda x: function(x, axes, dtype=dtype)
-        return lambda x: function(x, axes)
+        reduce = function.reduce
+        if function in (np.add, np.multiply):
+            return lambda x: reduce(x, axes, dtype)
+        return lambda x: reduce(x, axes)
 
     return make
 
 
-RULES["reduce_sum"], RULES["reduce_prod"] = _reduction(np.sum, 0), _reduction(np.prod, 1)
-RULES["reduce_max"], RULES["reduce_min"] = _reduction(np.max, None), _reduction(np.min, None)
+RULES["reduce_sum"], RULES["reduce_prod"] = _reduction(np.add, 0), _reduction(np.multiply, 1)
+RULES["reduce_max"], RULES["reduce_min"] = _reduction(np.maximum, None), _reduction(np.minimum, None)
 
 
 def _bitwise_reduction(function):
