@@ -1,11 +1,12 @@
 """Seconds before the first result: stages by depth, a program's start cold and warm, and the import.
 
-    python -m benchmarks.compile_time [--depths 4,12,48] [--rounds 3] [--steps 1]
+    python -m benchmarks.compile_time [--depths 4,12,48] [--rounds 3] [--steps 1] [--limit 300]
 
 The first table takes one training step of a stack of equal transformer blocks through its stages, each depth in a
-fresh process without caches: recording (Python, jtorch only), tracing and lowering (JAX), compiling (XLA). The second
-starts ``examples/char_gpt.py`` as a process, with an empty compilation cache and with the one that run left. The third
-is ``import jtorch`` over ``import jax``.
+fresh process without caches: recording (Python, jtorch only), tracing and lowering (JAX), compiling (XLA). XLA's time
+for a long program grows faster than its length; a process that takes longer than ``--limit`` seconds is stopped. The
+second starts ``examples/char_gpt.py`` as a process, with an empty compilation cache and with the one that run left. The
+third is ``import jtorch`` over ``import jax``.
 """
 
 from __future__ import annotations
@@ -68,24 +69,33 @@ def stages(library: str, depth: int, width: int) -> dict[str, float | None]:
     return seconds
 
 
-def fresh(*command: str, **env: str) -> tuple[float, str]:
-    """Wall seconds of a Python process, and what it printed."""
+def fresh(*command: str, limit: float | None = None, **env: str) -> tuple[float, str]:
+    """Wall seconds of a Python process, and what it printed.
+
+    Raises:
+        subprocess.TimeoutExpired: it takes more than ``limit`` seconds.
+    """
     root = str(Path(__file__).parents[1])
     start = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, *command], check=True, capture_output=True, text=True, cwd=root,
+        [sys.executable, *command], check=True, capture_output=True, text=True, cwd=root, timeout=limit,
         env={**os.environ, "PYTHONPATH": root, **env},
     )  # fmt: skip
     return time.perf_counter() - start, done.stdout
 
 
-def by_depth(depths, width: int) -> None:
+def by_depth(depths, width: int, limit: float) -> None:
     table = common.Table("library", "layers", "total s", "recording", "tracing + first run", "lowering", "compiling")
     for depth in depths:
         for library in ("jtorch", "jax"):
             options = ("--stages", library, "--depths", str(depth), "--width", str(width))
             # an empty name turns jtorch's compilation cache off
-            out = fresh("-m", "benchmarks.compile_time", *options, JTORCH_CACHE_DIR="", JAX_COMPILATION_CACHE_DIR="")[1]
+            caches = {"JTORCH_CACHE_DIR": "", "JAX_COMPILATION_CACHE_DIR": ""}
+            try:
+                out = fresh("-m", "benchmarks.compile_time", *options, limit=limit, **caches)[1]
+            except subprocess.TimeoutExpired:
+                table.row(library, depth, f"> {limit:.0f}", None, None, None, None)
+                continue
             s = json.loads(out.splitlines()[-1])
             recording = s["recording"] if library == "jtorch" else None
             table.row(library, depth, s["total"], recording, s["tracing"], s["lowering"], s["compiling"])
@@ -119,6 +129,7 @@ def main(arguments=None) -> None:
     parser.set_defaults(rounds=3)
     parser.add_argument("--depths", default="4,12,48", help="how many equal layers")
     parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--limit", type=float, default=300, help="seconds that one depth may take")
     parser.add_argument("--steps", type=int, default=1, help="training steps of examples/char_gpt.py")
     parser.add_argument("--stages", choices=("jtorch", "jax"), help="measure one depth here and print JSON")
     args = parser.parse_args(arguments)
@@ -127,7 +138,7 @@ def main(arguments=None) -> None:
         return
     if args.tiny:
         args.depths, args.width = "1", 16
-    by_depth(map(int, args.depths.split(",")), args.width)
+    by_depth(map(int, args.depths.split(",")), args.width, args.limit)
     print()
     imports(args.rounds)
     if not args.tiny:
