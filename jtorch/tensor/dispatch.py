@@ -250,14 +250,10 @@ def _packed(op: Op, call, results, operands):
 
 def _keep_memory_order(results, operands) -> None:
     """An elementwise result has the memory order of its operands, as ``preserve_format`` says."""
-    many = [x for x in operands if isinstance(x, TENSOR) and x.dim() > 1]
-    if all(x.is_contiguous() for x in many):
-        return
+    laid_out = tuple([(x.shape, layout.strides(x)) for x in operands if isinstance(x, TENSOR) and x.dim() > 1])
     for r in results:
-        shape = tuple(r.shape)
-        strides = [layout.broadcast_strides(tuple(x.shape), x.stride(), shape) for x in many if x.dim() <= len(shape)]
-        order = layout.dense_strides(shape, *strides)
-        if order != layout.contiguous_strides(shape):
+        order = layout.memory_order(r.shape, laid_out)
+        if order is not None:
             r._strides = order
 
 

@@ -109,6 +109,15 @@ def dense_strides(shape, *all_strides) -> tuple[int, ...]:
     return tuple(out)
 
 
+@functools.lru_cache(4096)
+def memory_order(shape, operands: tuple) -> tuple[int, ...] | None:
+    """The strides of an elementwise result, from its operands' shapes and strides; None: it is contiguous."""
+    if all(_follow(s, strides_, contiguous_strides(s)) for s, strides_ in operands):
+        return None
+    order = dense_strides(shape, *[broadcast_strides(*laid, shape) for laid in operands if len(laid[0]) <= len(shape)])
+    return None if order == contiguous_strides(shape) else order
+
+
 #: Operations on images whose results have the memory format of the images given.
 KEEP_FORMAT = frozenset((
     "conv2d", "conv3d", "conv_transpose2d", "conv_transpose3d", "_batch_norm_train", "_batch_norm_eval", "group_norm",
@@ -206,9 +215,12 @@ def is_contiguous(t, fmt=contiguous_format) -> bool:
         if len(shape) != (4 if fmt is channels_last else 5):
             return False
         wanted = channels_last_strides(shape)
-    if math.prod(shape) == 0:
-        return True
-    return all(n == 1 or s == w for n, s, w in zip(shape, strides(t), wanted, strict=True))
+    return _follow(shape, strides(t), wanted)
+
+
+def _follow(shape, strides_, wanted) -> bool:
+    """Whether elements lie where the wanted strides have them."""
+    return math.prod(shape) == 0 or all(n == 1 or s == w for n, s, w in zip(shape, strides_, wanted, strict=True))
 
 
 @functools.lru_cache(4096)
