@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
@@ -15,6 +16,7 @@ from ..tensor.dispatch import call, common_shape, wrap, write_out
 from ..tensor.export import _sizes, composite, sizes_given
 from ..tensor.layout import dense_strides
 from ..tensor.random import default_generator, draw, draw_like, generator_for, manual_seed
+from ..trace import capture, recorder
 from ..trace.value import put
 
 composite("torch")(manual_seed)
@@ -153,12 +155,8 @@ def bernoulli(input, p=None, *, generator=None, out=None):
         return write_out("bernoulli", (input,), drawn.to(out.dtype), out)
     if p is not None:
         t = draw("bernoulli", input.shape, (float(p),), input.dtype, input.device, generator)
-    elif input.device is devices.CPU:
-        g = generator_for(input.device, generator)
-        data = samplers.bernoulli_tensor(g._stream, _probabilities(input))
-        t = wrap(put(np.ascontiguousarray(data).reshape(tuple(input.shape)), devices.CPU))
     else:
-        t = (draw("uniform", input.shape, (0.0, 1.0), input.dtype, input.device, generator) < input).to(input.dtype)
+        t = _with_probabilities(input, input.shape, input.dtype, generator)
     return _sampled("_bernoulli", t, input)
 
 
@@ -181,13 +179,35 @@ def _sampled(name: str, sample, *parameters):
     return call(name, sample.detach(), parameters) if parameters and modes.state.grad else sample.detach()
 
 
-def _probabilities(p) -> np.ndarray:
+def _with_probabilities(p, shape, dtype, generator, strides=None):
+    """Zeros and ones in a shape that ``p`` broadcasts to, drawn in the order in which ``strides`` lay them out.
+
+    Raises:
+        RuntimeError: a probability is outside [0, 1]; of those that are still to be computed, where a number is read.
+    """
     if p.dtype.category < dtypes.FLOAT:
         raise NotImplementedError(f"\"bernoulli_tensor_cpu_p_\" not implemented for '{p.dtype.legacy_name}'")
-    data = p.detach()._host("bernoulli()")
-    if data.size and not ((data >= 0) & (data <= 1)).all():
-        raise RuntimeError("Expected p_in >= 0 && p_in <= 1 to be true, but got false.")
-    return data
+    p = p.detach()
+    wide = p if p.dtype is dtypes.float64 else p.float()
+    if _at_hand(p):
+        data = p._host("bernoulli()")
+        if not ((data >= 0) & (data <= 1)).all():
+            raise RuntimeError(_NO_PROBABILITY)
+    uniform = draw("uniform", shape, (0.0, 1.0), wide.dtype, p.device, generator, strides)
+    return _started(call("_less_likely", uniform, wide).to(dtype), "bernoulli()")
+
+
+_NO_PROBABILITY = "Expected p_in >= 0 && p_in <= 1 to be true, but got false."
+
+
+def _no_probabilities(uniform, p):
+    return ~jnp.all((p >= 0) & (p <= 1)), _NO_PROBABILITY
+
+
+@op(namespaces=(), differentiable=False, check=_no_probabilities, error=RuntimeError)
+def _less_likely(uniform: Array, p: Array):
+    """Whether numbers from [0, 1) are below probabilities. Nothing is read."""
+    return uniform < p
 
 
 def _long(result, out, inputs) -> None:
@@ -201,7 +221,8 @@ def multinomial(input, num_samples, replacement=False, *, generator=None):
     """``num_samples`` category indices per row of non-negative weights.
 
     Raises:
-        RuntimeError: negative, infinite or NaN weights, rows that sum to zero, or too many samples without replacement.
+        RuntimeError: negative, infinite or NaN weights, rows that sum to zero (of weights that are still to be
+            computed, where the sample is read), or too many samples without replacement.
     """
     if input.dim() not in (1, 2):
         raise RuntimeError("prob_dist must be 1 or 2 dim")
@@ -213,7 +234,11 @@ def multinomial(input, num_samples, replacement=False, *, generator=None):
         raise RuntimeError("number of categories cannot exceed 2^24")
     if not replacement and num_samples > input.shape[-1]:
         raise RuntimeError("cannot sample n_sample > prob_dist.size(-1) samples without replacement")
-    weights = input.detach()._host("multinomial()")
+    weights = input.detach()
+    if (num_samples == 1 or not replacement) and not _at_hand(weights):
+        waiting = draw_like(weights, "exponential", (1.0,), generator)
+        return _started(call("_multinomial", weights, waiting, count=int(num_samples)), "multinomial()")
+    weights = weights._host("multinomial()")
     if (weights < 0).any() or not np.isfinite(weights.astype(np.float64)).all():
         if replacement and num_samples > 1:
             what = "< 0" if (weights < 0).any() else "= infinity or NaN"
@@ -225,6 +250,37 @@ def multinomial(input, num_samples, replacement=False, *, generator=None):
     g = generator_for(input.device, generator)
     data = samplers.multinomial(g._stream, weights, int(num_samples), replacement)
     return wrap(put(np.ascontiguousarray(data), input.device))
+
+
+def _started(sample, cause: str):
+    """``sample``, whose computation starts now: loops that draw and read nothing are a program a round, not one."""
+    recorder.boundary(cause)
+    return sample
+
+
+def _at_hand(t) -> bool:
+    """Whether the host can read a tensor without waiting for anything: errors are raised where they are made then."""
+    value = t._value()
+    return value.device is devices.CPU and value.array is not None and capture.state.log is None or not t.numel()
+
+
+def _no_distribution(weights, waiting, **_):
+    bad = ~jnp.all((weights >= 0) & jnp.isfinite(weights)) | jnp.any(jnp.all(weights == 0, -1))
+    return bad, (
+        "probability tensor contains either `inf`, `nan` or element < 0, or is an invalid multinomial distribution "
+        "(sum of probabilities <= 0)"
+    )
+
+
+@op(namespaces=(), differentiable=False, check=_no_distribution, error=RuntimeError)
+def _multinomial(weights: Array, waiting: Array, *, count: int):
+    """The ``count`` categories that come first if each is waited for ``waiting / weights``, exponential times: a sample
+    without replacement (Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006). Nothing is read.
+    """
+    race = weights / waiting
+    if count == 1:
+        return lax.argmax(race, race.ndim - 1, jnp.int64)[..., None]
+    return jnp.argsort(-race, axis=-1, stable=True)[..., :count].astype(jnp.int64)
 
 
 @composite("torch")
@@ -289,12 +345,8 @@ def random_(self, *args, generator=None, **bounds):
 def bernoulli_(self, p=0.5, *, generator=None):
     """Fill with zeros and ones; one with probability ``p`` (a number or a tensor)."""
     if isinstance(p, Tensor):
-        g = generator_for(self.device, generator)
         strides = None if self.is_contiguous() else self.stride()
-        data = samplers.bernoulli_tensor(
-            g._stream, _probabilities(p), tuple(self.shape), dtype=self.dtype.np, strides=strides
-        )
-        return self._overwrite(wrap(put(np.ascontiguousarray(data), self.device)))
+        return self._overwrite(_with_probabilities(p, self.shape, self.dtype, generator, strides))
     if not 0 <= p <= 1:
         raise RuntimeError(f"bernoulli_ expects p to be in [0, 1], but got p={p}")
     return self._overwrite(draw_like(self, "bernoulli", (float(p),), generator))

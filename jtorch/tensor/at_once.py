@@ -5,8 +5,9 @@ Token ids grow by one at each step of a generation, ``ids = cat((ids, new), 1)``
 another one, though the model's own input has had one size for long. On the CPU such a move costs as much as recording
 it does.
 
-A new token that is not computed yet (``argmax`` of the scores) is waited for, once its line has been seen to join
-results of several sizes: the program that computes it ends there, and is the same whatever it is appended to.
+A new token that is not computed yet (``argmax`` of the scores, ``multinomial``) is waited for, once its line has been
+seen to join results of several sizes: the program that computes it ends there, and is the same whatever it is appended
+to.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 
 from .. import devices, dtypes, errors
 from ..trace import capture
+from ..trace.checks import Check
 from ..trace.recorder import redirected
 from ..trace.value import Value, put
 from . import layout
@@ -43,14 +45,13 @@ def _exists(value: Value) -> bool:
 
 
 def _to_come(value: Value) -> bool:
-    """Whether a value is integers that this machine's memory will hold, once they are computed."""
+    """Whether a value is integers that this machine's memory will hold, once they are computed and found sound."""
+    pending = value.array is None and value.error is None and value.trace is not None and value.trace.mesh is None
     return (
-        value.array is None
-        and value.trace is not None
-        and value.trace.mesh is None
-        and value.error is None
+        (pending or isinstance(value.error, Check))
         and value.aval.dtype.category <= dtypes.INT
         and value.device is devices.CPU
+        and value.sharding is None
     )
 
 
@@ -78,7 +79,7 @@ def computed(op, call, values: list, statics: tuple) -> list[Value] | None:
     known = [_exists(v) for v in values]
     if not all(known):
         waited = [v for v, is_known in zip(values, known, strict=True) if not is_known]
-        if not any(known) or not all(map(_to_come, waited)) or not _grows(out.shape):
+        if all(v.array is None for v in values) or not all(map(_to_come, waited)) or not _grows(out.shape):
             return None
         for v in waited:
             v.concrete("integers are appended to others")

@@ -97,9 +97,7 @@ def takes_part(cls: type) -> bool:
     found = _takes_part.get(cls)
     if found is None:
         function = getattr(cls, "__torch_function__", None)
-        ours = _is_ours(cls) and (
-            getattr(function, "__func__", None) is _dispatch.TENSOR.__torch_function__.__func__
-        )
+        ours = _is_ours(cls) and (getattr(function, "__func__", None) is _dispatch.TENSOR.__torch_function__.__func__)
         found = _takes_part[cls] = function is not None and function is not disabled and not ours
     return found
 

@@ -375,7 +375,8 @@ def flush_all(cause: str) -> None:
 
 def boundary(cause: str, constants: bool = False) -> None:
     """A loop is about to begin: start what was recorded, which would else make its first step another program than the
-    others, and cost a second compilation. Not while a function is captured, or recorded without running.
+    others, and cost a second compilation. Or it may have gone round, without reading anything. Not while a function is
+    captured, or recorded without running.
 
     Args:
         constants: only where all of it is made from nothing (``linspace``), and so has to do with no batch.
