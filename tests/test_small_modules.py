@@ -100,6 +100,15 @@ def pytree_paths(torch):
     ]  # fmt: skip
 
 
+def test_making_a_leaf_spec_is_deprecated():
+    def program(torch):
+        with pytest.warns(FutureWarning) as caught:
+            leaf = part(torch, "utils._pytree").LeafSpec()
+        return [leaf.is_leaf(), leaf.num_leaves, *(str(w.message) for w in caught)]
+
+    check(program)
+
+
 @table
 def pytree_of_a_dict_of_ones_own(torch):
     pytree = part(torch, "utils._pytree")

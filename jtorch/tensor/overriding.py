@@ -93,7 +93,7 @@ def takes_part(cls: type) -> bool:
     found = _takes_part.get(cls)
     if found is None:
         function = getattr(cls, "__torch_function__", None)
-        ours = cls.__module__.partition(".")[0] == "jtorch" and (
+        ours = _dispatch.is_own(cls) and (
             getattr(function, "__func__", None) is _dispatch.TENSOR.__torch_function__.__func__
         )
         found = _takes_part[cls] = function is not None and function is not disabled and not ours
