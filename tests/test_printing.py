@@ -73,6 +73,24 @@ def test_parameter():
     )
 
 
+def test_classes_of_ones_own():
+    def texts(torch):
+        class Named(torch.Tensor):
+            pass
+
+        class Own(torch.nn.Parameter):
+            pass
+
+        class OnManifold(torch.nn.Parameter):
+            def __repr__(self):
+                return "on a sphere: " + torch.Tensor.__repr__(self)
+
+        ones = torch.ones(2, 2)
+        return [repr(ones.as_subclass(Named)), repr(Own(ones)), repr(OnManifold(ones)), repr(torch.nn.Parameter(ones))]
+
+    check(texts)
+
+
 def test_suffix_moves_to_its_own_line_when_the_line_is_full():
     text = show(np.full(18, 2, F4), grad_fn="MulBackward0")
     assert text.splitlines()[1] == "       grad_fn=<MulBackward0>)"

@@ -41,7 +41,7 @@ def test_names_resolve_to_jtorch(tmp_path):
     script = write(
         tmp_path / "script.py",
         """
-        import importlib.metadata, importlib.util, os, pickle, sys
+        import importlib.metadata, importlib.util, io, os, pickle, sys
 
         spec = importlib.util.find_spec("torch")
         assert spec is not None and "torch" not in sys.modules
@@ -66,6 +66,10 @@ def test_names_resolve_to_jtorch(tmp_path):
         assert schedulers is jtorch.optim.lr_scheduler and DataLoader is jtorch.utils.data.DataLoader
         assert torch.Tensor is jtorch.Tensor and pickle.loads(pickle.dumps(torch.float16)) is jtorch.float16
         assert importlib.util.find_spec("torch.nn.functional").origin == F.__file__
+        here = [type(x) for x in (torch.ones(1), torch.Size(), torch.int8, torch.device("cpu"), nn.Linear(1, 1).bias)]
+        assert [c.__module__ for c in here] == ["torch"] * 4 + ["torch.nn.parameter"]
+        assert pickle.loads(pickle.dumps(here)) == here and repr(here[0]) == "<class 'torch.Tensor'>"
+        assert repr(torch.ones(1)) == "tensor([1.])" and torch.save({"x": here[0]}, io.BytesIO()) is None
 
         # What is set on torch is set on jtorch; what jtorch lacks is said to be missing from it.
         torch.extra = 1

@@ -100,6 +100,15 @@ def pytree_paths(torch):
     ]  # fmt: skip
 
 
+def test_making_a_leaf_spec_is_deprecated():
+    def program(torch):
+        with pytest.warns(FutureWarning) as caught:
+            leaf = part(torch, "utils._pytree").LeafSpec()
+        return [leaf.is_leaf(), leaf.num_leaves, *(str(w.message) for w in caught)]
+
+    check(program)
+
+
 @table
 def pytree_of_a_dict_of_ones_own(torch):
     pytree = part(torch, "utils._pytree")
@@ -208,6 +217,7 @@ def names(torch):
         torch.ops.aten.index(torch.ones(3, 3), [None, torch.tensor([0, 1])]),
         torch._int_mm(torch.ones(32, 16, dtype=torch.int8), torch.ones(16, 8, dtype=torch.int8)),
         torch.xpu.is_available(), torch.xpu.device_count(), torch.mps.is_available(), c._get_tracing_state() is None,
+        torch.cuda._initialized is torch.cuda.is_initialized(),
         part(torch, "hub")._get_torch_home() == os.path.expanduser("~/.cache/torch"),
     ]  # fmt: skip
 

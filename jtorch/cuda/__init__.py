@@ -431,6 +431,8 @@ def _lazy_call(callable, **kwargs) -> None:
 def __getattr__(name):
     if name == "default_generators":
         return tuple(default_generator(devices.resolve(f"cuda:{i}")) for i in range(device_count()))
+    if name == "_initialized":  # read by layers that are run again backwards, from the same random state
+        return is_initialized()
     if name in ("comm", "graphs", "memory", "nvtx", "profiler", "random"):
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module 'torch.cuda' has no attribute {name!r}")

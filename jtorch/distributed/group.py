@@ -57,11 +57,16 @@ class ProcessGroup:
         self._sequence += 1
         return f"{self._name}/{self._sequence}"
 
-    # PyTorch gives groups the collectives as methods as well; barrier and allreduce are met in programs.
+    # PyTorch gives groups the collectives as methods as well; these are met in programs.
     def barrier(self, *args):
         from .collectives import barrier
 
         return barrier(self, async_op=True)
+
+    def monitored_barrier(self, timeout=None, wait_all_ranks: bool = False) -> None:
+        from .collectives import monitored_barrier
+
+        monitored_barrier(self, timeout, wait_all_ranks)
 
     def allreduce(self, tensors, op=None):
         from .collectives import all_reduce

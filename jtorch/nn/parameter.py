@@ -74,7 +74,7 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         return found
 
     def __repr__(self, *, tensor_contents=None) -> str:
-        return format_parameter(self._text("tensor("))
+        return format_parameter(super().__repr__())
 
 
 def private_copy(value: Value, device=None) -> Value:

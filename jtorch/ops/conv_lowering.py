@@ -164,6 +164,17 @@ def _by_taps(x, w, geometry: Geometry):
     return total
 
 
+def _turned(kernel, geometry: Geometry) -> Geometry:
+    """With the weights reversed, how windows lie on the result's gradient, for a stride of one.
+
+    Slices of one padded array, where the adjoint of the slices is a sum of padded arrays: a third to three quarters of
+    the time, and a tenth where XLA computed sums anew for the transpose that follows (11 x 1).
+    """
+    reach = [d * (k - 1) for d, k in zip(geometry.dilation, kernel, strict=True)]
+    padding = tuple((r - lo, r - hi) for r, (lo, hi) in zip(reach, geometry.padding, strict=True))
+    return geometry._replace(padding=padding)
+
+
 def _by_col2im(g, w, size, geometry: Geometry):
     (o, c), kernel, groups = w.shape[:2], w.shape[2:], geometry.groups
     k, filters = math.prod(kernel), _filter_rows(w)
@@ -270,9 +281,11 @@ def _adjoint(g, w, size, geometry: Geometry):
     x = jax.ShapeDtypeStruct((g.shape[0], *size, c * geometry.groups), g.dtype)
     if _by_winograd(x, w.shape, geometry):
         return winograd.input_gradient(g, w, geometry.padding)
-    if _depthwise(o, c, kernel, geometry):
-        return untap([g * weight for weight in w.reshape(o, -1).T], size, kernel, geometry)
     strided = any(s > 1 for s in geometry.stride)
+    if _depthwise(o, c, kernel, geometry):
+        if not strided:
+            return _by_taps(g, lax.rev(w, range(2, w.ndim)), _turned(kernel, geometry))
+        return untap([g * weight for weight in w.reshape(o, -1).T], size, kernel, geometry)
     dense = geometry.groups == 1 and (o >= MANY_FILTERS or c < 4)
     if dense or strided or _pointwise(kernel, geometry) or not _has_kernel(g.dtype):
         return _by_col2im(g, w, size, geometry)

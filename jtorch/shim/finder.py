@@ -117,6 +117,13 @@ def _ours(fullname: str) -> str:
     return f"jtorch.{name}"
 
 
+#: Classes that say where PyTorch has them: libraries for several frameworks go by ``type(x).__module__``.
+_SAID_TO_BE_IN = {
+    jtorch.Tensor: "torch", jtorch.Size: "torch", jtorch.dtype: "torch", jtorch.device: "torch",
+    jtorch.nn.Parameter: "torch.nn.parameter",
+}  # fmt: skip
+
+
 def install() -> None:
     """From now on ``import torch`` gives jtorch in this process.
 
@@ -126,5 +133,7 @@ def install() -> None:
     present = sys.modules.get(NAME)
     if present is not None and not isinstance(present, TorchModule):
         raise RuntimeError(f"{NAME!r} is already imported from {present.__file__}; call install() before that")
+    for cls, module in _SAID_TO_BE_IN.items():
+        cls.__module__ = module
     if not any(isinstance(finder, TorchFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, TorchFinder())

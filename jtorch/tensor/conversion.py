@@ -149,8 +149,10 @@ class ConversionMixin:
 
     def __repr__(self, *, tensor_contents=None) -> str:
         cls = type(self)
-        ours = cls.__module__.partition(".")[0] == "jtorch"
-        return self._text("tensor(" if ours else f"{cls.__name__}(")
+        if _dispatch.is_own(cls):
+            return self._text("tensor(")
+        text = self._text(f"{cls.__name__}(")
+        return f"Parameter({text})" if self._is_param else text
 
     def _text(self, prefix: str) -> str:
         data = None if self.is_meta else self._host("print")

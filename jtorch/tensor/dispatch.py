@@ -41,6 +41,11 @@ on_out = None
 on_write = None
 
 
+def is_own(cls: type) -> bool:
+    """Whether a class is jtorch's, under its own name or, in unmodified scripts, under PyTorch's."""
+    return cls.__module__.partition(".")[0] in ("jtorch", "torch")
+
+
 class Answer:
     """An interceptor's result that stands for that of the operation."""
 

@@ -88,16 +88,14 @@ def without_all() -> _Setting:
 _takes_part: dict[type, bool] = {}
 
 
-def _is_ours(cls: type) -> bool:
-    return cls.__module__.partition(".")[0] == "jtorch"
-
-
 def takes_part(cls: type) -> bool:
     """Whether instances of ``cls`` are to be asked."""
     found = _takes_part.get(cls)
     if found is None:
         function = getattr(cls, "__torch_function__", None)
-        ours = _is_ours(cls) and (getattr(function, "__func__", None) is _dispatch.TENSOR.__torch_function__.__func__)
+        ours = _dispatch.is_own(cls) and (
+            getattr(function, "__func__", None) is _dispatch.TENSOR.__torch_function__.__func__
+        )
         found = _takes_part[cls] = function is not None and function is not disabled and not ours
     return found
 
@@ -354,7 +352,7 @@ def switch_on() -> None:
 
 def subclassed(cls: type) -> None:
     """Called for each new subclass of Tensor. Those of the library switch on when they make an instance."""
-    if takes_part(cls) and not _is_ours(cls):
+    if takes_part(cls) and not _dispatch.is_own(cls):
         switch_on()
 
 

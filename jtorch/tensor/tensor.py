@@ -68,7 +68,7 @@ _ATTRIBUTES = vars(MetadataMixin)["__dict__"]
 @functools.cache
 def _made_of(cls: type) -> frozenset[str]:
     """The attributes in which jtorch keeps what a tensor of this class is."""
-    ours = [base for base in cls.__mro__ if base.__module__.partition(".")[0] == "jtorch"]
+    ours = [base for base in cls.__mro__ if _dispatch.is_own(base)]
     return frozenset(name for base in ours for name in (*vars(base), *base.__annotations__) if name[0] == "_")
 
 

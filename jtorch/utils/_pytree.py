@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -59,6 +60,12 @@ class LeafSpec(metaclass=_Leaf):
     """``LeafSpec()`` is the form of a leaf; ``isinstance(spec, LeafSpec)`` tells whether a form is one."""
 
     def __new__(cls):
+        warnings.warn(
+            "`isinstance(treespec, LeafSpec)` is deprecated, use `isinstance(treespec, TreeSpec) and "
+            "treespec.is_leaf()` instead.",
+            FutureWarning,
+            stacklevel=2,
+        )
         return _LEAF
 
     def __init_subclass__(cls):

@@ -375,6 +375,7 @@ for check in (names, all_reduce, views, reduce, broadcast, all_gather, reduce_sc
     check()
     dist.barrier()
     dist.monitored_barrier()
+dist.group.WORLD.monitored_barrier(timeout=timedelta(seconds=60), wait_all_ranks=True)
 dist.destroy_process_group()
 assert not dist.is_initialized()
 with pytest.raises(ValueError, match="has not been initialized"):

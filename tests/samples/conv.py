@@ -17,6 +17,8 @@ rows(
     S(T(2, 2, 7, 5), T(3, 2, 3, 2), T(3), stride=(2, 1), padding=(1, 0), dilation=(1, 2)),
     S(T(2, 6, 5, 5), T(4, 3, 3, 3), T(4), stride=2, padding=1, groups=2),
     S(T(2, 3, 6, 4), T(6, 1, 3, 3), padding="same", groups=3),
+    S(T(2, 3, 9, 4), T(3, 1, 5, 1), T(3), padding=(1, 0), groups=3),
+    S(T(1, 2, 5, 6), T(2, 1, 2, 3), padding=3, dilation=(1, 2), groups=2),  # padded by more than windows reach
     S(T(3, 5, 5), T(2, 3, 1, 1), T(2)),
     S(T(2, 3, 5, 6), T(4, 3, 1, 1), stride=2),
     S(T(2, 1, 6, 6), T(3, 1, 4, 4), T(3), padding="same"),
