@@ -133,6 +133,15 @@ def test_errors_of_workers():
         next(iter(data.DataLoader(Squares(2), num_workers=1, worker_init_fn=init)))
 
 
+def test_more_workers_than_processors_are_warned_of(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
+    data.DataLoader(Squares(2), num_workers=1)
+    with pytest.warns(UserWarning, match="This DataLoader will create 2 worker processes in total"):
+        loader = data.DataLoader(Squares(2), num_workers=2)
+    with pytest.warns(UserWarning, match="This DataLoader will create 2 worker processes in total"):
+        assert len(list(loader)) == 2
+
+
 def test_a_plain_fork_is_refused_once_xla_runs():
     jtorch.ones(1).sum().item()
     with pytest.raises(RuntimeError, match="cannot fork: XLA has started"):

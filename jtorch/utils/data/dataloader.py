@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -139,6 +140,7 @@ class DataLoader(Generic[T_co]):
         self._initialized = True
         if num_workers > 0:
             _prepare_workers(multiprocessing_context)
+            _warn_of_many_workers(num_workers)
 
     def __setattr__(self, name, value):
         if self._initialized and name in _FIXED:
@@ -172,6 +174,7 @@ class DataLoader(Generic[T_co]):
         # Drawn at every pass, used or not: shuffles and whatever the program draws next depend on it.
         base_seed = random_seed(self.generator)
         if self.num_workers > 0:
+            _warn_of_many_workers(self.num_workers)
             made = WorkersIterator(self, base_seed, pipe_seed)
             if self.persistent_workers:
                 self._workers = made
@@ -215,6 +218,18 @@ def _check_worker_options(num_workers, timeout, prefetch_factor, persistent_work
         raise ValueError(
             "multiprocessing_context can only be used with multi-process loading (num_workers > 0), but got "
             f"num_workers={num_workers}"
+        )
+
+
+def _warn_of_many_workers(num_workers: int) -> None:
+    """Warn of more workers than this process has processors: they only wait for each other."""
+    affine = hasattr(os, "sched_getaffinity")
+    processors = len(os.sched_getaffinity(0)) if affine else os.cpu_count()
+    if processors is None or num_workers > processors:
+        warnings.warn(
+            f"This DataLoader will create {num_workers} worker processes in total, but this process may run on "
+            f"{processors or 'an unknown number of'} processors: loading may be slow or stall; use fewer workers.",
+            stacklevel=3,
         )
 
 
