@@ -14,7 +14,7 @@ from jax import lax
 
 import jtorch as torch
 from jtorch import config, debug
-from jtorch.trace import host
+from jtorch.trace import blas, host
 from jtorch.trace.host import Code, Unsupported
 from jtorch.trace.primitives import RULES
 
@@ -475,3 +475,21 @@ def test_what_is_not_needed_any_more_is_let_go(interpreting):
 def test_its_compiled_form_can_be_looked_at(interpreting):
     (torch.ones(11) * 3).sum().item()
     assert "HloModule" in debug.last_trace().hlo()
+
+
+@pytest.mark.skipif(blas._library() is None, reason="NumPy brings no OpenBLAS along")
+def test_products_take_one_thread(interpreting, monkeypatch):
+    """A thread to wait for may be kept from running by other programs; NumPy's own setting comes back."""
+    get, put = blas._library()
+    seen, inner, own = [], blas.one_thread.__enter__, get()
+    monkeypatch.setattr(blas._OneThread, "__enter__", lambda self: (inner(), seen.append(get()))[0])
+    put(2)
+    try:
+        (torch.ones(65, 64) @ torch.ones(64, 65)).sum().item()
+        (torch.ones(8, 8) @ torch.ones(8, 8)).sum().item()  # not divided anyway
+        assert seen == [1] and get() == 2
+        with blas.one_thread, blas.one_thread:
+            assert get() == 1
+        assert get() == 2
+    finally:
+        put(own)

@@ -12,6 +12,7 @@ See docs/decisions/0015-small-programs.md.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 
@@ -19,10 +20,10 @@ import jax
 import numpy as np
 
 from .. import config, devices
-from . import primitives_linalg, primitives_windows  # noqa: F401 (their rules)
+from . import blas, primitives_linalg, primitives_windows  # noqa: F401 (the rules of two)
 from .call import Call
 from .jaxapi import is_literal, jaxpr_parts, live_equations, put, scan_counts, traced
-from .primitives import RULES, WORK, Unsupported
+from .primitives import PRODUCTS, RULES, WORK, Unsupported
 from .program import NUMPY_KIND, Program
 
 #: Work is counted in elements of results; a function of NumPy's takes as long as so many of them.
@@ -69,12 +70,14 @@ class Code:
     Attributes:
         work: see ``_FUNCTION``.
         length: how many functions, those of a loop once.
+        divided: whether NumPy would divide a product among threads.
     """
 
     def __init__(self, closed, results=None):
         jaxpr, consts = jaxpr_parts(closed)
         outvars = jaxpr.outvars if results is None else [jaxpr.outvars[i] for i in results]
         self.work = self.length = 0
+        self.divided = False
         self._registers: list = []  # of constants the values
         self._steps: list[tuple] = []
         names: dict = {}
@@ -125,11 +128,14 @@ class Code:
             function, work, inner = _CONTROL[name](equation.params)
             self.work += work
             self.length += sum(code.length for code in inner)
+            self.divided |= any(code.divided for code in inner)
             return function
         if name not in RULES:
             raise Unsupported
         if name in WORK:
-            self.work += WORK[name](equation.params, inputs, outputs)
+            work = WORK[name](equation.params, inputs, outputs)
+            self.work += work
+            self.divided |= name in PRODUCTS and work * PRODUCTS[name] > blas.DIVIDED
         return _with_halves(name, equation.params, inputs, outputs)
 
     def __call__(self, arrays) -> list:
@@ -305,7 +311,7 @@ class Interpreted:
     def __init__(self, program: Program, device, varies: bool = False):
         self._program, self._device = program, devices.jax_device(device)
         self.work = length = 0
-        self._steps = []
+        self._steps, divided = [], False
         self.updates = any(_is_update(step.call) for step in program.steps)
         if self.updates and (config.deterministic or jax.process_count() > 1):
             raise Unsupported  # what it computes must not depend on how often it has run, here or in another process
@@ -318,6 +324,7 @@ class Interpreted:
             check = check_of(step.call) if i in checked else None
             self._steps.append((code, step.operands, step.outs, check))
             self.work += code.work
+            divided |= code.divided
             length += code.length
             compiling = _COMPILING + _PER_COMPILED * (length + _OF_A_CALL * (len(program.steps) - 1 - i))
             if self.work > min(_MOST, compiling / least) or length > _LONGEST:
@@ -328,6 +335,7 @@ class Interpreted:
         compiling = _COMPILING + _PER_COMPILED * length
         self.runs = math.inf if self.work <= _EITHER else compiling // self.work
         self.small = self.runs >= often
+        self._around = blas.one_thread if divided else contextlib.nullcontext()
 
     def __call__(self, leaves, hypers: list, scalars: list, before) -> tuple:
         """``(outputs, check)``.
@@ -338,7 +346,7 @@ class Interpreted:
         program = self._program
         env = {-1 - i: np.asarray(x) for i, x in enumerate(leaves)}
         flags = [np.asarray(before)]
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), self._around:
             for code, operands, outs, check, dead in self._steps:
                 arrays = [
                     env[where] if kind == "slot"

@@ -24,6 +24,8 @@ class Unsupported(Exception):
 RULES: dict[str, Callable] = {}
 #: of what takes NumPy longer than a pass over its results: ``(params, inputs, outputs) -> passes over an element more``
 WORK: dict[str, Callable] = {}
+#: of matrix products, multiplications for each such pass
+PRODUCTS = {"dot_general": 8, "conv_general_dilated": 1}
 
 
 rule, work = by_name(RULES), by_name(WORK)
@@ -547,7 +549,7 @@ def _dot_general(params, inputs, outputs):
 @work("dot_general")
 def _dot_general_work(params, inputs, outputs):
     (contracted, _), _ = params["dimension_numbers"]
-    return math.prod(outputs[0].shape) * math.prod(inputs[0].shape[d] for d in contracted) // 8
+    return math.prod(outputs[0].shape) * math.prod(inputs[0].shape[d] for d in contracted) // PRODUCTS["dot_general"]
 
 
 # --- order ---------------------------------------------------------------------------------------------------------
