@@ -48,7 +48,9 @@ def test_samples(name):
 
 
 @pytest.mark.parametrize(
-    "draw", [lambda p: jtorch.multinomial(p, 1), lambda p: jtorch.multinomial(p, 2), jtorch.bernoulli], ids=str
+    "draw",
+    [lambda p: jtorch.multinomial(p, 1), lambda p: jtorch.multinomial(p, 2), jtorch.bernoulli],
+    ids=["one", "two", "bits"],
 )
 def test_nothing_is_read(draw):
     p = jtorch.full((2, 3), 0.25)
