@@ -167,21 +167,30 @@ def _lstm_state(z, c):
     return gates, c, o * jnp.tanh(c)
 
 
+def _lstm_step(constants, carry, xp, inside):
+    """``(h, c)``, and what a derivative needs besides the output: the gates."""
+    w, w_hr = constants
+    h, c = carry
+    gates, new_c, new_h = _lstm_state(xp + _dot(h, w), c)
+    if w_hr is not None:
+        new_h = _dot(new_h, w_hr.T)
+    return (_keep(inside, new_h, h), _keep(inside, new_c, c)), _keep(inside, new_h, 0), gates
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(8,))
 def _lstm(x, h0, c0, w_ih, w_hh, bias, w_hr, valid, reverse):
-    return _lstm_forward(x, h0, c0, w_ih, w_hh, bias, w_hr, valid, reverse)[0]
+    def step(carry, now):
+        return _lstm_step(constants, carry, *now)[:2]
+
+    constants = w_hh.T, w_hr
+    (h, c), out = scan(step, (h0, c0), (affine(x, w_ih, bias), valid), reverse=reverse)
+    return out, h, c
 
 
 def _lstm_forward(x, h0, c0, w_ih, w_hh, bias, w_hr, valid, reverse):
     def step(constants, carry, now):
-        w, w_hr = constants
-        h, c = carry
-        xp, inside = now
-        gates, new_c, new_h = _lstm_state(xp + _dot(h, w), c)
-        if w_hr is not None:
-            new_h = _dot(new_h, w_hr.T)
-        c = _keep(inside, new_c, c)
-        return (_keep(inside, new_h, h), c), (gates, (_keep(inside, new_h, 0), c))
+        carry, out, gates = _lstm_step(constants, carry, *now)
+        return carry, (gates, (out, carry[1]))
 
     xp = affine(x, w_ih, bias)
     (h, c), (gates, (out, cells)) = scan_over(step, (w_hh.T, w_hr), (h0, c0), xp, valid, reverse)
