@@ -268,7 +268,8 @@ def test_nobody_is_asked_in_a_program_that_overrides_nothing():
 import jtorch
 from jtorch.tensor import dispatch, overriding
 
-jtorch.distributions.Normal(0, 1), jtorch.nn.Linear(2, 2), jtorch.optim.SGD, jtorch.masked, jtorch.sparse, jtorch.nested
+jtorch.distributions.Normal(0, 1), jtorch.optim.SGD, jtorch.sparse, jtorch.utils.data.DataLoader, jtorch.amp
+jtorch.nn.TransformerEncoder(jtorch.nn.TransformerEncoderLayer(4, 2, 8), 1).eval()(jtorch.ones(3, 2, 4)).sum().item()
 assert not dispatch.interceptors and not overriding._on
 jtorch.nn.LazyLinear(2)
 assert overriding._on

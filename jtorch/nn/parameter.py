@@ -145,6 +145,8 @@ _WITHOUT_SHAPE = frozenset(
 class UninitializedTensorMixin:
     """What uninitialized parameters and buffers share: they know dtype and device, and learn their shape later."""
 
+    _asked_once_made = True  # every program imports these classes, and few make an instance
+
     @classmethod
     def _new(cls, requires_grad: bool, device, dtype):
         overriding.switch_on()  # functions are to ask this class from now on

@@ -351,8 +351,8 @@ def switch_on() -> None:
 
 
 def subclassed(cls: type) -> None:
-    """Called for each new subclass of Tensor. Those of the library switch on when they make an instance."""
-    if takes_part(cls) and not _dispatch.is_own(cls):
+    """Called for each new subclass of Tensor. One that says so switches on itself, when it makes an instance."""
+    if takes_part(cls) and not getattr(cls, "_asked_once_made", False):
         switch_on()
 
 
