@@ -72,6 +72,14 @@ def test_a_loop_that_reads_nothing_is_a_program_a_round(draw):
     assert counters()["flushes"] - before == 5
 
 
+def test_probabilities_at_hand_end_no_program():
+    p, x = jtorch.full((2, 2), 0.25), jtorch.ones(2, 2)
+    jtorch.sync()
+    before = counters()["flushes"]
+    y = (x + 1) * jtorch.bernoulli(p)
+    assert counters()["flushes"] == before and y.shape == (2, 2)
+
+
 def test_sampled_decoding_is_one_program():
     def tokens(compiled):
         jtorch.manual_seed(0)

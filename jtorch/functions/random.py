@@ -188,11 +188,14 @@ def _with_probabilities(p, shape, dtype, generator, strides=None):
     if p.dtype.category < dtypes.FLOAT:
         raise NotImplementedError(f"\"bernoulli_tensor_cpu_p_\" not implemented for '{p.dtype.legacy_name}'")
     p = p.detach()
-    wide = p if p.dtype is dtypes.float64 else p.float()
     if _at_hand(p):
         data = p._host("bernoulli()")
         if not ((data >= 0) & (data <= 1)).all():
             raise RuntimeError(_NO_PROBABILITY)
+        g = generator_for(p.device, generator)
+        data = samplers.bernoulli_tensor(g._stream, data, tuple(shape), dtype=dtype.np, strides=strides)
+        return wrap(put(np.ascontiguousarray(data).reshape(tuple(shape)), p.device))
+    wide = p if p.dtype is dtypes.float64 else p.float()
     uniform = draw("uniform", shape, (0.0, 1.0), wide.dtype, p.device, generator, strides)
     return _started(call("_less_likely", uniform, wide).to(dtype), "bernoulli()")
 
