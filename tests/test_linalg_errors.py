@@ -63,3 +63,23 @@ def test_lu_of_a_singular_matrix(torch):
         assert jtorch.linalg.lu_factor_ex(ours).info.tolist() == torch.linalg.lu_factor_ex(theirs).info.tolist()
     factors = jtorch.linalg.lu_factor(jtorch.eye(2))
     assert type(factors).__name__ == "linalg_lu_factor" and factors.pivots.tolist() == [1, 2]
+
+
+def test_tolerances():
+    """Singular values count as 0 by number, by matrix, and in the older spellings."""
+    x = jtorch.diag(jtorch.tensor([4.0, 1.0, 0.1], dtype=jtorch.float64))
+    rank = jtorch.linalg.matrix_rank
+    assert [int(rank(x, atol=a)) for a in (0.05, 0.5, 2.0)] == [3, 2, 1]
+    assert int(rank(x, 0.5)) == int(rank(x, tol=0.5, hermitian=True)) == 2
+    assert rank(jtorch.stack([x, x]), atol=jtorch.tensor([0.05, 0.5])).tolist() == [3, 2]
+    assert int(rank(x, atol=0.05, rtol=0.3)) == 1
+    for inverse in (jtorch.linalg.pinv(x, atol=0.5), jtorch.linalg.pinv(x, 0.1), jtorch.linalg.pinv(x, rtol=0.1)):
+        assert inverse.diagonal().tolist() == [0.25, 1.0, 0.0]
+
+
+def test_results_written_into_out_are_named_so():
+    x = jtorch.ones(2, 2)
+    out = jtorch.empty(2), jtorch.empty(2, dtype=jtorch.int64)
+    assert type(jtorch.max(x, 0, out=out)).__name__ == "max_out"
+    assert type(jtorch.linalg.slogdet(x)).__name__ == "linalg_slogdet"
+    assert [type(f(x)).__name__ for f in (jtorch.slogdet, jtorch.qr)] == ["slogdet", "qr"]

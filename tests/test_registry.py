@@ -26,7 +26,6 @@ SAMPLED_ELSEWHERE = {"eig", "_segment_reduce"}
 #: Operations that follow PyTorch's documentation where its tables and schemas say something else, and those that take
 #: the parameters of several schemas.
 DOCUMENTED = {
-    "linalg.lstsq": "documented as (A, B)", "linalg.tensorsolve": "documented as (A, B)",
     "nn.functional.max_pool3d": "documented with ceil_mode before return_indices",
     "torch.var": "unbiased and correction in one", "torch.std": "unbiased and correction in one",
     "torch.var_mean": "unbiased and correction in one", "torch.std_mean": "unbiased and correction in one",

@@ -5,16 +5,18 @@ from __future__ import annotations
 from ..linalg.checked import lu_factor_ex
 from ..linalg.lu import lu_unpack
 from ..ops.registry import OPS
+from ..tensor.dispatch import write_out
 from ..tensor.export import composite, function
 
 composite("torch", out=True)(lu_unpack)
 
 
-@composite("torch", method=True, out=True)
-def lu(A, pivot=True, get_infos=False):
+@composite("torch", method=True)
+def lu(A, pivot=True, get_infos=False, out=None):
     """Of old: ``(LU, pivots)``, with ``get_infos`` also ``info``, as :func:`jtorch.linalg.lu_factor_ex` gives them."""
     result = tuple(lu_factor_ex(A, pivot=pivot))
-    return result if get_infos else result[:2]
+    result = result if get_infos else result[:2]
+    return result if out is None else write_out("lu", (A,), result, out)
 
 
 @composite("torch", method=True, out=True)

@@ -54,6 +54,7 @@ def _register(name: str, one, doc: str) -> None:
             t._check_inplace()
         for t, new in zip(self, one(list(self), *args, **kwargs), strict=True):
             t._store(new, f"_foreach_{name}_")
+        return self
 
     for fn, suffix in ((foreach, ""), (foreach_, "_")):
         composite("torch", name=f"_foreach_{name}{suffix}", doc=doc)(fn)
@@ -111,10 +112,11 @@ def _foreach_norm(self, ord=2, dtype=None):
 
 
 @composite("torch")
-def _foreach_zero_(self) -> None:
+def _foreach_zero_(self):
     """Fill every tensor of a list with zeros."""
     for t in _some(self):
         t.zero_()
+    return self
 
 
 @composite("torch")

@@ -96,9 +96,9 @@ def _set_part(name):
     return setter
 
 
-def _real(self):
+def _real(input):
     """The real part, as a view; a real tensor as it is."""
-    return dispatch(OPS["real"], (self,), ()) if self.is_complex() else self
+    return dispatch(OPS["real"], (input,), ()) if input.is_complex() else input
 
 
 Tensor.real = property(_real, _set_part("real"))
@@ -268,21 +268,21 @@ def repeat_interleave(input=None, repeats=None, dim=None, *, output_size=None):
 
 
 @composite("torch", method=True)
-def fill_(self, value):
+def fill_(input, value):
     """Overwrite every element with a number (or a 0-d tensor)."""
     if isinstance(value, Tensor):
         if value.dim():
             raise RuntimeError(
                 f"fill_ only supports 0-dimension value tensor but got tensor with {value.dim()} dimensions."
             )
-        return self.copy_(value)
-    return self._overwrite(filled(self.shape, value, self.dtype, self.device))
+        return input.copy_(value)
+    return input._overwrite(filled(input.shape, value, input.dtype, input.device))
 
 
 @composite("torch", method=True)
-def zero_(self):
+def zero_(input):
     """Overwrite every element with zero."""
-    return fill_(self, 0)
+    return fill_(input, 0)
 
 
 @composite("torch")

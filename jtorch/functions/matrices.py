@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..ops.registry import OPS
 from ..return_types import named
+from ..tensor import Tensor
 from ..tensor.creation import on_device
 from ..tensor.export import composite, function
 from ..tensor.layout import strided
@@ -33,7 +34,7 @@ def svd(input, some=True, compute_uv=True):
 @composite("torch", method=True, out=True)
 def qr(input, some=True):
     """``(Q, R)``; the reduced factors with ``some``."""
-    return function(OPS["qr"])(input, mode="reduced" if some else "complete")
+    return named("qr", ("Q", "R"))(*function(OPS["qr"])(input, mode="reduced" if some else "complete"))
 
 
 @composite("torch", method=True, out=True)
@@ -50,6 +51,23 @@ def triangular_solve(input, A, upper=True, transpose=False, unitriangular=False)
     a = A.mT if transpose else A
     x = function(OPS["solve_triangular"])(a, input, upper=upper != transpose, unitriangular=unitriangular)
     return named("triangular_solve", ("solution", "cloned_coefficient"))(x, A.clone())
+
+
+@composite("torch")
+def norm(input, p="fro", dim=None, keepdim=False, out=None, dtype=None):
+    """The ``p``-norm of ``input`` as a vector over ``dim`` (``"fro"``, the default, is 2); ``"nuc"`` for matrices."""
+    return function(OPS["norm"])(input, p, dim, keepdim, dtype, out=out)
+
+
+@composite("torch")
+def tensordot(a, b, dims=2, out=None):
+    """The products summed over several dims: the last ``dims`` of ``a`` with the first of ``b``, or two lists of dims.
+
+    Raises:
+        RuntimeError: sizes of contracted dims differ.
+    """
+    dims = dims.tolist() if isinstance(dims, Tensor) else dims
+    return function(OPS["tensordot"])(a, b, dims, out=out)
 
 
 @composite("torch")

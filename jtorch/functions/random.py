@@ -334,8 +334,10 @@ def normal_(self, mean=0.0, std=1.0, *, generator=None):
 def random_(self, *args, generator=None, **bounds):
     """Fill with integers: ``random_()`` over the dtype's range, ``random_(to)``, ``random_(from, to)``."""
     low, high = bounds.get("from"), bounds.get("to")
-    if len(args) == 1:
+    if len(args) == 1 and high is None:
         high = args[0]
+    elif len(args) == 1:
+        low = args[0]
     elif args:
         low, high = args
     if low is None and high is None:

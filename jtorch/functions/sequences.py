@@ -238,7 +238,7 @@ def _atleast(n: int):
     def atleast(*tensors):
         many = len(tensors) > 1 or (tensors and isinstance(tensors[0], (list, tuple)))
         results = tuple(t if t.dim() >= n else call("_atleast", t, ndim=n) for t in _tensors(tensors))
-        return results if many else results[0]
+        return results if many or not tensors else results[0]
 
 
 for _n in (1, 2, 3):

@@ -188,8 +188,6 @@ def spelled_out(f: Callable, args: tuple, kwargs: dict) -> tuple[Callable, tuple
             positional.append(value)
         elif p.name not in _LEFT_AWAY.get(name, ()) or value is not p.default:
             keywords[p.name] = value
-    if name == "norm":  # PyTorch's has ``out`` before ``dtype``
-        keywords["dtype"] = keywords.pop("dtype")
     if name in _RETURNING_INDICES and keywords.get("return_indices") is True:
         f = getattr(import_module(NAMESPACES["nn.functional"]), f"{name}_with_indices")
     return f, tuple(positional), keywords

@@ -43,7 +43,7 @@ _LdlFactorEx = named("linalg_ldl_factor_ex", ("LD", "pivots", "info"))
 
 
 @composite("linalg", out=True)
-def cholesky_ex(A, *, upper=False, check_errors=False):
+def cholesky_ex(input, *, upper=False, check_errors=False):
     """``(L, info)``: the Cholesky factor, and 0 or the order of the first leading minor that is not positive-definite.
 
     Where ``info`` is not 0, ``L`` is NaN.
@@ -51,7 +51,7 @@ def cholesky_ex(A, *, upper=False, check_errors=False):
     Raises:
         LinAlgError: with ``check_errors``, a matrix is not positive-definite.
     """
-    result = _CholeskyEx(*function(OPS["_cholesky_ex"])(A, upper=upper))
+    result = _CholeskyEx(*function(OPS["_cholesky_ex"])(input, upper=upper))
     if check_errors and (failed := _failure(result.info)):
         raise LinAlgError(
             f"linalg.cholesky_ex: {failed.where}The factorization could not be completed because the input is not "
@@ -128,7 +128,7 @@ def lu_factor(A, *, pivot=True):
 
 
 @composite("linalg", out=True)
-def ldl_factor_ex(A, *, hermitian=False, check_errors=False):
+def ldl_factor_ex(input, *, hermitian=False, check_errors=False):
     """``(LD, pivots, info)`` of the Bunch-Kaufman factorization of a symmetric (or Hermitian) matrix.
 
     Computed by LAPACK on the host; carries no gradient.
@@ -136,7 +136,7 @@ def ldl_factor_ex(A, *, hermitian=False, check_errors=False):
     Raises:
         RuntimeError: with ``check_errors``, a block of D is singular.
     """
-    result = _LdlFactorEx(*function(OPS["_ldl_factor"])(A, hermitian=hermitian))
+    result = _LdlFactorEx(*function(OPS["_ldl_factor"])(input, hermitian=hermitian))
     if check_errors and (failed := _failure(result.info)):
         raise RuntimeError(
             f"torch.linalg.ldl_factor_ex: {failed.where}D[{failed.k},{failed.k}] is zero: the factor is singular"
@@ -145,21 +145,21 @@ def ldl_factor_ex(A, *, hermitian=False, check_errors=False):
 
 
 @composite("linalg", out=True)
-def ldl_factor(A, *, hermitian=False):
+def ldl_factor(input, *, hermitian=False):
     """``(LD, pivots)`` of :func:`ldl_factor_ex`."""
-    return _LdlFactor(*ldl_factor_ex(A, hermitian=hermitian)[:2])
+    return _LdlFactor(*ldl_factor_ex(input, hermitian=hermitian)[:2])
 
 
 @composite("linalg", name="cholesky", out=True)
-def linalg_cholesky(A, *, upper=False):
-    """The lower triangular L with ``L L^H = A`` for a positive-definite ``A`` (``upper``: its adjoint).
+def linalg_cholesky(input, *, upper=False):
+    """The lower triangular L with ``L L^H = A`` for a positive-definite ``input`` (``upper``: its adjoint).
 
     Whether there is one is read on the host; :func:`cholesky_ex` does not read.
 
     Raises:
-        LinAlgError: ``A``, or a matrix of the batch, is not positive-definite.
+        LinAlgError: ``input``, or a matrix of the batch, is not positive-definite.
     """
-    result = _CholeskyEx(*function(OPS["_cholesky_ex"])(A, upper=upper))
+    result = _CholeskyEx(*function(OPS["_cholesky_ex"])(input, upper=upper))
     if failed := _failure(result.info):
         raise LinAlgError(
             f"linalg.cholesky: {failed.where}The factorization could not be completed because the input is not "

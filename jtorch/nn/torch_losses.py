@@ -10,6 +10,8 @@ from ._reduction import NAMES
 
 #: PyTorch's declarations say that the default is the mean, but what its functions do without the argument is 0.
 def _reduction(code: int) -> str:
+    if not isinstance(code, int):
+        raise TypeError(f"argument 'reduction' must be int, not {type(code).__name__}")
     if code not in (0, 1, 2):
         raise RuntimeError(f"{code} is not a valid value for reduction: 0 is none, 1 mean and 2 sum")
     return NAMES[code]

@@ -15,7 +15,7 @@ from .elementwise import in_float32, is_complex, is_half, is_integral, type_name
 from .loops import staged
 from .matmul import matmul
 from .norms import matrix_norm
-from .registry import Array, op
+from .registry import Array, Number, op
 from .shapes import broadcast_shapes
 
 BOTH = ("torch", "linalg")
@@ -56,7 +56,7 @@ def det(A: Array):
     return jnp.linalg.det(A) if A.size else jnp.sum(A, (-2, -1)) + 1
 
 
-@op(namespaces=BOTH, returns=("sign", "logabsdet"), grad_name="LinalgSlogdetBackward0")
+@op(returns=("sign", "logabsdet"), grad_name="LinalgSlogdetBackward0")
 def slogdet(A: Array):
     """The sign of the determinant and the logarithm of its absolute value."""
     _square("slogdet", A)
@@ -87,21 +87,47 @@ def inverse(input: Array):
     return inv(input)
 
 
-@op(namespaces=ONLY, grad_name="LinalgPinvBackward0")
-def pinv(A: Array, *, atol: float | None = None, rtol: float | None = None, hermitian: bool = False):
-    """The Moore-Penrose inverse; singular values up to ``rtol`` times the largest count as 0.
+def _negligible(values, shape, atol, rtol):
+    """Up to where the singular values of matrices of a shape count as 0: ``max(atol, rtol * largest)``.
 
-    ``rtol`` defaults to ``max(m, n) * eps``.
-
-    Raises:
-        NotImplementedError: an absolute tolerance.
+    ``rtol`` defaults to ``max(m, n) * eps``, or to 0 beside a positive ``atol``. Tolerances are numbers or arrays, one
+    for each matrix.
     """
-    _matrix("pinv", A)
-    if atol:
-        raise NotImplementedError("linalg.pinv: atol is not supported; give rtol, relative to the largest value")
     if rtol is None:
-        rtol = max(A.shape[-2:]) * float(jnp.finfo(A.dtype).eps)
-    return jnp.linalg.pinv(_hermitian(A, "L") if hermitian else A, rtol=rtol, hermitian=hermitian)
+        rtol = max(shape[-2:]) * float(jnp.finfo(values.dtype).eps)
+        rtol = rtol if atol is None else jnp.where(jnp.asarray(atol) > 0, 0, rtol)
+    atol, rtol = (jnp.asarray(0 if t is None else t).astype(values.dtype)[..., None] for t in (atol, rtol))
+    return jnp.maximum(atol, rtol * jnp.max(values, -1, keepdims=True, initial=0))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _pseudo_inverse(A, atol, rtol, hermitian: bool):
+    if hermitian:
+        values, U = jnp.linalg.eigh(A)
+        Vh = adjoint(U)
+    else:
+        U, values, Vh = jnp.linalg.svd(A, full_matrices=False)
+    used = jnp.abs(values) > _negligible(jnp.abs(values), A.shape, atol, rtol)
+    inverse = jnp.where(used, 1 / jnp.where(used, values, 1), 0).astype(A.dtype)
+    return (adjoint(Vh) * inverse[..., None, :]) @ adjoint(U)
+
+
+@_pseudo_inverse.defjvp
+def _pseudo_inverse_jvp(hermitian, primals, tangents):
+    # at equal rank: Golub and Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares" (1973)
+    (A, *_), (dA, *_) = primals, tangents
+    P = _pseudo_inverse(*primals, hermitian)
+    left, right = P @ adjoint(P) @ adjoint(dA), adjoint(dA) @ adjoint(P) @ P
+    return P, left - left @ A @ P + right - P @ (A @ right) - P @ dA @ P
+
+
+@op(name="_pinv", namespaces=(), grad_name="LinalgPinvBackward0")
+def pinv(
+    input: Array, atol: Array | Number | None = None, rtol: Array | Number | None = None, *, hermitian: bool = False
+):
+    """The Moore-Penrose inverse; singular values up to ``max(atol, rtol * largest)`` count as 0."""
+    _matrix("pinv", input)
+    return _pseudo_inverse(_hermitian(input, "L") if hermitian else input, atol, rtol, hermitian)
 
 
 @op
@@ -111,19 +137,19 @@ def pinverse(input: Array, rcond: float = 1e-15):
 
 
 @op(namespaces=BOTH)
-def matrix_power(A: Array, n: int):
-    """``A`` multiplied ``n`` times by itself; the power of the inverse for a negative ``n``."""
-    if A.ndim < 2 or A.shape[-1] != A.shape[-2]:
-        _square("matrix_power", A)
-    return jnp.linalg.matrix_power(A, n)
+def matrix_power(input: Array, n: int):
+    """``input`` multiplied ``n`` times by itself; the power of the inverse for a negative ``n``."""
+    if input.ndim < 2 or input.shape[-1] != input.shape[-2]:
+        _square("matrix_power", input)
+    return jnp.linalg.matrix_power(input, n)
 
 
 @op(namespaces=BOTH)
 @in_float32
-def matrix_exp(A: Array):
+def matrix_exp(input: Array):
     """The matrix exponential."""
-    _square("matrix_exp", A)
-    return staged(jscipy.linalg.expm)(A)
+    _square("matrix_exp", input)
+    return staged(jscipy.linalg.expm)(input)
 
 
 # --- linear systems --------------------------------------------------------------------------------------------------
@@ -167,13 +193,13 @@ def solve(A: Array, B: Array, *, left: bool = True):
 
 
 @op(namespaces=ONLY)
-def solve_triangular(A: Array, B: Array, *, upper: bool, left: bool = True, unitriangular: bool = False):
+def solve_triangular(input: Array, B: Array, *, upper: bool, left: bool = True, unitriangular: bool = False):
     """The X with ``A X = B`` (``X A = B`` with ``left=False``) for a triangular ``A``, whose other half is not read."""
-    _square("solve_triangular", A)
-    _same_dtype("solve_triangular", A, B)
-    batch = broadcast_shapes(A.shape[:-2], B.shape[:-2])
-    A, B = jnp.broadcast_to(A, batch + A.shape[-2:]), jnp.broadcast_to(B, batch + B.shape[-2:])
-    return lax.linalg.triangular_solve(A, B, left_side=left, lower=not upper, unit_diagonal=unitriangular)
+    _square("solve_triangular", input)
+    _same_dtype("solve_triangular", input, B)
+    batch = broadcast_shapes(input.shape[:-2], B.shape[:-2])
+    input, B = jnp.broadcast_to(input, batch + input.shape[-2:]), jnp.broadcast_to(B, batch + B.shape[-2:])
+    return lax.linalg.triangular_solve(input, B, left_side=left, lower=not upper, unit_diagonal=unitriangular)
 
 
 @op
@@ -203,7 +229,7 @@ def cholesky_solve(input: Array, input2: Array, upper: bool = False):
     returns=("solution", "residuals", "rank", "singular_values"),
     differentiable=("solution", "residuals"),
 )
-def lstsq(A: Array, B: Array, rcond: float | None = None, *, driver: str | None = None):
+def lstsq(input: Array, b: Array, rcond: float | None = None, *, driver: str | None = None):
     """The X of least norm that minimises ``|A X - B|``, for matrices ``A`` and ``B`` (or a vector for each ``A``).
 
     ``driver`` is ``"gelsy"`` (default), ``"gels"``, ``"gelsd"`` or ``"gelss"`` and decides, as in PyTorch, which of
@@ -217,22 +243,23 @@ def lstsq(A: Array, B: Array, rcond: float | None = None, *, driver: str | None 
         raise RuntimeError(
             "torch.linalg.lstsq: parameter `driver` should be one of (gels, gelsy, gelsd, gelss), got " + driver
         )
-    _matrix("lstsq", A)
-    _same_dtype("lstsq", A, B)
-    vector = _is_vector(A, B)
-    target = B[..., None] if vector else B
-    if target.shape[-2] != A.shape[-2]:
+    _matrix("lstsq", input)
+    _same_dtype("lstsq", input, b)
+    vector = _is_vector(input, b)
+    target = b[..., None] if vector else b
+    if target.shape[-2] != input.shape[-2]:
         raise RuntimeError(
-            f"torch.linalg.lstsq: input.size(-2) should match other.size(-2), got {A.shape[-2]} and {target.shape[-2]}"
+            "torch.linalg.lstsq: input.size(-2) should match other.size(-2), got "
+            f"{input.shape[-2]} and {target.shape[-2]}"
         )
-    solution = matmul(pinv(A, rtol=rcond), target)
-    nothing = jnp.zeros((0,), jnp.finfo(A.dtype).dtype)
+    solution = matmul(pinv(input, rtol=rcond), target)
+    nothing = jnp.zeros((0,), jnp.finfo(input.dtype).dtype)
     residuals, values = nothing, nothing
-    if driver in ("gels", "gelss", "gelsd") and A.shape[-2] > A.shape[-1]:
-        residuals = jnp.sum(jnp.square(jnp.abs(matmul(A, solution) - target)), -2)
+    if driver in ("gels", "gelss", "gelsd") and input.shape[-2] > input.shape[-1]:
+        residuals = jnp.sum(jnp.square(jnp.abs(matmul(input, solution) - target)), -2)
     if driver in ("gelss", "gelsd"):
-        values = svdvals(A)
-    rank = jnp.zeros((0,), np.int64) if driver == "gels" else matrix_rank(A, rtol=rcond)
+        values = svdvals(input)
+    rank = jnp.zeros((0,), np.int64) if driver == "gels" else matrix_rank(input, rtol=rcond)
     return solution[..., 0] if vector else solution, residuals, rank, values
 
 
@@ -240,13 +267,13 @@ def lstsq(A: Array, B: Array, rcond: float | None = None, *, driver: str | None 
 
 
 @op(namespaces=BOTH)
-def cholesky(A: Array, upper: bool = False):
-    """The lower triangular L with ``L L^H = A`` for a positive-definite ``A`` (``upper``: its adjoint).
+def cholesky(input: Array, upper: bool = False):
+    """The lower triangular L with ``L L^H = A`` for a positive-definite ``input`` (``upper``: its adjoint).
 
-    The result is NaN where ``A`` is not positive-definite.
+    The result is NaN where ``input`` is not positive-definite.
     """
-    _square("cholesky", A)
-    L = jnp.linalg.cholesky(_hermitian(A, "U" if upper else "L"), symmetrize_input=False)
+    _square("cholesky", input)
+    L = jnp.linalg.cholesky(_hermitian(input, "U" if upper else "L"), symmetrize_input=False)
     return adjoint(L) if upper else L
 
 
@@ -313,63 +340,62 @@ def _hermitian_jvp(uplo, primals, tangents):
 
 
 @op(namespaces=ONLY, returns=("eigenvalues", "eigenvectors"), grad_name="LinalgEighBackward0")
-def eigh(A: Array, UPLO: str = "L"):
+def eigh(input: Array, UPLO: str = "L"):
     """The eigenvalues (ascending) and eigenvectors of a symmetric or Hermitian matrix, read from one triangle."""
-    _square("eigh", A)
-    values, vectors = jnp.linalg.eigh(_hermitian(A, _uplo("eigh", UPLO)), symmetrize_input=False)
+    _square("eigh", input)
+    values, vectors = jnp.linalg.eigh(_hermitian(input, _uplo("eigh", UPLO)), symmetrize_input=False)
     return values, vectors
 
 
 @op(namespaces=ONLY, grad_name="LinalgEighBackward0")
-def eigvalsh(A: Array, UPLO: str = "L"):
+def eigvalsh(input: Array, UPLO: str = "L"):
     """The eigenvalues of a symmetric or Hermitian matrix, ascending."""
-    return eigh(A, UPLO)[0]
+    return eigh(input, UPLO)[0]
 
 
 @op(namespaces=ONLY, returns=("eigenvalues", "eigenvectors"))
-def eig(A: Array):
+def eig(input: Array):
     """The (complex) eigenvalues and eigenvectors of a square matrix. Runs on the CPU only."""
-    _square("eig", A)
-    return linalg_eig.eig(A)
+    _square("eig", input)
+    return linalg_eig.eig(input)
 
 
 @op(namespaces=ONLY)
-def eigvals(A: Array):
+def eigvals(input: Array):
     """The (complex) eigenvalues of a square matrix. Runs on the CPU only."""
-    _square("eigvals", A)
-    return linalg_eig.eigvals(A)
+    _square("eigvals", input)
+    return linalg_eig.eigvals(input)
 
 
-@op(namespaces=ONLY, differentiable=False)
-def matrix_rank(A: Array, *, atol: float | None = None, rtol: float | None = None, hermitian: bool = False):
-    """How many singular values exceed ``max(atol, rtol * largest)``; ``rtol`` defaults to ``max(m, n) * eps``."""
-    _matrix("matrix_rank", A)
-    if not min(A.shape[-2:]):
-        return jnp.zeros(A.shape[:-2], np.int64)
-    values = jnp.abs(eigvalsh(A)) if hermitian else jnp.linalg.svd(A, compute_uv=False)
-    if rtol is None:
-        rtol = 0.0 if atol else max(A.shape[-2:]) * float(jnp.finfo(A.dtype).eps)
-    limit = jnp.maximum(jnp.max(values, -1, keepdims=True) * rtol, atol or 0.0)
-    return jnp.sum(values > limit, -1, dtype=np.int64)
+@op(name="_matrix_rank", namespaces=(), differentiable=False)
+def matrix_rank(
+    input: Array, atol: Array | Number | None = None, rtol: Array | Number | None = None, *, hermitian: bool = False
+):
+    """How many singular values exceed ``max(atol, rtol * largest)``."""
+    _matrix("matrix_rank", input)
+    if not min(input.shape[-2:]):
+        return jnp.zeros(input.shape[:-2], np.int64)
+    values = jnp.abs(eigvalsh(input)) if hermitian else jnp.linalg.svd(input, compute_uv=False)
+    return jnp.sum(values > _negligible(values, input.shape, atol, rtol), -1, dtype=np.int64)
 
 
 @op(namespaces=ONLY)
-def cond(A: Array, p: float | str | None = None):
+def cond(input: Array, p: float | str | None = None):
     """The condition number: the largest singular value over the smallest, or ``norm(A, p) * norm(inv(A), p)``.
 
     Infinite where there is no inverse, 0 of an empty matrix.
     """
-    _matrix("cond", A)
+    _matrix("cond", input)
     if p not in (None, 2, -2):
-        _square("cond", A)
-    if A.size == 0:
-        return jnp.zeros(A.shape[:-2], jnp.finfo(A.dtype).dtype)
+        _square("cond", input)
+    if input.size == 0:
+        return jnp.zeros(input.shape[:-2], jnp.finfo(input.dtype).dtype)
     if p in (None, 2, -2):
-        values = svdvals(A)
+        values = svdvals(input)
         return values[..., -1] / values[..., 0] if p == -2 else values[..., 0] / values[..., -1]
     if p == "nuc":
-        values = svdvals(A)
+        values = svdvals(input)
         return jnp.sum(values, -1) * jnp.sum(1 / values, -1)
-    inverse = inv(A)
+    inverse = inv(input)
     exists = jnp.all(jnp.isfinite(inverse), (-2, -1))
-    return jnp.where(exists, matrix_norm(A, p) * matrix_norm(inverse, p), jnp.inf)
+    return jnp.where(exists, matrix_norm(input, p) * matrix_norm(inverse, p), jnp.inf)

@@ -36,22 +36,22 @@ def _apply(V, tau, X, *, reverse: bool, conjugate: bool):
 
 
 @op(namespaces=ONLY)
-def householder_product(A: Array, tau: Array):
-    """The first n columns of ``H_1 ... H_k``, for the vectors below the diagonal of ``A`` (m, n) and factors ``tau``.
+def householder_product(input: Array, tau: Array):
+    """The first n columns of ``H_1 ... H_k``: vectors below the diagonal of ``input`` (m, n), factors ``tau``.
 
     Raises:
         RuntimeError: more columns than rows, or more factors than columns.
     """
-    _matrix("householder_product", A)
-    m, n = A.shape[-2:]
+    _matrix("householder_product", input)
+    m, n = input.shape[-2:]
     if m < n:
         raise RuntimeError("torch.linalg.householder_product: input.shape[-2] must be greater than or equal to "
                            "input.shape[-1]")  # fmt: skip
     if tau.shape[-1] > n:
         raise RuntimeError("torch.linalg.householder_product: input.shape[-1] must be greater than or equal to "
                            "tau.shape[-1]")  # fmt: skip
-    eye = jnp.broadcast_to(jnp.eye(m, n, dtype=A.dtype), A.shape)
-    return _apply(A, tau, eye, reverse=True, conjugate=False)
+    eye = jnp.broadcast_to(jnp.eye(m, n, dtype=input.dtype), input.shape)
+    return _apply(input, tau, eye, reverse=True, conjugate=False)
 
 
 @op

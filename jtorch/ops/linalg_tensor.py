@@ -12,39 +12,39 @@ from .registry import Array, op
 
 
 @op(namespaces=ONLY)
-def tensorinv(A: Array, ind: int = 2):
-    """The inverse of ``A`` read as a map from its last dims to its first ``ind`` ones.
+def tensorinv(input: Array, ind: int = 2):
+    """The inverse of ``input`` read as a map from its last dims to its first ``ind`` ones.
 
     Raises:
         RuntimeError: ``ind`` is not positive, or the two groups of dims have different numbers of elements.
     """
     if ind <= 0:
         raise RuntimeError("Expected a strictly positive integer for 'ind'")
-    first, last = A.shape[:ind], A.shape[ind:]
+    first, last = input.shape[:ind], input.shape[ind:]
     if math.prod(first) != math.prod(last):
         raise RuntimeError(
             f"Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), but got "
             f"{math.prod(last)} != {math.prod(first)}"
         )
-    return inv(A.reshape(math.prod(first), math.prod(last))).reshape(last + first)
+    return inv(input.reshape(math.prod(first), math.prod(last))).reshape(last + first)
 
 
 @op(namespaces=ONLY)
-def tensorsolve(A: Array, B: Array, dims: tuple[int, ...] | None = None):
-    """The X with ``tensordot(A, X, X.ndim) = B``; ``dims`` of ``A`` are moved to its end first.
+def tensorsolve(input: Array, other: Array, dims: tuple[int, ...] | None = None):
+    """The X with ``tensordot(A, X, X.ndim) = B``; ``dims`` of ``input`` are moved to its end first.
 
     Raises:
         RuntimeError: the sizes do not fit.
     """
     if dims is not None:
-        A = jnp.moveaxis(A, dims, tuple(range(A.ndim - len(dims), A.ndim)))
-    last = A.shape[B.ndim :]
-    if math.prod(last) != B.size or A.size != B.size * math.prod(last):
+        input = jnp.moveaxis(input, dims, tuple(range(input.ndim - len(dims), input.ndim)))
+    last = input.shape[other.ndim :]
+    if math.prod(last) != other.size or input.size != other.size * math.prod(last):
         raise RuntimeError(
             "Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == "
-            f"prod(self.shape[:other.ndim]), but got {math.prod(last)} != {math.prod(A.shape[: B.ndim])}"
+            f"prod(self.shape[:other.ndim]), but got {math.prod(last)} != {math.prod(input.shape[: other.ndim])}"
         )
-    return solve(A.reshape(B.size, B.size), B.reshape(-1)).reshape(last)
+    return solve(input.reshape(other.size, other.size), other.reshape(-1)).reshape(last)
 
 
 @op(name="linalg_vander", namespaces=(), promote="keep", inplace=False, out=True, elementwise=False)

@@ -390,7 +390,7 @@ def _total(x, dim):
     return jnp.sum(x, dim, keepdims=True, dtype=x.dtype)
 
 
-@op(method=False, out=same_dtype)
+@op(namespaces=(), method=False, out=same_dtype)
 def tensordot(a: Array, b: Array, dims: int | tuple = 2):
     """The products summed over several dims: the last ``dims`` of a with the first of b, or two lists of dims.
 

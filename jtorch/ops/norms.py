@@ -94,7 +94,7 @@ def vector_norm(
 
 @op(namespaces=("linalg",))
 def matrix_norm(
-    A: Array,
+    input: Array,
     ord: float | str = "fro",
     dim: tuple[int, ...] = (-2, -1),
     keepdim: bool = False,
@@ -106,15 +106,15 @@ def matrix_norm(
     Raises:
         RuntimeError: fewer than two dims, or another ``ord``.
     """
-    A = _floating("linalg.matrix_norm", A, dtype)
-    if A.ndim < 2:
+    input = _floating("linalg.matrix_norm", input, dtype)
+    if input.ndim < 2:
         raise RuntimeError("linalg.matrix_norm: The input tensor A must have at least 2 dimensions.")
-    return _matrix_norm(A, ord, canonical_dims(dim, A.ndim), keepdim)
+    return _matrix_norm(input, ord, canonical_dims(dim, input.ndim), keepdim)
 
 
 @op(namespaces=("linalg",), aliases=("norm",), grad_name="LinalgVectorNormBackward0")
 def linalg_norm(
-    A: Array,
+    input: Array,
     ord: float | str | None = None,
     dim: int | tuple[int, ...] | None = None,
     keepdim: bool = False,
@@ -122,22 +122,22 @@ def linalg_norm(
     dtype: Dtype | None = None,
 ):
     """A vector norm over one dim or over everything, a matrix norm over two. Default: the 2-norm of all elements."""
-    A = _floating("linalg.norm", A, dtype)
-    dims = canonical_dims(dim, A.ndim)
+    input = _floating("linalg.norm", input, dtype)
+    dims = canonical_dims(dim, input.ndim)
     if ord is None:
-        return _vector_norm(A, 2, dims, keepdim)
-    if dim is None and A.ndim not in (1, 2):
+        return _vector_norm(input, 2, dims, keepdim)
+    if dim is None and input.ndim not in (1, 2):
         raise RuntimeError(
-            f"linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got {A.ndim}D."
+            f"linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got {input.ndim}D."
         )
     if len(dims) == 2:
-        return _matrix_norm(A, ord, dims, keepdim)
+        return _matrix_norm(input, ord, dims, keepdim)
     if isinstance(ord, str):
         raise RuntimeError(f"linalg.norm: ord {ord!r} wants two dims, got {len(dims)}")
-    return _vector_norm(A, ord, dims, keepdim)
+    return _vector_norm(input, ord, dims, keepdim)
 
 
-@op(grad_name="LinalgVectorNormBackward0")
+@op(namespaces=(), method=True, out=True, grad_name="LinalgVectorNormBackward0")
 def norm(
     input: Array,
     p: float | str | None = "fro",

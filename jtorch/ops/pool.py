@@ -391,6 +391,9 @@ def _lp_pooled(x, p: float, kernel, geometry: Geometry):
 
 
 def _lp_pool_nd(n: int, input, norm_type: float, kernel_size, stride, ceil_mode: bool):
+    if math.isinf(norm_type):
+        sign = math.copysign(1.0, norm_type)
+        return sign * _max_pool_nd(n, sign * jnp.abs(input), kernel_size, stride, 0, 1, ceil_mode, False)
     name = f"lp_pool{n}d"
     kernel, stride, padding, dilation = _options(n, name, kernel_size, stride)
     x, batched = _batched(input, n, name)
@@ -418,5 +421,8 @@ def _lp_pool(n: int):
 
 
 lp_pool1d, lp_pool2d, lp_pool3d = _per_dims(
-    _lp_pool, "lp_pool{}d", "``(Σ x^p)^(1/p)`` over each window of {shapes}.", *("PowBackward0",) * 3
+    _lp_pool,
+    "lp_pool{}d",
+    "``(Σ x^p)^(1/p)`` over each window of {shapes}; for ``p`` of ±inf an extreme of ``|x|``.",
+    *("PowBackward0",) * 3,
 )

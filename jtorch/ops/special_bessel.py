@@ -123,15 +123,15 @@ def bessel_y1(input: Array):
 
 @op(promote="float", namespaces=("special",))
 @in_float32
-def spherical_bessel_j0(input: Array):
+def spherical_bessel_j0(x: Array):
     """``sin(x) / x``, and 1 at 0."""
-    small = jnp.abs(input) < 0.5
-    x = jnp.where(small, 1, input)
-    square = jnp.square(jnp.where(small, input, 0))
-    series = jnp.zeros_like(input)
+    small = jnp.abs(x) < 0.5
+    apart = jnp.where(small, 1, x)
+    square = jnp.square(jnp.where(small, x, 0))
+    series = jnp.zeros_like(x)
     for k in reversed(range(8)):
         series = series * square + (-1) ** k / math.factorial(2 * k + 1)
-    return jnp.where(small, series, jnp.where(jnp.isinf(input), 0, jnp.sin(x) / x))
+    return jnp.where(small, series, jnp.where(jnp.isinf(x), 0, jnp.sin(apart) / apart))
 
 
 # --- I and K ---------------------------------------------------------------------------------------------------------
@@ -262,8 +262,8 @@ def _airy_below(x):
 
 
 @op(promote="float", namespaces=("special",))
-def airy_ai(input: Array):
+def airy_ai(x: Array):
     """The Airy function Ai; computed in float64."""
-    x = input.astype(np.float64)
+    dtype, x = x.dtype, x.astype(np.float64)
     value = jnp.where(x > 3, _airy_above(jnp.maximum(x, 3.0)), _airy_series(jnp.clip(x, -8.0, 3.0)))
-    return jnp.where(x < -8, _airy_below(jnp.maximum(-x, 8.0)), value).astype(input.dtype)
+    return jnp.where(x < -8, _airy_below(jnp.maximum(-x, 8.0)), value).astype(dtype)

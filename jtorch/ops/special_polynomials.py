@@ -48,8 +48,8 @@ def _declare(name: str, doc: str, first, following, *, shift: bool = False, over
     polynomial = _recurrence(first, following)
 
     @in_float32
-    def body(input: Array | Number, n: Array | Number):
-        x, degree = same_shape(input, n)
+    def body(x: Array | Number, n: Array | Number):
+        x, degree = same_shape(x, n)
         degree = degree.astype(np.int64)
         y = polynomial(2 * x - 1 if shift else x, degree)
         # PyTorch gives up where the values leave the range of the type

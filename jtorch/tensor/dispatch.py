@@ -421,7 +421,10 @@ def write_out(op: Op | str, operands, result, out, rule=None):
         target._write_out(r)
     if not several:
         return out
-    return type(result)(*outs) if hasattr(result, "_fields") else tuple(outs)
+    if not hasattr(result, "_fields"):
+        return tuple(outs)
+    kind = type(result)
+    return return_types.named(f"{kind.__name__}_out", kind._fields)(*outs)
 
 
 def _tensors(operands) -> list:

@@ -18,8 +18,8 @@ from ..ops.registry import OPS, Op
 from . import dispatch as _dispatch
 
 _MISSING = type("_Missing", (), {"__repr__": lambda self: "<required>"})()
-#: NumPy's spellings, which PyTorch accepts too.
-_SYNONYMS = {"dim": "axis", "keepdim": "keepdims", "dim0": "axis0", "dim1": "axis1"}
+#: NumPy's spellings, which PyTorch accepts too. ``A`` of ``linalg.det`` is ``input`` of ``torch.det``.
+_SYNONYMS = {"dim": "axis", "keepdim": "keepdims", "dim0": "axis0", "dim1": "axis1", "A": "input"}
 #: Keywords whose numbers once stood among the tensors, as in ``x.addcdiv_(-lr, m, v)`` or ``x.add_(-lr, grad)``: many
 #: optimizers of old are written so, and PyTorch still reads them.
 _ONCE_POSITIONAL = {
@@ -121,7 +121,7 @@ def _source(op: Op, kind: str) -> tuple[str, dict]:
             defaulted = True
         else:
             head.append(p.name)
-        if synonym and p.kind == "static":
+        if synonym and p.kind in ("static", "array"):
             tail.append(f"{synonym}=MISSING")
             prepare.append(f"if {synonym} is not MISSING: {p.name} = {synonym}")
         if head[-1].endswith("=MISSING"):
@@ -181,7 +181,9 @@ def _make(op: Op, kind: str) -> Callable:
     fn.__doc__ = op.doc if kind == "call" else f"In-place form of :func:`{op.name}`."
     fn.__module__ = "jtorch"
     fn.__signature__ = _signature(op, kind)
-    fn.also_named = tuple(_SYNONYMS[p.name] for p in op.parameters if p.name in _SYNONYMS and p.kind == "static")
+    fn.also_named = tuple(
+        _SYNONYMS[p.name] for p in op.parameters if p.name in _SYNONYMS and p.kind in ("static", "array")
+    )
     fn.op = op
     return fn
 

@@ -126,7 +126,7 @@ def embedding_bag(
     return dispatch(_BAG, (input, weight, offsets, per_sample_weights), statics)
 
 
-def one_hot(tensor, num_classes=-1):
+def one_hot(input, num_classes=-1):
     """A new last dimension with 1 at the index and 0 elsewhere: ``(*) -> (*, num_classes)``, int64.
 
     With ``num_classes=-1`` it is the largest index plus one, which has to be read.
@@ -135,7 +135,7 @@ def one_hot(tensor, num_classes=-1):
         RuntimeError: a class is out of range, the dtype is not int64, or there is nothing to infer the classes from.
     """
     if num_classes == -1:
-        if tensor.numel() == 0:
+        if input.numel() == 0:
             raise RuntimeError("Can not infer total number of classes from empty tensor.")
-        num_classes = int(tensor.max().item()) + 1
-    return _one_hot(tensor, num_classes)
+        num_classes = int(input.max().item()) + 1
+    return _one_hot(input, num_classes)

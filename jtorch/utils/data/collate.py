@@ -11,7 +11,10 @@ import numpy as np
 import jtorch
 from jtorch.utils.data.host import from_host, stack
 
-_WANTED = "batch must contain tensors, numpy arrays, numbers, dicts or lists; found {}"
+#: As PyTorch has it for libraries that join batches by themselves.
+default_collate_err_msg_format = (
+    "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; found {}"
+)
 
 
 #: Names of NumPy types (``array.dtype.str``) of which no tensor can be made.
@@ -78,7 +81,7 @@ def collate(batch, *, collate_fn_map: dict | None = None):
             raise RuntimeError("each element in list of batch should be of equal size")
         columns = [inner(column) for column in zip(*batch, strict=True)]
         return columns if isinstance(first, tuple) else _rebuild_sequence(first, columns)
-    raise TypeError("default_collate: " + _WANTED.format(type(first)))
+    raise TypeError(default_collate_err_msg_format.format(type(first)))
 
 
 def collate_tensor_fn(batch, *, collate_fn_map=None):
@@ -90,7 +93,7 @@ def collate_numpy_array_fn(batch, *, collate_fn_map=None):
     """NumPy arrays, stacked as a tensor."""
     first = batch[0]
     if not _is_numeric(first):
-        raise TypeError("default_collate: " + _WANTED.format(first.dtype))
+        raise TypeError(default_collate_err_msg_format.format(first.dtype))
     if all(isinstance(a, np.ndarray) and a.dtype == first.dtype and a.shape == first.shape for a in batch):
         return from_host(np.stack(batch))
     return stack([jtorch.as_tensor(array) for array in batch])

@@ -9,6 +9,7 @@ from jtorch.utils.data.collate import (
     collate_str_fn,
     collate_tensor_fn,
     default_collate,
+    default_collate_err_msg_format,
     default_collate_fn_map,
     default_convert,
     np_str_obj_array_pattern,
@@ -16,6 +17,6 @@ from jtorch.utils.data.collate import (
 
 __all__ = [
     "collate", "collate_float_fn", "collate_int_fn", "collate_numpy_array_fn", "collate_numpy_scalar_fn",
-    "collate_str_fn", "collate_tensor_fn", "default_collate", "default_collate_fn_map", "default_convert",
-    "np_str_obj_array_pattern",
+    "collate_str_fn", "collate_tensor_fn", "default_collate", "default_collate_err_msg_format",
+    "default_collate_fn_map", "default_convert", "np_str_obj_array_pattern",
 ]  # fmt: skip
