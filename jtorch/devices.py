@@ -10,6 +10,8 @@ from __future__ import annotations
 import functools
 import threading
 
+from .errors import NoDeviceError
+
 _TYPES = frozenset(
     "cpu cuda tpu xla meta mps xpu hpu ipu mkldnn opengl opencl ideep hip ve fpga maia lazy vulkan mtia privateuseone"
     .split()
@@ -168,7 +170,7 @@ def jax_device(d: device):
     try:
         available = jax.local_devices(backend=None if d.type == "xla" else _PLATFORM[d.type])
     except (RuntimeError, KeyError):
-        raise RuntimeError(
+        raise NoDeviceError(
             f"no {d.type} device is available to JAX on this machine (its backend is '{jax.default_backend()}'); "
             "use device='cpu', or install the matching extra, e.g. pip install 'jtorch[cuda13]'"
         ) from None

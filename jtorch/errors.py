@@ -23,6 +23,10 @@ class TorchDynamoException(RuntimeError):
     """A function cannot be compiled or exported as was asked."""
 
 
+class NoDeviceError(RuntimeError, AssertionError):
+    """There is no such device: PyTorch's builds without a platform raise the one, those without a device the other."""
+
+
 class AcceleratorError(RuntimeError):
     """A device failed."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+import jtorch
+
 from .both import Table, check, leaf
 
 programs = Table()
@@ -308,3 +310,14 @@ def test_anomaly_mode_shows_the_line_of_the_forward():
 @pytest.mark.parametrize("name", programs)
 def test_as_in_pytorch(name):
     check(programs[name])
+
+
+def test_what_a_hook_after_accumulation_returns():
+    """Nothing, or the parameter itself, as an update in place does."""
+    v = jtorch.zeros(3, requires_grad=True)
+    v.register_post_accumulate_grad_hook(lambda p: p.add_(p.grad, alpha=-0.5))
+    v.backward(jtorch.tensor([1.0, 2.0, 4.0]))
+    assert v.tolist() == [-0.5, -1.0, -2.0]
+    v.register_post_accumulate_grad_hook(lambda p: p.grad)
+    with pytest.raises(RuntimeError, match="should return None"):
+        v.backward(jtorch.ones(3))

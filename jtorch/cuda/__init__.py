@@ -8,7 +8,7 @@ import os
 from types import SimpleNamespace
 
 from .. import devices
-from ..errors import AcceleratorError, OutOfMemoryError
+from ..errors import AcceleratorError, NoDeviceError, OutOfMemoryError
 from ..functions.legacy import TYPES as _cpu_types
 from ..functions.legacy import tensor_type as _tensor_type
 from ..functions.storages import CLASSES as _cpu_storages
@@ -65,7 +65,7 @@ def set_device(device) -> None:
 
 def _require() -> None:
     if not is_available():
-        raise RuntimeError(
+        raise NoDeviceError(
             "No CUDA GPUs are available to JAX; use device='cpu', or install the extra: pip install 'jtorch[cuda13]'"
         )
 

@@ -16,6 +16,7 @@ from ..tape import modes
 from ..tensor import Tensor
 from ..utils import _pytree as pytree
 from . import custom  # noqa: F401 (tells custom Functions that they may be called in one of these)
+from .einops import rearrange
 from .forward import functionalize, hessian, jacfwd, jacrev, jvp, linearize
 from .levels import leads_out, level, numbers
 from .vmap import vmap
@@ -221,5 +222,5 @@ def stack_module_state(models):
 
 __all__ = [
     "functional_call", "functionalize", "grad", "grad_and_value", "hessian", "jacfwd", "jacrev", "jvp", "linearize",
-    "stack_module_state", "vjp", "vmap",
+    "rearrange", "stack_module_state", "vjp", "vmap",
 ]  # fmt: skip

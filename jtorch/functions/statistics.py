@@ -99,8 +99,9 @@ def _gradient_along(x, spacing, dim: int, edge_order: int):
             -(h2 / (h1 * (h1 + h2))) * at(0, n - 2) + (h2 - h1) / (h1 * h2) * at(1, n - 1)
             + h1 / (h2 * (h1 + h2)) * at(2, n)
         )  # fmt: skip
-        first_h, second_h = h.narrow(dim, 0, 1), h.narrow(dim, 1, 1)
-        last_h, before_h = h.narrow(dim, n - 2, 1), h.narrow(dim, n - 3, 1)
+        first_h, last_h = h.narrow(dim, 0, 1), h.narrow(dim, n - 2, 1)
+        if edge_order == 2:
+            second_h, before_h = h.narrow(dim, 1, 1), h.narrow(dim, n - 3, 1)
     else:
         inner = (at(2, n) - at(0, n - 2)) / (2 * spacing)
         first_h = second_h = last_h = before_h = spacing

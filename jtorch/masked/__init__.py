@@ -5,6 +5,7 @@ result is that identity (NaN for means and medians).
 """
 
 import functools
+import importlib
 
 from .filling import _input_mask, _output_mask
 from .normalizations import log_softmax, logaddexp, normalize, softmax, softmin
@@ -54,4 +55,6 @@ def __getattr__(name):
         from . import tensor  # on use: from then on every function asks whether an argument is of such a class
 
         return getattr(tensor, name)
+    if name == "_ops":  # PyTorch imports it along
+        return importlib.import_module(f"{__name__}._ops")
     raise AttributeError(f"module 'torch.masked' has no attribute {name!r}")

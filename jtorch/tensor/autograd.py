@@ -65,7 +65,7 @@ class AccumulateGrad(Node):
                     _dispatch.inplace(_dispatch.OPS["_accumulate"], (leaf._grad, grad), ())
             if leaf._post_accumulate_hooks:
                 for hook in list(leaf._post_accumulate_hooks.values()):
-                    if hook(leaf) is not None:
+                    if (returned := hook(leaf)) is not None and returned is not leaf:
                         raise RuntimeError("Tensor post accumulate grad hooks should return None.")
         return []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 
 import jax.numpy as jnp
 import numpy as np
@@ -283,14 +284,25 @@ def as_tensor(data, dtype=None, device=None):
 
 
 @composite("torch")
-def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=False):
-    """``obj`` as a tensor (NumPy data is always copied: XLA arrays are immutable)."""
+def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=None):
+    """``obj`` as a tensor (NumPy data is always copied: XLA arrays are immutable).
+
+    ``requires_grad`` is by default that of ``obj``, with a warning where that is true; with False a tensor is detached.
+    """
     if type(obj).__name__ == "PyCapsule":
         obj = from_dlpack(obj)
     t = as_tensor(obj, dtype=dtype, device=device)
     if copy and t is obj:
         t = t.clone()
-    return finish(t.detach() if t is obj and requires_grad else t, requires_grad)
+    if t.requires_grad and requires_grad is None:
+        warnings.warn(
+            "torch.asarray: unspecified requires_grad now defaults to obj.requires_grad instead of False. Pass "
+            "requires_grad=False explicitly to get the old behavior and silence this warning.",
+            stacklevel=2,
+        )
+    if t.requires_grad:
+        return t.detach() if requires_grad is False else t
+    return finish(t.detach() if t is obj and requires_grad else t, bool(requires_grad))
 
 
 @composite("torch")
