@@ -321,3 +321,21 @@ def test_what_a_hook_after_accumulation_returns():
     v.register_post_accumulate_grad_hook(lambda p: p.grad)
     with pytest.raises(RuntimeError, match="should return None"):
         v.backward(jtorch.ones(3))
+
+
+def test_hooks_that_pack_see_parameters_and_histories():
+    """Offloading leaves parameters where they are: it asks whether a tensor is one."""
+    parameter, x = jtorch.nn.Parameter(jtorch.ones(3)), jtorch.ones(3, requires_grad=True) * 2
+    seen = []
+
+    def pack(t):
+        seen.append(t)
+        assert not jtorch.is_grad_enabled()
+        return t
+
+    with jtorch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        y = x * parameter
+    assert any(t is parameter for t in seen)
+    assert [t.grad_fn is x.grad_fn for t in seen if t is not parameter] == [True]
+    y.sum().backward()
+    assert parameter.grad.tolist() == [2, 2, 2]

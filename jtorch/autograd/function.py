@@ -317,7 +317,7 @@ class _PackedTensors:
 
     def __init__(self, tensors, hooks):
         self.unpack = hooks.unpack_hook
-        self.items = [None if t is None else (pack(hooks.pack_hook, t.detach()),) for t in tensors]
+        self.items = [None if t is None else (pack(hooks.pack_hook, t if t.is_leaf else t.detach()),) for t in tensors]
 
     def tensors(self) -> list:
         return [None if x is None else self.unpack(x[0]) for x in self.items]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from ..tape import engine
+from ..tape import engine, modes
 from ..tape.node import CallNode
 from ..tensor import Tensor
 from ..tensor.autograd import AccumulateGrad
@@ -52,7 +52,7 @@ class _Packed:
 
 
 def pack(hook, t: Tensor):
-    """``hook(t)``, called as the engine calls pack hooks: what the hook computes is not packed itself.
+    """``hook(t)``, called as the engine calls pack hooks: what the hook computes is neither packed nor differentiated.
 
     Raises:
         RuntimeError: the hook writes to ``t``.
@@ -60,7 +60,8 @@ def pack(hook, t: Tensor):
     before, engine.saving.hooks = engine.saving.hooks, ()
     version = t._version
     try:
-        packed = hook(t)
+        with modes.no_grad():
+            packed = hook(t)
     finally:
         engine.saving.hooks = before
     if t._version != version:
@@ -69,6 +70,12 @@ def pack(hook, t: Tensor):
                            "side-effects. Please open an issue if you need to perform in-place operations on the input "
                            "to a pack hook.")  # fmt: skip
     return packed
+
+
+def _shown(value: Value, edge) -> Tensor:
+    """The tensor that a hook sees: a leaf itself, else one with the history of ``value``."""
+    leaf = edge[0].leaf() if edge is not None and isinstance(edge[0], AccumulateGrad) else None
+    return leaf if leaf is not None and leaf._value() is value else wrap(value, edge)
 
 
 class saved_tensors_hooks:
@@ -100,21 +107,27 @@ class saved_tensors_hooks:
         own = ()
         if any(a.shape for a in lin.call.out_avals):  # else a number is what there is to save
             own = [i >= given and not lin.forward.out_avals[i - len(lin.call.in_avals)].shape for i in lin.sources]
-        saved, node.saved = node.saved, self.packed(node.saved, {}, () if self.everything else own)
+        edges = dict(zip(lin.operands, node.edges, strict=True))
+        histories = [edges.get(i) for i in lin.sources]
+        saved, node.saved = node.saved, self.packed(node.saved, {}, () if self.everything else own, histories)
         if node.operands is not None:  # what a second derivative goes back to
             known = {}
             if not self.everything:
                 known = {id(v): item for v, item in zip(saved, node.saved.items, strict=True) if item[0]}
             node.operands = self.packed(node.operands, known)
 
-    def packed(self, values, known: dict = {}, skipped=()) -> _Packed:  # noqa: B006 (never written)
-        """``values`` in the form that nodes keep. ``known``: those that are packed already, by identity."""
+    def packed(self, values, known: dict = {}, skipped=(), histories=()) -> _Packed:  # noqa: B006 (never written)
+        """``values`` in the form that nodes keep.
+
+        ``known``: those that are packed already, by identity; ``histories``: the edges of those that have one.
+        """
         items = []
         for i, v in enumerate(values):
             if not isinstance(v, Value) or (skipped and skipped[i]):
                 items.append((None, v))
             else:
-                items.append(known.get(id(v)) or (self.unpack_hook, pack(self.pack_hook, wrap(v))))
+                t = _shown(v, histories[i] if histories else None)
+                items.append(known.get(id(v)) or (self.unpack_hook, pack(self.pack_hook, t)))
         return _Packed(items)
 
 
