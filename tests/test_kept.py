@@ -192,3 +192,29 @@ def test_a_script_loads_the_programs_it_began_with_last_time(tmp_path):
     assert again == found and loaded.count("jtorch-load") >= 1 and len(loaded) >= 2
     other, loaded = start("30")  # whose first program is another one: what was loaded for nothing does no harm
     assert other[1] == found[1] and other[0] != found[0]
+
+
+LARGER = """
+import json
+import jtorch
+from jtorch.trace import host
+
+traced = []
+of_call = host._traced
+host._traced = lambda *args: traced.append(1) or of_call(*args)
+
+jtorch.manual_seed(0)
+model = jtorch.nn.Sequential(*(jtorch.nn.Linear(128, 128) for _ in range(4)))
+optimizer = jtorch.optim.Adam(model.parameters())
+model(jtorch.randn(256, 128)).square().sum().backward()
+optimizer.step()
+print(json.dumps([jtorch.stack([p.sum() for p in model.parameters()]).tolist(), len(traced)]))
+"""
+
+
+def test_what_is_too_much_for_numpy_is_known_without_tracing(tmp_path):
+    """Whether to interpret a program is decided as the first process did, by the work of its calls."""
+    found, traced = run(tmp_path / "cache", LARGER)
+    again, fewer = run(tmp_path / "cache", LARGER)
+    assert found == again
+    assert fewer < traced

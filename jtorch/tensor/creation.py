@@ -149,10 +149,11 @@ def _first(data):
 
 def _typed(data) -> bool:
     """Whether something in nested sequences has a dtype of its own."""
-    for kind in set(map(type, data)):
-        if issubclass(kind, (np.generic, np.ndarray, _dispatch.TENSOR)):
-            return True
-    return any(isinstance(x, (list, tuple)) and _typed(x) for x in data)
+    kinds = set(map(type, data))
+    if any(issubclass(kind, (np.generic, np.ndarray, _dispatch.TENSOR)) for kind in kinds):
+        return True
+    nested = any(issubclass(kind, (list, tuple)) for kind in kinds)
+    return nested and any(isinstance(x, (list, tuple)) and _typed(x) for x in data)
 
 
 def _common(data) -> dtypes.dtype | None:
@@ -270,6 +271,8 @@ def tensor(data, *, dtype=None, device=None, requires_grad=False, pin_memory=Fal
         t = t.to(device=device if device is not None else t.device, dtype=dtype or t.dtype)
         return finish(t, requires_grad)
     target = devices.resolve(device)
+    if target.type != "meta":
+        devices.jax_device(target)  # on its first use programs begin to be loaded, while the data is converted
     array = np.array(to_numpy(data, None if dtype is None else dtype_of(dtype)), order="C")
     dtypes.of_numpy(array.dtype)
     return finish(_dispatch.wrap(put(array, target)), requires_grad)

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from .. import config, devices
-from . import blas, primitives_linalg, primitives_windows  # noqa: F401 (the rules of two)
+from . import blas, kept, primitives_linalg, primitives_windows  # noqa: F401 (the rules of two)
 from .call import Call
 from .jaxapi import is_literal, jaxpr_parts, live_equations, put, scan_counts, traced
 from .primitives import PRODUCTS, RULES, WORK, Unsupported
@@ -261,7 +261,21 @@ def code_of(call: Call) -> Code:
     """
     if call.code is None:
         call.code = _code(lambda: Code(*(call.program or [_traced(call.jitted, call)])))
+        if call.kept_as is not None:
+            known = [call.code.work, call.code.length] if call.code else []
+            kept.keep_fact(_effort_name(call), known)
     return _supported(call.code)
+
+
+def _effort_name(call: Call) -> str:
+    return f"{call.kept_as}-effort"
+
+
+def effort_of(call: Call) -> list | None:
+    """A call's ``work`` and ``length``, None if it would have to be traced; empty if it has to be compiled."""
+    if call.code is not None:
+        return [call.code.work, call.code.length] if call.code else []
+    return None if call.kept_as is None else kept.fact(_effort_name(call))
 
 
 def check_of(call: Call) -> Code:
@@ -317,18 +331,26 @@ class Interpreted:
             raise Unsupported  # what it computes must not depend on how often it has run, here or in another process
         often = _SMALL_STEP if self.updates else _SMALL
         checked, least = set(program.checks), 1 if varies else often
-        for i, (step, live) in enumerate(zip(program.steps, program.live(), strict=True)):
-            if not live:
-                continue
+        steps = [(i, s) for i, (s, live) in enumerate(zip(program.steps, program.live(), strict=True)) if live]
+        # a process that goes on where another was need not trace what it will load compiled
+        work = length = 0
+        for i, step in steps:
+            effort = effort_of(step.call)
+            if effort is None:
+                break
+            if not effort:
+                raise Unsupported
+            work, length = work + effort[0], length + effort[1]
+            self._worth(work, length, len(program.steps) - 1 - i, least)
+        length = 0
+        for i, step in steps:
             code = code_of(step.call)
             check = check_of(step.call) if i in checked else None
             self._steps.append((code, step.operands, step.outs, check))
             self.work += code.work
             divided |= code.divided
             length += code.length
-            compiling = _COMPILING + _PER_COMPILED * (length + _OF_A_CALL * (len(program.steps) - 1 - i))
-            if self.work > min(_MOST, compiling / least) or length > _LONGEST:
-                raise Unsupported
+            self._worth(self.work, length, len(program.steps) - 1 - i, least)
         uses = [(*(s for kind, s in operands if kind == "slot"), *outs) for _, operands, outs, _ in self._steps]
         kept = {*program.outputs, *program.guards, *program.guards.values()}
         self._steps = [(*step, dead) for step, dead in zip(self._steps, last_uses(uses, kept), strict=True)]
@@ -336,6 +358,15 @@ class Interpreted:
         self.runs = math.inf if self.work <= _EITHER else compiling // self.work
         self.small = self.runs >= often
         self._around = blas.one_thread if divided else contextlib.nullcontext()
+
+    @staticmethod
+    def _worth(work: int, length: int, rest: int, least: int) -> None:
+        """Raises:
+        Unsupported: a program with so much work and so many functions, and ``rest`` more calls, is to be compiled.
+        """
+        compiling = _COMPILING + _PER_COMPILED * (length + _OF_A_CALL * rest)
+        if work > min(_MOST, compiling / least) or length > _LONGEST:
+            raise Unsupported
 
     def __call__(self, leaves, hypers: list, scalars: list, before) -> tuple:
         """``(outputs, check)``.
