@@ -123,7 +123,7 @@ def outside(index, size: int, low: int = 0):
 def expect_index(name: str, index, what: str = "index") -> None:
     """Raise unless ``index`` is an int32 or int64 tensor."""
     if index.dtype not in (np.int32, np.int64) and index.size:
-        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for {what}, got {type_name(index.dtype)}")
+        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for {what} but got: {type_name(index.dtype)}")
 
 
 def wrap(index, size: int):
