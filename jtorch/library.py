@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+import re
 import types
 from collections.abc import Callable, Iterable, Sequence
 from typing import Union, get_args, get_origin
@@ -118,7 +119,7 @@ def _make_function(op: CustomOpDef) -> type[Function]:
             )
         return op._backward(ctx, *grads)
 
-    return type(op._name, (Function,), {
+    return type(f"GeneratedBackwardFor_{re.sub('[:.]+', '_', op._qualname)}_default", (Function,), {
         "forward": staticmethod(op._run), "setup_context": staticmethod(setup_context),
         "backward": staticmethod(backward),
     })  # fmt: skip

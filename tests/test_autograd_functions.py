@@ -262,6 +262,23 @@ def gradchecks(torch):
     ]  # fmt: skip
 
 
+@programs
+def the_node_of_a_function(torch):
+    class Scaled(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, a, number, b, indices):
+            return a * number + b
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad, None, None, None
+
+    x = leaf(torch)
+    node = Scaled.apply(x.exp(), 2.0, torch.ones(3), torch.arange(3)).grad_fn
+    ends = [None if n is None else n.name() for n, _ in node.next_functions]
+    return ends, repr(node).partition(" at ")[0], node.name()
+
+
 @pytest.mark.parametrize("name", programs)
 def test_as_in_pytorch(name):
     check(programs[name])
@@ -278,6 +295,16 @@ def test_gradcheck_returns_false_when_asked():
             return g
 
     assert not jtorch.autograd.gradcheck(Wrong.apply, (leaf(jtorch),), raise_exception=False)
+
+
+def test_gradgradcheck_draws_as_pytorch_does():
+    def f(torch):
+        x = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64, requires_grad=True)
+        torch.manual_seed(0)
+        assert torch.autograd.gradgradcheck(lambda v: (v * 1j).exp(), x)
+        return torch.rand(2)
+
+    check(f)
 
 
 def test_gradgradcheck_finds_a_wrong_second_derivative():

@@ -233,6 +233,15 @@ def test_results_under_no_grad_carry_no_graph():
     assert out.requires_grad
 
 
+def test_per_sample_gradients_by_plain_tensors_carry_no_graph():
+    def f(torch):
+        x, w = torch.arange(6.0).view(2, 3), torch.tensor([1.0, 2.0, 3.0])
+        each = torch.vmap(torch.func.grad_and_value(lambda w, v: (w * v).sin().sum()), in_dims=(None, 0))
+        return each(w, x), each(w.requires_grad_(), x)  # check() compares requires_grad
+
+    check(f)
+
+
 @pytest.mark.parametrize(
     ("argnums", "words"), [((), "non-empty"), ((0, 0), "unique"), (0.0, "must be int"), (3, "only 1 positional")]
 )

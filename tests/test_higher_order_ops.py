@@ -171,8 +171,9 @@ def test_refusals():
         associative_scan(torch.add, torch.ones(2), 0, combine_mode="other")
 
 
-def test_cond_by_its_module():
-    from jtorch._higher_order_ops import cond
-    from jtorch._higher_order_ops.cond import cond as same
+def test_by_their_modules_and_by_the_package():
+    from jtorch import _higher_order_ops as ops
+    from jtorch._higher_order_ops.cond import cond
 
-    assert cond is same is torch.cond
+    assert ops.cond is cond is torch.cond and ops.while_loop is while_loop is torch.while_loop
+    assert (ops.scan, ops.map, ops.associative_scan) == (scan, hmap, associative_scan)

@@ -91,6 +91,13 @@ INDICES = {
     "false": lambda t, x: False,
     "0-d mask": lambda t, x: t.tensor(True),
     "empty tensor": lambda t, x: long(t, []),
+    "two ellipses": lambda t, x: (..., ...),
+    "ellipses around an int": lambda t, x: (..., 1, ...),
+    "ellipses around a slice": lambda t, x: (0, ..., slice(1, None), ...),
+    "ellipses around None": lambda t, x: (..., None, ..., ...),
+    "ellipses around a tensor": lambda t, x: (..., long(t, [1, 0]), ...),
+    "ellipses of nothing": lambda t, x: (..., 1, ..., slice(1, None), slice(2), ..., None),
+    "ellipses around an int not known yet": lambda t, x: (..., t.tensor([0, 1]).argmax(), ...),
 }
 
 
@@ -376,12 +383,16 @@ def test_assigning_a_list():
     assert x.tolist() == [[1, 2, 7], [0, 0, 8]]
 
 
-def test_floats_and_two_ellipses_are_refused():
-    """Where PyTorch truncates or guesses."""
+def test_floats_are_refused():
+    """Where PyTorch truncates."""
     with pytest.raises(IndexError, match="long, int, byte or bool"):
         jtorch.zeros(3)[[1.0]]
-    with pytest.raises(IndexError, match="single ellipsis"):
-        jtorch.zeros(3, 3)[..., 0, ...]
+
+
+@pytest.mark.parametrize("index", [(..., 0, ..., 0), (..., ..., None), (..., [0], ..., [1])])
+def test_nothing_follows_a_second_ellipsis(index):
+    with pytest.raises(IndexError):
+        jtorch.zeros(2, 3, 4)[index]
 
 
 def test_an_int_that_is_not_known_yet_gives_a_view():

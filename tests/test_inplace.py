@@ -343,6 +343,10 @@ def modified(save, change):
     return program
 
 
+def leaf_that_is_a_view(change):
+    return lambda torch: change(torch.arange(6.0).view(2, 3).requires_grad_())
+
+
 def written_in_no_grad(torch):
     base = torch.ones(3, requires_grad=True) * 1
     with torch.no_grad():
@@ -357,6 +361,9 @@ ERRORS = {
     "leaf index": (leaf_write(lambda x, t: x.__setitem__(0, 1.0)), RuntimeError, "leaf Variable that requires grad"),
     "leaf view": (leaf_write(lambda x, t: x[0].mul_(2)), RuntimeError, "view of a leaf Variable"),
     "leaf view of view": (leaf_write(lambda x, t: x.t()[0].zero_()), RuntimeError, "view of a leaf Variable"),
+    "leaf that is a view": (leaf_that_is_a_view(lambda x: x.add_(1)), RuntimeError, "view of a leaf Variable"),
+    "view of it": (leaf_that_is_a_view(lambda x: x[0].add_(1)), RuntimeError, "view of a leaf Variable"),
+    "part of it": (leaf_that_is_a_view(lambda x: x.__setitem__((0, 0), 5)), RuntimeError, "view of a leaf Variable"),
     "leaf copy_": (leaf_write(lambda x, t: x.copy_(t.zeros(2, 2))), RuntimeError, "leaf Variable"),
     "leaf uniform_": (leaf_write(lambda x, t: x.uniform_()), RuntimeError, "leaf Variable"),
     "leaf mask": (leaf_write(lambda x, t: x.__setitem__(x > 0, 1.0)), RuntimeError, "leaf Variable"),

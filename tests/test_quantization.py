@@ -420,7 +420,7 @@ def test_residual_sum():
     prepared = aq.prepare(model)
     prepared(x)
     quantized = aq.convert(prepared)
-    assert type(quantized.plus) is nnq.QFunctional
+    assert type(quantized.plus) is nnq.QFunctional and "activation_post_process): Identity()" in str(quantized.plus)
     assert (quantized(x) - model(x)).abs().max().item() < 0.1
 
 

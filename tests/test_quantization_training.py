@@ -13,6 +13,8 @@ from jtorch import nn
 from jtorch.ao import quantization as aq
 from jtorch.ao.nn import qat
 
+from .both import check
+
 
 def fx_of(torch):
     return importlib.import_module(f"{torch.__name__}.ao.quantization.quantize_fx")
@@ -107,13 +109,14 @@ def trained(torch, prepared, shape):
     return prepared.eval(), last
 
 
-def test_training_gives_pytorchs_numbers(torch):
+@pytest.mark.parametrize(("backend", "version"), [("qnnpack", 0), ("fbgemm", 1)])
+def test_training_gives_pytorchs_numbers(torch, backend, version):
     state = state_of(network(torch))
     results = []
     for lib in (torch, jtorch):
         model = with_weights(lib, network(lib), state).train()
         a = lib.ao.quantization
-        model.qconfig = a.get_default_qat_qconfig("qnnpack", version=0)
+        model.qconfig = a.get_default_qat_qconfig(backend, version)
         prepared = a.prepare_qat(a.fuse_modules_qat(model, [["conv", "bn", "relu"]]))
         prepared, x = trained(lib, prepared, (5, 2, 6, 6))
         converted = a.convert(prepared)
@@ -139,6 +142,23 @@ def test_preparing_draws_what_pytorchs_does(torch):
         prepared = a.prepare_qat(a.fuse_modules_qat(model, [["0", "1", "2"], ["5", "6"]]))
         results.append((lib.rand(3).tolist(), repr(prepared[0].activation_post_process)))
     assert results[0] == results[1]
+
+
+RANGES = {
+    "both sides": [[-1.0, 0.7], [-0.3, 1.2]], "above": [[0.5, 2.0], [3.0, 1.0]], "below": [[-0.5, -2.0], [-3.0, -1.0]],
+    "one each": [[0.5, 2.0], [-3.0, -1.0]], "nothing": [[0.0, 0.0], [0.0, 0.0]], "small": [[1e-6, -2e-6], [3e-6, 0.0]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["act", "wt", "per_channel_wt"])
+@pytest.mark.parametrize("name", RANGES)
+def test_grids_of_the_fused_kernel(name, kind):
+    def program(torch):
+        fake = getattr(torch.ao.quantization, f"default_fused_{kind}_fake_quant")()
+        x = torch.tensor(RANGES[name])
+        return fake(x), fake(x.flip(0) * 2 + 0.1), fake.scale, fake.zero_point, fake.calculate_qparams()
+
+    check(program)
 
 
 def test_fake_quantize_is_switched_and_saved():

@@ -195,7 +195,7 @@ def flop_counts(torch):
         torch.nn.ConvTranspose2d(3, 6, 3, stride=2)(x).sum().backward()
     with Counter(display=False) as d:
         torch.bmm(torch.ones(2, 3, 4), torch.ones(2, 4, 5)) + 1
-    counts = {str(op): n for op, n in a.get_flop_counts()["Global"].items()}
+    counts = [{str(op): n for op, n in x.get_flop_counts()["Global"].items()} for x in (a, b)]
     return [x.get_total_flops() for x in (a, b, c, d)] + [counts, sorted(a.get_flop_counts())]
 
 

@@ -4,6 +4,10 @@
 recorded (and differentiated) like any other operations.
 """
 
+from .associative_scan import associative_scan
 from .cond import cond
+from .map import map
+from .scan import scan
+from .while_loop import while_loop
 
-__all__ = ["cond"]
+__all__ = ["associative_scan", "cond", "map", "scan", "while_loop"]

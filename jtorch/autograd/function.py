@@ -83,12 +83,20 @@ class FunctionCtx:
 
 
 class _FunctionNode(Node):
-    __slots__ = ("ctx", "function", "positions", "expected", "count")
+    __slots__ = ("ctx", "function", "positions", "expected", "count", "tensors")
+    __repr__ = object.__repr__  # with the module, unlike PyTorch's own nodes
 
     def __init__(self, function, ctx, edges, positions, args, out_avals, device):
         super().__init__(edges, out_avals, device)
         self.function, self.ctx, self.positions, self.count = function, ctx, positions, len(args)
         self.expected = [(tuple(args[i].shape), args[i].dtype) for i in positions]
+        self.tensors = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
+
+    @property
+    def next_functions(self):
+        """One entry for each tensor among the arguments, ``(None, 0)`` where no gradient flows."""
+        found = dict(zip(self.positions, self.edges, strict=True))
+        return tuple(found.get(i) or (None, 0) for i in self.tensors)
 
     def name(self) -> str:
         return f"{self.function.__name__}Backward"

@@ -9,6 +9,7 @@ from ..tape import modes
 from ..tensor import Tensor
 from ..tensor.autograd import grad
 from ..tensor.creation import tensor
+from ..tensor.dispatch import call
 from ..tensor.layout import strided
 from ..tensor.stored import StoredMixin
 from . import forward_ad
@@ -197,15 +198,19 @@ def gradcheck(
     return True
 
 
+def _drawn(output):
+    """Numbers between -1 and 1, as PyTorch draws them."""
+    made = output.detach().new_empty(output.shape)
+    (call("view_as_real", made) if made.is_complex() else made).uniform_(-1, 1)
+    return made
+
+
 def gradgradcheck(func, inputs, grad_outputs=None, *, eps=1e-6, atol=1e-5, rtol=1e-3, raise_exception=True, **kwargs):
     """:func:`gradcheck` of the gradient: second derivatives against finite differences of the first."""
     inputs = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
     outputs = _outputs(func(*inputs))
     if grad_outputs is None:
-        rng = np.random.default_rng(0)
-        grad_outputs = tuple(
-            tensor(rng.standard_normal(tuple(o.shape)), dtype=o.dtype).requires_grad_() for o in outputs
-        )
+        grad_outputs = tuple(_drawn(o).requires_grad_() for o in outputs)
     else:
         grad_outputs = grad_outputs if isinstance(grad_outputs, (tuple, list)) else (grad_outputs,)
     n = len(inputs)

@@ -92,6 +92,7 @@ class Wishart(OfCovariance, ExponentialFamily):
         return factor @ factor.mT
 
     def rsample(self, sample_shape=(), max_try_correction=None):
+        self._bartlett(sample_shape)  # PyTorch draws twice: its first check takes valid samples for singular ones
         sample = self._bartlett(sample_shape)
         for _ in range(10 if max_try_correction is None else max_try_correction):
             singular = ~self.support.check(sample.detach())

@@ -38,7 +38,7 @@ def _track(tree):
     fresh = []
     for leaf in leaves:
         if not isinstance(leaf, Tensor):
-            raise ValueError(f"expected tensors to differentiate with respect to, got {type(leaf).__name__}")
+            raise ValueError(f"Thing passed to transform API must be Tensor, got {type(leaf)}")
         if leaf.requires_grad:
             fresh.append(leaf.view_as(leaf))
         else:
@@ -134,9 +134,13 @@ def grad_and_value(func, argnums=0, has_aux: bool = False):
                     "grad_and_value(f)(*args): output of function f should be a tuple: (output, aux) if has_aux is True"
                 )
             out, aux = result if has_aux else (result, None)
-            if not isinstance(out, Tensor) or out.dim() != 0:
-                what = f"a tensor of shape {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__
-                raise RuntimeError(f"Expected f(*args) to return a scalar tensor, got {what}")
+            if not isinstance(out, Tensor):
+                raise RuntimeError(f"grad_and_value(f)(*args): Expected f(*args) to return a Tensor, got {type(out)}")
+            if out.dim() != 0:
+                raise RuntimeError(
+                    "grad_and_value(f)(*args): Expected f(*args) to return a scalar Tensor, got tensor with "
+                    f"{out.dim()} dims. Maybe you wanted to use the vjp or jacrev APIs instead?"
+                )
             gradients = pytree.tree_unflatten(_gradients([out], fresh), pytree.tree_structure(tree))
         gradients, out, aux = _settle((gradients, out, aux))
         return gradients, (out, aux) if has_aux else out

@@ -177,8 +177,9 @@ class Program:
 
 
 def _from_outside(node, start: int) -> bool:
-    variable = getattr(node, "variable", None)
-    return node.seq < start if variable is None else leads_out(variable)
+    if not hasattr(node, "variable"):
+        return node.seq < start
+    return node.variable is not None and leads_out(node.variable)  # None: a leaf that is gone, of the function's own
 
 
 def _derived(program: Program, transformed, checked) -> Op:

@@ -48,7 +48,7 @@ def batched(args, in_dims):
         )
     leaves, form = pytree.tree_flatten(args)
     dims = _spread(in_dims, args, "in_dims")
-    sizes = set()
+    sizes = []
     for i, (x, d) in enumerate(zip(leaves, dims, strict=True)):
         if d is None:
             continue
@@ -63,13 +63,14 @@ def batched(args, in_dims):
                 f"expected in_dim to satisfy -{x.dim()} <= in_dim < {x.dim()}."
             )
         dims[i] = d % x.dim()
-        sizes.add(x.shape[d])
+        sizes.append(x.shape[d])
     if not sizes:
         raise ValueError("vmap: at least one of the inputs must have an in_dim that is not None")
-    if len(sizes) > 1:
+    if len(set(sizes)) > 1:
         raise ValueError(
-            f"vmap: Expected all tensors to have the same size in the mapped dimension, got sizes {sorted(sizes)}"
-        )  # noqa: E501
+            f"vmap: Expected all tensors to have the same size in the mapped dimension, got sizes {sizes} for the "
+            "mapped dimension"
+        )
     return leaves, form, dims, sizes.pop()
 
 

@@ -194,6 +194,11 @@ def cartesian_prod(*tensors):
 @composite("torch")
 def einsum(equation, *operands):
     """Sums of products by index letters: ``einsum("ij,jk->ik", a, b)``."""
+    if not operands:
+        raise ValueError(
+            "einsum(): must specify the equation string and at least one operand, or at least one operand and its "
+            "subscripts list"
+        )
     if not isinstance(equation, str):  # einsum(a, [0, 1], b, [1, 2], [0, 2])
         return _einsum_sublists((equation, *operands))
     return call("_einsum", _tensors(operands), equation=equation)

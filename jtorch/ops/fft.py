@@ -5,24 +5,28 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from .. import dtypes
+from .elementwise import type_name
 from .registry import Array, op
 from .shapes import canonical_dim, canonical_dims
 
+#: whose input is half of a Hermitian signal of twice the length, but for two
+_OF_HALVES = ("irfft", "hfft", "irfft2", "irfftn", "hfft2", "hfftn")
 _NORMS = (None, "backward", "ortho", "forward")
 
 
 def _prepared(name: str, input, norm, *, real: bool = False):
     """The input as floats (integers become the default dtype), after checking ``norm`` and the kind of number."""
     if norm not in _NORMS:
-        raise RuntimeError(f"Invalid normalization mode: {norm!r} (expected 'backward', 'ortho' or 'forward')")
+        raise RuntimeError(f'Invalid normalization mode: "{norm}"')
     if jnp.iscomplexobj(input):
         if real:
-            raise RuntimeError(f"{name} expects a real input tensor, but got {dtypes.of_numpy(input.dtype)}")
+            kind = "real" if name in ("rfft", "ihfft") else "real-valued"
+            raise RuntimeError(f"{name} expects a {kind} input tensor, but got {type_name(input)}")
         return input
     if not jnp.issubdtype(input.dtype, jnp.floating):
         return input.astype(dtypes.get_default_dtype().np)
     if input.dtype.itemsize < 4:
-        raise RuntimeError(f"Unsupported dtype {dtypes.of_numpy(input.dtype)}: convert to float32 first")
+        raise RuntimeError(f"Unsupported dtype {type_name(input)}: convert to float32 first")
     return input
 
 
@@ -33,13 +37,19 @@ def _has_dims(x, dim) -> None:
         )
 
 
+def _check_points(n: int) -> None:
+    if n < 1:
+        raise RuntimeError(f"Invalid number of data points ({n}) specified")
+
+
 def _one(name: str, transform, *, real: bool = False):
     def body(input: Array, n: int | None = None, dim: int = -1, norm: str | None = None):
         x = _prepared(name, input, norm, real=real)
-        if n is not None and n < 1:
-            raise RuntimeError(f"Invalid number of data points ({n}) specified")
         _has_dims(x, dim)
-        return transform(x, n, canonical_dim(dim, x.ndim), norm)
+        dim = canonical_dim(dim, x.ndim)
+        size = x.shape[dim]
+        _check_points(n if n is not None else 2 * (size - 1) if name in _OF_HALVES else size)
+        return transform(x, n, dim, norm)
 
     body.__name__ = name
     return body
@@ -48,6 +58,8 @@ def _one(name: str, transform, *, real: bool = False):
 def _axes(x, s, dim, last_two: bool):
     if dim is None:
         dim = (-2, -1) if last_two else (tuple(range(x.ndim)) if s is None else tuple(range(x.ndim - len(s), x.ndim)))
+        if s is not None and len(s) > x.ndim:
+            raise RuntimeError(f"Got shape with {len(s)} values but input tensor only has {x.ndim} dimensions.")
     dims = canonical_dims(dim, x.ndim)
     if s is not None:
         if len(s) != len(dims):
@@ -69,6 +81,11 @@ def _many(name: str, transform, *, last_two: bool, real: bool = False):
         if dim is not None:
             _has_dims(x, dim)
         s, dims = _axes(x, s, dim, last_two)
+        sizes = [x.shape[d] for d in dims] if s is None else list(s)
+        if name in _OF_HALVES and s is None and sizes:
+            sizes[-1] = 2 * (sizes[-1] - 1)
+        for n in sizes:
+            _check_points(n)
         return transform(x, s, dims, norm)
 
     body.__name__ = name

@@ -55,8 +55,7 @@ def parse_basic(index: tuple, shape: tuple[int, ...]) -> list[tuple[str, dict, t
         )
     if used > ndim:
         raise IndexError(f"too many indices for tensor of dimension {ndim}")
-    if sum(1 for i in index if i is Ellipsis) > 1:
-        raise IndexError("an index can only have a single ellipsis ('...')")
+    index = with_one_ellipsis(index, ndim - used)
     blocks, squeezed, result, d, nones = [], [], [], 0, 0
     for entry in index if any(i is Ellipsis for i in index) else (*index, Ellipsis):
         if entry is None:
@@ -99,6 +98,19 @@ def parse_basic(index: tuple, shape: tuple[int, ...]) -> list[tuple[str, dict, t
     return steps
 
 
+def with_one_ellipsis(index, rest: int):
+    """``index`` without a second ``...``: each goes on by the ``rest`` dimensions that no entry takes up.
+
+    Past the last dimension nothing can follow, unless ``rest`` is 0.
+    """
+    at = [i for i, entry in enumerate(index) if entry is Ellipsis]
+    if len(at) < 2:
+        return index
+    if rest and any(entry is not Ellipsis for entry in index[at[1] :]):
+        raise IndexError("what follows a second ellipsis ('...') is past the last dimension")
+    return tuple(entry for i, entry in enumerate(index) if i not in at[1:])
+
+
 # --- shared by reading and writing ---------------------------------------------------------------------------------
 
 
@@ -111,7 +123,7 @@ def outside(index, size: int, low: int = 0):
 def expect_index(name: str, index, what: str = "index") -> None:
     """Raise unless ``index`` is an int32 or int64 tensor."""
     if index.dtype not in (np.int32, np.int64) and index.size:
-        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for {what}, got {type_name(index.dtype)}")
+        raise RuntimeError(f"{name}(): Expected dtype int32/int64 for {what} but got: {type_name(index.dtype)}")
 
 
 def wrap(index, size: int):

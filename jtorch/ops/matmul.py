@@ -316,9 +316,21 @@ def _subscripts(equation: str, operands):
     """Check the equation against the operands, with PyTorch's messages.
 
     Raises:
-        RuntimeError: the number of operands, the number of dims of one, or two sizes do not fit.
+        RuntimeError: a character that is no subscript; the number of operands, the number of dims of one, or two sizes
+            do not fit; a subscript of the result is repeated or none of the operands'.
     """
-    terms = equation.replace(" ", "").split("->")[0].split(",")
+    for i, c in enumerate(equation.replace("->", ", ", 1).replace("...", "   ")):
+        if not (c in " ," or c.isascii() and c.isalpha()):
+            raise RuntimeError(
+                f"einsum(): invalid subscript given at index {i} in the equation string, subscripts must be in [a-zA-Z]"
+            )
+    given, _, kept = equation.replace(" ", "").partition("->")
+    for c in kept.replace("...", ""):
+        if kept.count(c) > 1 or c not in given:
+            wrong = "does not appear in the equation for any input operand" if c not in given else (
+                "appears more than once in the output")  # fmt: skip
+            raise RuntimeError(f"einsum(): output subscript {c} {wrong}")
+    terms = given.split(",")
     if len(terms) != len(operands):
         word = "fewer" if len(operands) < len(terms) else "more"
         raise RuntimeError(f"einsum(): {word} operands were provided than specified in the equation")

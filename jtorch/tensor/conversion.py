@@ -108,14 +108,17 @@ class ConversionMixin:
         return self.item()
 
     def __int__(self) -> int:
-        return int(self._one())
+        return int(self._real("int64_t") if self.dtype.is_complex else self._one())
+
+    def _real(self, kind: str) -> float:
+        found = self._one()
+        if found.imag:
+            raise RuntimeError(f"value cannot be converted to type {kind} without overflow")
+        return found.real
 
     def __float__(self) -> float:
         if self.dtype.is_complex:
-            found = self._one()
-            if found.imag:
-                raise RuntimeError("value cannot be converted to type double without overflow")
-            return float(found.real)
+            return self._real("double")
         log = capture.state.log
         if log is not None and log.ends():
             return log.read(self, lambda: float(self._one()))

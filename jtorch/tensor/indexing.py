@@ -13,7 +13,7 @@ import warnings
 import numpy as np
 
 from .. import dtypes
-from ..ops.index import parse_basic
+from ..ops.index import parse_basic, with_one_ellipsis
 from ..ops.registry import OPS
 from ..tape.node import node_type
 from . import dispatch as _dispatch
@@ -161,6 +161,7 @@ def _split(x, index):
         entry = _normal(entry)
         expanded.append(entry)
         used += _width(entry)
+    expanded = with_one_ellipsis(expanded, x.dim() - used)
     if used <= x.dim() and any(_is_pending(e) for e in expanded):
         x, expanded = _select_pending(x, expanded, used)
         used = sum(_width(e) for e in expanded)
@@ -169,14 +170,10 @@ def _split(x, index):
             parse_basic(tuple(expanded), tuple(x.shape))
         raise IndexError(f"too many indices for tensor of dimension {x.dim()}")
     dim = 0
-    seen_ellipsis = False
     for entry in expanded:
         if entry is None:
             basic.append(None)
         elif entry is Ellipsis:
-            if seen_ellipsis:
-                raise IndexError("an index can only have a single ellipsis ('...')")
-            seen_ellipsis = True
             rest = x.dim() - used
             basic.extend([slice(None)] * rest)
             dim += rest

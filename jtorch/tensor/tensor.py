@@ -220,7 +220,7 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
                 "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Create the "
                 "view inside the same mode, or modify it under no_grad."
             )
-        if self._root._requires_grad and self._root._edge is None:
+        if self._root._edge is None and (self._root._requires_grad or self.requires_grad):
             raise RuntimeError(
                 "a view of a leaf Variable that requires grad is being used in an in-place operation. Use "
                 "torch.no_grad(), or write to .detach() if the write should not be recorded."

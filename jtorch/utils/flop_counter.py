@@ -128,8 +128,9 @@ class FlopCounterMode(Around):
         return ("Global", *dict.fromkeys(self._stack))
 
     def _add(self, name: str, flops: int, where) -> None:
+        operation = getattr(jtorch.ops.aten, name, f"aten.{name}")
         for place in where:
-            self.flop_counts[place][getattr(jtorch.ops.aten, name) if hasattr(jtorch.ops.aten, name) else name] += flops
+            self.flop_counts[place][operation] += flops
 
     def get_table(self, depth: int | None = None) -> str:
         """The counts as a table, down to modules of this depth."""
@@ -143,9 +144,7 @@ class FlopCounterMode(Around):
             pad = " " * level
             flops = sum(counts.values())
             rows.append((pad + place, _scaled(flops), f"{flops / total:.2%}" if total else "0%"))
-            rows += [
-                (f"{pad} - {getattr(op, '__name__', op)}", _scaled(n), f"{n / total:.2%}") for op, n in counts.items()
-            ]  # fmt: skip
+            rows += [(f"{pad} - {op}", _scaled(n), f"{n / total:.2%}") for op, n in counts.items()]
         widths = [max(len(r[i]) for r in rows) for i in range(3)]
         lines = [f"{a:<{widths[0]}}  {b:>{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
         lines.insert(1, "  ".join("-" * w for w in widths))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 import jtorch
 from jtorch import nn
 
@@ -107,10 +109,13 @@ class FakeQuantize(FakeQuantizeBase):
     def calculate_qparams(self, **ignored):
         return self.activation_post_process.calculate_qparams()
 
+    def _grid(self):
+        return self.calculate_qparams()
+
     def forward(self, X):  # noqa: N803 (PyTorch's name)
         if self._on["observer_enabled"] or self.is_dynamic:
             self.activation_post_process(X.detach())
-            scale, zero_point = self.calculate_qparams()
+            scale, zero_point = self._grid()
             self.scale, self.zero_point = scale.to(X.device), zero_point.to(X.device, jtorch.int32)
         if not self._on["fake_quant_enabled"]:
             return X
@@ -143,13 +148,50 @@ class FixedQParamsFakeQuantize(FakeQuantize):
         self.scale, self.zero_point = (t.clone() for t in self.calculate_qparams())
 
 
-class FusedMovingAvgObsFakeQuantize(FakeQuantize):
-    """:class:`FakeQuantize` with a moving average, under the name it has where PyTorch does both in one kernel.
+#: The least scale of :func:`_fused_grid`.
+_LEAST = np.float32(6.1e-5).item()
 
-    That kernel finds scales in float64, so they can differ from these in the last place.
+
+def _fused_grid(low: float, high: float, quant_min: int, quant_max: int, symmetric: bool) -> tuple[float, int]:
+    """Scale and zero point for values from ``low`` to ``high``.
+
+    Symmetric grids have one integer more below 0 than above, so that a range that reaches further down gets a finer
+    step; a range on one side of 0 has no use for symmetry, and gets a grid that begins or ends at 0.
+    """
+    steps = quant_max - quant_min
+    around = symmetric and low < 0 < high
+    if around:
+        step = max(-low / (steps // 2 + 1), high / (steps // 2))
+        low, high = (np.float32(step * n).item() for n in (-(steps // 2 + 1), steps // 2))
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = (high - low) / steps
+    if not scale or np.isinf(1 / np.float32(scale)):
+        scale = 0.1
+    if scale < _LEAST:
+        low, high, scale = low * _LEAST / scale, high * _LEAST / scale, _LEAST
+    if around:
+        zero_point = (quant_min + quant_max) / 2
+    elif abs(quant_min) + abs(low / scale) < abs(quant_max) + abs(high / scale):  # rounded where less is at stake
+        zero_point = quant_min - low / scale
+    else:
+        zero_point = quant_max - high / scale
+    return scale, min(max(round(zero_point), quant_min), quant_max)
+
+
+class FusedMovingAvgObsFakeQuantize(FakeQuantize):
+    """:class:`FakeQuantize` with a moving average, on the grids of the kernel that does both in PyTorch.
+
+    They are not the observer's, which :meth:`calculate_qparams` gives and ``convert`` uses: see :func:`_fused_grid`.
     """
 
     _flag = jtorch.int64
+
+    def _grid(self):
+        observer, symmetric = self.activation_post_process, self.qscheme in qtypes.SYMMETRIC
+        ranges = [np.atleast_1d(t.numpy()).tolist() for t in (observer.min_val, observer.max_val)]
+        grids = [_fused_grid(*lh, self.quant_min, self.quant_max, symmetric) for lh in zip(*ranges, strict=True)]
+        scale, zero_point = zip(*grids, strict=True)
+        return jtorch.tensor(scale), jtorch.tensor(zero_point)
 
     def extra_repr(self) -> str:
         return (

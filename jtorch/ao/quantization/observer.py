@@ -136,16 +136,19 @@ class UniformQuantizationObserverBase(ObserverBase):
         if self.qscheme in qtypes.SYMMETRIC:
             scale = np.maximum(np.maximum(-low, high) / np.float32((self.quant_max - self.quant_min) / 2), eps)
             middle = (self.quant_min + self.quant_max) // 2 if self.has_customized_qrange else 128
-            zero_point = np.full(scale.shape, middle if self.dtype is qtypes.quint8 else 0)
+            zero_point = np.full(scale.shape, middle if self.dtype is qtypes.quint8 else 0, np.int64)
         else:
             scale = np.maximum((high - low) / steps, eps)
             zero_point = self.quant_min - np.round(low / scale).astype(np.int64)
-            zero_point = np.clip(zero_point, self.quant_min, self.quant_max)
-        scale, zero_point = np.atleast_1d(scale).astype(np.float32), np.atleast_1d(zero_point).astype(np.int64)
+            zero_point = np.clip(zero_point, self.quant_min, self.quant_max).astype(np.int32)
+        scale, zero_point = np.atleast_1d(scale).astype(np.float32), np.atleast_1d(zero_point)
         return jtorch.tensor(scale, device=self.eps.device), jtorch.tensor(zero_point, device=self.eps.device)
 
     def calculate_qparams(self):
-        """``(scale, zero_point)``: float32 and int64 of shape (1,), or one a channel. Before any value: 1 and 0."""
+        """``(scale, zero_point)``: float32 and int64 (int32 where affine) of shape (1,), or one a channel.
+
+        Before any value: 1 and 0.
+        """
         if not self.calibrated:
             warnings.warn("must run observer before calling calculate_qparams. Returning default values.", stacklevel=2)
             return jtorch.tensor([1.0], device=self.eps.device), jtorch.tensor([0], device=self.eps.device)

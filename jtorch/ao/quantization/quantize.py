@@ -93,7 +93,7 @@ def _observe_output(module, input, output):
 
 
 def _remove_observer(module: nn.Module) -> None:
-    if not isinstance(module, nnq.FloatFunctional):
+    if not isinstance(module, (nnq.FloatFunctional, nnq.QFunctional)):
         del module.activation_post_process
     for key in [key for key, hook in module._forward_hooks.items() if hook is _observe_output]:
         del module._forward_hooks[key]
