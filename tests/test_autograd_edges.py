@@ -272,3 +272,13 @@ def test_writes_to_an_expanded_view_that_autograd_would_record():
     w = jtorch.ones(2, requires_grad=True)
     with pytest.raises(RuntimeError, match="single memory location"):
         (w * 1).expand(3, 2)[0, 0] = 5
+
+
+def test_the_largest_modulus_is_one_of_them(compiled_at_once, monkeypatch):
+    """Quick compilations too find the element that a reduction returned, though they compute it anew."""
+    monkeypatch.setattr(jtorch.config, "quick_compile", True)
+    jtorch.manual_seed(0)
+    z = jtorch.randn(300, 33, dtype=jtorch.complex64)
+    assert z.abs().max(-1).indices.max() < 33
+    (grad,) = jtorch.autograd.grad(jtorch.linalg.vector_norm(z.requires_grad_(), -jtorch.inf, -1).sum(), z)
+    assert grad.abs().sum() == pytest.approx(300)

@@ -17,7 +17,17 @@ from jax.custom_derivatives import SymbolicZero
 
 from .. import dtypes
 from . import nodes
-from .elementwise import c_type_name, in_float32, is_bool, is_complex, is_integral, magnitude, refuse, same_shape
+from .elementwise import (
+    c_type_name,
+    hypotenuse,
+    in_float32,
+    is_bool,
+    is_complex,
+    is_integral,
+    magnitude,
+    refuse,
+    same_shape,
+)
 from .registry import Array, Number, Scalar, op
 
 # --- sums and products -----------------------------------------------------------------------------------------------
@@ -481,22 +491,7 @@ def atan2(input: Array, other: Array):
 def hypot(input: Array, other: Array):
     """``sqrt(input^2 + other^2)``, without overflow. The gradient at the origin is 0."""
     refuse("hypot_cpu", input, when=is_integral(input))
-    return _hypot(*same_shape(input, other))
-
-
-@jax.custom_jvp
-def _hypot(x, y):
-    a, b = jnp.abs(x), jnp.abs(y)
-    big, small = jnp.maximum(a, b), jnp.minimum(a, b)
-    ratio = jnp.where(big == 0, 0, small / jnp.where(big == 0, 1, big))
-    return jnp.where(jnp.isinf(big), jnp.inf, big * jnp.sqrt(1 + ratio * ratio))
-
-
-def _over(x, r):
-    return jnp.where(r == 0, 0, x / jnp.where(r == 0, 1, r))
-
-
-_hypot.defjvps(lambda dx, r, x, y: _over(x, r) * dx, lambda dy, r, x, y: _over(y, r) * dy)
+    return hypotenuse(*same_shape(input, other))
 
 
 @op(promote="float")
