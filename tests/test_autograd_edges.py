@@ -197,6 +197,33 @@ def gradcheck_of_what_a_function_closes_over(torch):
 
 
 @programs
+def gradients_where_operands_are_equal_infinite_or_nan(torch):
+    functional, inf, nan = torch.nn.functional, torch.inf, torch.nan
+    a = torch.tensor([1.0, 2.0, nan, 3.0, 0.5, inf, 3.0, -inf], dtype=torch.float64)
+    b = torch.tensor([1.0, 5.0, 2.0, nan, 0.5, 3.0, inf, 3.0], dtype=torch.float64)
+
+    def both(f, a, b):
+        x, y = a.clone().requires_grad_(), b.clone().requires_grad_()
+        result = f(x, y)
+        return result, torch.autograd.grad(result, (x, y), torch.arange(1.0, result.numel() + 1, dtype=result.dtype))
+
+    found = [both(f, a, b) for f in (torch.maximum, torch.minimum, torch.logaddexp, torch.logaddexp2)]
+    found += [
+        both(lambda x, y, f=f: getattr(functional, f)(x, y, reduction="none"), a, b)
+        for f in ("smooth_l1_loss", "huber_loss")
+    ]
+    numbers = torch.tensor([0.0, 1.0, 0.25, -0.5, 2.0, 0.0], dtype=torch.float64)
+    equal = torch.where(numbers == 2, 3.0, numbers)
+    found.append(both(lambda x, y: functional.l1_loss(x, y, reduction="none"), numbers, equal))
+    found.append(both(lambda x, y: functional.pairwise_distance(x, y - 1, -inf)[None], numbers, equal))
+    for f in (torch.logit, torch.special.entr, torch.special.ndtri):
+        x = numbers.clone().requires_grad_()
+        found.append(torch.autograd.grad(f(x).sum(), x))
+    x = a.clone().requires_grad_()
+    return found, torch.autograd.grad(torch.quantile(x, 0.5), x), torch.polygamma(1, a[5:6])
+
+
+@programs
 def names_of_modules_and_nodes(torch):
     mine = function(torch, lambda ctx, x: x * 2, lambda ctx, g: g * 2)
     x = torch.ones(2, requires_grad=True)
@@ -272,3 +299,13 @@ def test_writes_to_an_expanded_view_that_autograd_would_record():
     w = jtorch.ones(2, requires_grad=True)
     with pytest.raises(RuntimeError, match="single memory location"):
         (w * 1).expand(3, 2)[0, 0] = 5
+
+
+def test_the_largest_modulus_is_one_of_them(compiled_at_once, monkeypatch):
+    """Quick compilations too find the element that a reduction returned, though they compute it anew."""
+    monkeypatch.setattr(jtorch.config, "quick_compile", True)
+    jtorch.manual_seed(0)
+    z = jtorch.randn(300, 33, dtype=jtorch.complex64)
+    assert z.abs().max(-1).indices.max() < 33
+    (grad,) = jtorch.autograd.grad(jtorch.linalg.vector_norm(z.requires_grad_(), -jtorch.inf, -1).sum(), z)
+    assert grad.abs().sum() == pytest.approx(300)

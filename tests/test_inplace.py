@@ -234,6 +234,29 @@ def no_grad_write_to_an_intermediate(torch):
 
 
 @programs
+def writes_to_what_no_gradient_needs(torch):
+    """Not the factor that requires grad alone, no addend, nor what a loss makes its logarithms of."""
+    functional, found = torch.nn.functional, []
+    x, w, b, v = (torch.arange(1.0, 10).reshape(3, 3) % k for k in (4, 5, 7, 3))
+    for call, written in (
+        (lambda w: functional.linear(x, w), ()),
+        (lambda x: x @ w, ()),
+        (lambda x: torch.addmm(b, x, w), ()),
+        (lambda x: functional.linear(x, w, v[0]), (v,)),
+        (lambda x: functional.group_norm(x[None] * 1, 3, v[0] + 1, b[0]), (b,)),
+        (lambda x: functional.cross_entropy(x, torch.tensor([0, 2, 1])), ()),
+        (lambda x: torch.linalg.inv(x + 5 * torch.eye(3)), ()),
+    ):
+        leaf = torch.ones(3, 3, requires_grad=True)
+        operand = leaf * 2 + b
+        result = call(operand)
+        for t in (operand, *written):
+            t.mul_(2)
+        found.append(torch.autograd.grad((result * v).sum() if result.dim() else result, leaf))
+    return found
+
+
+@programs
 def accumulate_in_place(torch):
     x = torch.tensor(2.0, requires_grad=True)
     total = torch.zeros(())
@@ -379,6 +402,10 @@ ERRORS = {
     "data of another kind": (lambda t: setattr(t.zeros(2), "data", 3), TypeError, "tensor"),
     "inference tensor": (lambda t: _inference(t), RuntimeError, "inference"),
     "saved exp": (modified(lambda a, t: a.exp(), lambda a, out: out.mul_(2)), RuntimeError, MODIFIED),
+    "saved sqrt": (modified(lambda a, t: a.sqrt(), lambda a, out: out.add_(1)), RuntimeError, MODIFIED),
+    "saved rsqrt": (modified(lambda a, t: a.rsqrt(), lambda a, out: out.add_(1)), RuntimeError, MODIFIED),
+    "saved sigmoid": (modified(lambda a, t: a.sigmoid(), lambda a, out: out.zero_()), RuntimeError, MODIFIED),
+    "saved reciprocal": (modified(lambda a, t: a.reciprocal(), lambda a, out: out.zero_()), RuntimeError, MODIFIED),
     "saved mul": (modified(lambda a, t: a * a, lambda a, out: a.add_(1)), RuntimeError, MODIFIED),
     "saved matmul": (modified(lambda a, t: a @ a, lambda a, out: a.zero_()), RuntimeError, MODIFIED),
     "saved through a view": (modified(lambda a, t: a * a, lambda a, out: a[:1].zero_()), RuntimeError, MODIFIED),

@@ -442,11 +442,11 @@ class Captured:
 
     def _guard(self, guard):
         """A guard of a saved operand, for storages from outside: nobody else can write the others."""
-        storage, version, aval = guard
+        storage, version, place = guard
         found = self._before.storages.get(id(storage))
         if found is None:
             return None
-        return found[0], found[1], version - self._before.counts[id(storage)][1], aval
+        return found[0], found[1], version - self._before.counts[id(storage)][1], place
 
     def _numbers(self) -> None:
         """Which run-time numbers are read afresh, from hyper-parameters or generators."""

@@ -14,8 +14,9 @@ from jax import lax
 
 from .. import dtypes
 from .activation import logsigmoid
-from .elementwise import in_float32, is_complex
+from .elementwise import in_float32, is_complex, magnitude
 from .index import outside
+from .norms import vector_norm
 from .registry import Array, Number, op
 from .shapes import broadcast_shapes, canonical_dim
 from .view import type_name
@@ -103,7 +104,7 @@ def l1_loss(input: Array, target: Array, reduction: str = "mean", weight: Array 
     broadcast_shapes(input.shape, target.shape)
     if reduction == "mean":
         require_float("mean", input)
-    return _weighted(jnp.abs(input - target), input, weight, reduction)
+    return _weighted(magnitude(input - target), input, weight, reduction)
 
 
 @op(namespaces=F, promote="default", elementwise=False)
@@ -117,10 +118,12 @@ def smooth_l1_loss(input: Array, target: Array, reduction: str = "mean", beta: f
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
     broadcast_shapes(input.shape, target.shape)
     if beta == 0:
-        return reduced(jnp.abs(input - target), reduction)
+        return reduced(magnitude(input - target), reduction)
     require_float("smooth_l1_cpu", input, jnp.floating)
     d = jnp.abs(input - target)
-    return reduced(jnp.where(d < beta, 0.5 * d * d / beta, d - 0.5 * beta), reduction)
+    far = d >= beta
+    near = jnp.where(far, 0, d)  # whose square is finite, so that its derivative is
+    return reduced(jnp.where(far, d - 0.5 * beta, 0.5 * near * near / beta), reduction)
 
 
 @op(namespaces=F, promote="default", elementwise=False)
@@ -139,7 +142,9 @@ def huber_loss(input: Array, target: Array, reduction: str = "mean", delta: floa
     if weight is not None and weight.shape != input.shape:
         raise ValueError("Weights and input must have the same size.")
     d = jnp.abs(input - target)
-    loss = jnp.where(d <= delta, 0.5 * d * d, delta * (d - 0.5 * delta))
+    far = d > delta
+    near = jnp.where(far, 0, d)
+    loss = jnp.where(far, delta * (d - 0.5 * delta), 0.5 * near * near)
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
@@ -210,10 +215,12 @@ def gaussian_nll_loss(
 
 def p_norm(x, p: float, axis: int = -1, keepdims: bool = False):
     """``(Σ |x|ᵖ)^(1/p)`` with gradient 0 at the origin."""
+    if p < 0:
+        return vector_norm(x, p, axis, keepdims)
     if p == 0:
         return jnp.sum(x != 0, axis, keepdims=keepdims).astype(jnp.real(x).dtype)
     if p in (1, math.inf):
-        size = jnp.where(x == 0, 0, jnp.abs(x))  # jax has the derivative of abs be 1 at 0
+        size = magnitude(x)
         return jnp.sum(size, axis, keepdims=keepdims) if p == 1 else jnp.max(size, axis, keepdims=keepdims, initial=0)
     if p == 2:
         square = jnp.real(x) ** 2 + jnp.imag(x) ** 2 if is_complex(x) else x * x

@@ -145,7 +145,7 @@ def _quantile(name: str, input, q, dim, keepdim: bool, interpolation: str, ignor
     high = take_at(x, lax.stop_gradient(jnp.ceil(place)).astype(np.int64), -1)
     out = jnp.where(weight < 0.5, low + weight * (high - low), high - (1 - weight) * (high - low))
     if not ignore_nan:
-        out = jnp.where(nans > 0, jnp.nan, out)
+        out = jnp.where(nans > 0, x[..., -1:], out)  # a NaN, which has the gradient
     out = jnp.moveaxis(out, -1, 0)  # (m, ...)
     if keepdim:
         ones = (1,) * input.ndim

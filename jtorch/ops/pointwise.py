@@ -145,17 +145,35 @@ def log1p(input: Array):
     return jnp.log1p(input)
 
 
+def _by_result(function, slope):
+    """``function`` with the derivative ``slope(dx, result)``.
+
+    JAX's own keeps what it makes of the result in an array of its own. The result is there anyway, and it is what
+    backward refuses to go on with where it has been written to.
+    """
+    f = jax.custom_jvp(function)
+    f.defjvps(lambda dx, result, x: slope(dx, result))
+    return f
+
+
+_sqrt = _by_result(jnp.sqrt, lambda dx, result: 0.5 * dx / result)
+_rsqrt = _by_result(lax.rsqrt, lambda dx, result: -0.5 * dx * result * result * result)
+_reciprocal = _by_result(lambda x: 1 / x, lambda dx, result: -dx * result * result)
+_tan = _by_result(jnp.tan, lambda dx, result: dx + dx * result * result)
+_sigmoid = _by_result(lax.logistic, lambda dx, result: dx * (1 - result) * result)
+
+
 @op(promote="float")
 def sqrt(input: Array):
     """The square root."""
-    return jnp.sqrt(input)
+    return _sqrt(input)
 
 
 @op(promote="float")
 @in_float32
 def rsqrt(input: Array):
     """``1 / sqrt(x)``."""
-    return lax.rsqrt(input)
+    return _rsqrt(input)
 
 
 @op(promote="default")
@@ -168,7 +186,7 @@ def square(input: Array):
 @op(promote="float")
 def reciprocal(input: Array):
     """``1 / x``."""
-    return 1 / input
+    return _reciprocal(input)
 
 
 # --- trigonometry ----------------------------------------------------------------------------------------------------
@@ -189,7 +207,7 @@ def cos(input: Array):
 @op(promote="float")
 def tan(input: Array):
     """The tangent of an angle in radians."""
-    return jnp.tan(input)
+    return _tan(input)
 
 
 @op(promote="float", aliases=("arcsin",))
@@ -271,7 +289,7 @@ def rad2deg(input: Array):
 @op(promote="float")
 def sigmoid(input: Array):
     """``1 / (1 + exp(-x))``."""
-    return lax.logistic(input)
+    return _sigmoid(input)
 
 
 # --- rounding --------------------------------------------------------------------------------------------------------

@@ -17,7 +17,17 @@ from jax.custom_derivatives import SymbolicZero
 
 from .. import dtypes
 from . import nodes
-from .elementwise import c_type_name, in_float32, is_bool, is_complex, is_integral, magnitude, refuse, same_shape
+from .elementwise import (
+    c_type_name,
+    hypotenuse,
+    in_float32,
+    is_bool,
+    is_complex,
+    is_integral,
+    magnitude,
+    refuse,
+    same_shape,
+)
 from .registry import Array, Number, Scalar, op
 
 # --- sums and products -----------------------------------------------------------------------------------------------
@@ -346,16 +356,28 @@ def _ordered(name, x):
 
 @op(promote="default", inplace=False)
 def maximum(input: Array, other: Array):
-    """The larger of the two; NaN if either is. Equal operands share the gradient."""
+    """The larger of the two; NaN if either is. Equal operands share the gradient; beside a NaN each has all of it."""
     _ordered("maximum", input)
-    return jnp.maximum(*same_shape(input, other))
+    x, y = same_shape(input, other)
+    return jnp.maximum(x, y) if is_integral(x) else _maximum(x, y)
+
+
+def _share(loses, x, y):
+    """The part of a derivative that ``x`` has: none where it loses against ``y``, half where they are equal."""
+    return jnp.where(loses, 0, jnp.where(x == y, 0.5, 1)).astype(x.dtype)
+
+
+_maximum, _minimum = jax.custom_jvp(jnp.maximum), jax.custom_jvp(jnp.minimum)
+_maximum.defjvps(lambda dx, _, x, y: _share(x < y, x, y) * dx, lambda dy, _, x, y: _share(y < x, y, x) * dy)
+_minimum.defjvps(lambda dx, _, x, y: _share(x > y, x, y) * dx, lambda dy, _, x, y: _share(y > x, y, x) * dy)
 
 
 @op(promote="default", inplace=False)
 def minimum(input: Array, other: Array):
-    """The smaller of the two; NaN if either is. Equal operands share the gradient."""
+    """The smaller of the two, else as :func:`maximum`."""
     _ordered("minimum", input)
-    return jnp.minimum(*same_shape(input, other))
+    x, y = same_shape(input, other)
+    return jnp.minimum(x, y) if is_integral(x) else _minimum(x, y)
 
 
 @op(promote="default", inplace=False)
@@ -442,7 +464,17 @@ def logaddexp(input: Array, other: Array):
     """``log(exp(input) + exp(other))``, without overflow."""
     refuse("logaddexp_cpu", input, when=is_integral(input))
     x, y = same_shape(input, other)
-    return complex_logaddexp(x, y) if is_complex(x) else jnp.logaddexp(x, y)
+    return complex_logaddexp(x, y) if is_complex(x) else _logaddexp(x, y)
+
+
+# JAX's own derivatives are wrong beside infinity: e^3 at (inf, 3).
+_logaddexp = jax.custom_jvp(jnp.logaddexp)
+_logaddexp.defjvps(lambda dx, _, x, y: lax.logistic(x - y) * dx, lambda dy, _, x, y: lax.logistic(y - x) * dy)
+_logaddexp2 = jax.custom_jvp(jnp.logaddexp2)
+_logaddexp2.defjvps(
+    lambda dx, _, x, y: lax.logistic((x - y) * math.log(2)) * dx,
+    lambda dy, _, x, y: lax.logistic((y - x) * math.log(2)) * dy,
+)
 
 
 def complex_logaddexp(x, y):
@@ -463,7 +495,7 @@ def complex_logaddexp(x, y):
 def logaddexp2(input: Array, other: Array):
     """``log2(2 ** input + 2 ** other)``, without overflow."""
     refuse("logaddexp2_cpu", input, when=is_integral(input))
-    return jnp.logaddexp2(*same_shape(input, other))
+    return _logaddexp2(*same_shape(input, other))
 
 
 @op(promote="float", aliases=("arctan2",))
@@ -481,22 +513,7 @@ def atan2(input: Array, other: Array):
 def hypot(input: Array, other: Array):
     """``sqrt(input^2 + other^2)``, without overflow. The gradient at the origin is 0."""
     refuse("hypot_cpu", input, when=is_integral(input))
-    return _hypot(*same_shape(input, other))
-
-
-@jax.custom_jvp
-def _hypot(x, y):
-    a, b = jnp.abs(x), jnp.abs(y)
-    big, small = jnp.maximum(a, b), jnp.minimum(a, b)
-    ratio = jnp.where(big == 0, 0, small / jnp.where(big == 0, 1, big))
-    return jnp.where(jnp.isinf(big), jnp.inf, big * jnp.sqrt(1 + ratio * ratio))
-
-
-def _over(x, r):
-    return jnp.where(r == 0, 0, x / jnp.where(r == 0, 1, r))
-
-
-_hypot.defjvps(lambda dx, r, x, y: _over(x, r) * dx, lambda dy, r, x, y: _over(y, r) * dy)
+    return hypotenuse(*same_shape(input, other))
 
 
 @op(promote="float")

@@ -51,7 +51,11 @@ def ndtr(input: Array):
 @in_float32
 def ndtri(input: Array):
     """The inverse of :func:`ndtr`."""
-    return staged(jsp.ndtri)(input)
+    return _ndtri(input)
+
+
+_ndtri = jax.custom_jvp(staged(jsp.ndtri))
+_ndtri.defjvps(lambda dx, out, x: math.sqrt(2 * math.pi) * jnp.exp(out * out / 2) * dx)
 
 
 @op(promote="float", namespaces=ONLY)
@@ -141,6 +145,8 @@ def _polygamma(n: int, x):
     at, total = while_loop(lambda carry: jnp.any(carry[0] < 0), step, (start, jnp.zeros_like(x)))
     below = (-1) ** (n + 1) * math.factorial(n) * total
     found = jsp.polygamma(n, jnp.where(jnp.isfinite(x), at, x)) + below
+    if n == 1:
+        found = jnp.where(x == jnp.inf, 0, found)
     return jnp.where(pole, (-1) ** (n + 1) * np.asarray(np.inf, x.dtype), found)
 
 
@@ -254,10 +260,14 @@ def i1e(input: Array):
 def logit(input: Array, eps: float | None = None):
     """``log(x / (1 - x))``; with ``eps``, x is first clamped to ``[eps, 1 - eps]``."""
     if eps is None:
-        return jnp.log(input / (1 - input))
+        return _logit(input)
     low, high = jnp.asarray(eps, input.dtype), jnp.asarray(1 - eps, input.dtype)
     inside = jnp.where(input < low, low, jnp.where(input > high, high, input))
-    return jnp.log(inside / (1 - inside))
+    return _logit(inside)
+
+
+_logit = jax.custom_jvp(lambda x: jnp.log(x / (1 - x)))
+_logit.defjvps(lambda dx, _, x: jnp.where((x < 0) | (x > 1), jnp.nan, 1 / (x * (1 - x))) * dx)
 
 
 @op(promote="float", namespaces=BOTH)
@@ -291,7 +301,15 @@ def _x_times_log(x, y, log, outside):
 @in_float32
 def entr(input: Array):
     """``-x log x``; 0 at 0, minus infinity below."""
-    positive = input > 0
-    safe = jnp.where(positive, input, 1)
-    rest = jnp.where(input == 0, 0, -jnp.inf).astype(input.dtype)
-    return jnp.where(jnp.isnan(input), input, jnp.where(positive, -safe * jnp.log(safe), rest))
+    return _entr(input)
+
+
+@jax.custom_jvp
+def _entr(x):
+    positive = x > 0
+    safe = jnp.where(positive, x, 1)
+    rest = jnp.where(x == 0, 0, -jnp.inf).astype(x.dtype)
+    return jnp.where(jnp.isnan(x), x, jnp.where(positive, -safe * jnp.log(safe), rest))
+
+
+_entr.defjvps(lambda dx, _, x: -(1 + jnp.log(x)) * dx)

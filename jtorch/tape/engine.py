@@ -149,7 +149,7 @@ def record_linearized(call, operands, edges, mask, name, device, storages):
     values = operands + outs
     guards = ()
     if storages is not None and lin.saved_operands:
-        guards = tuple([(st, st.version, call.in_avals[i]) for i in lin.saved_operands if (st := storages[i])])
+        guards = tuple([(st, st.version, i) for i in lin.saved_operands if (st := storages[i])])
     node = node_type(name)(
         lin, [values[i] for i in lin.sources], operands if lin.has_new else None, guards,
         [edges[i] for i in lin.operands], device,

@@ -147,20 +147,31 @@ class CallNode(Node):
                 "autograd.grad(). Specify retain_graph=True if you need to backward through the graph a second time or "
                 "if you need to access saved tensors after calling backward."
             )
-        for storage, version, what in self.guards:
+        for storage, version, place in self.guards:
             if storage.version != version and not engine.saving.mutable:
-                raise RuntimeError(
-                    "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                    f"[torch.{what.dtype.legacy_name}Tensor {list(what.shape)}], which is an operand or output of "
-                    f"{self.name()}, is at version {storage.version}; "
-                    f"expected version {version} instead. Hint: clone() the tensor before the in-place operation, or "
-                    "use the out-of-place form."
-                )
+                self._refuse_if_needed(grads, storage.version, version, place)
         lin = self.linearization
         wanted = [grads[i] for i in lin.outputs]
         given = tuple([g is not None for g in wanted])
         present = [g for g in wanted if g is not None]
         return engine.run_backward_call(self, lin, given, present, create_graph)
+
+    def _refuse_if_needed(self, grads, version: int, expected: int, place: int) -> None:
+        """What was saved of an operand or result (``place`` among both) has been written to.
+
+        Raises:
+            RuntimeError: the gradients that are asked for depend on it.
+        """
+        lin = self.linearization
+        if not needed(lin, place, tuple([grads[i] is not None for i in lin.outputs])):
+            return
+        what = (*lin.call.in_avals, *self.out_avals)[place]
+        raise RuntimeError(
+            "one of the variables needed for gradient computation has been modified by an inplace operation: "
+            f"[torch.{what.dtype.legacy_name}Tensor {list(what.shape)}], which is an operand or output of "
+            f"{self.name()}, is at version {version}; expected version {expected} instead. Hint: clone() the tensor "
+            "before the in-place operation, or use the out-of-place form."
+        )
 
     @property
     def next_functions(self):
@@ -193,3 +204,4 @@ def node_type(name: str) -> type:
 
 
 from . import engine  # noqa: E402  (nodes and engine know each other)
+from .written import needed  # noqa: E402

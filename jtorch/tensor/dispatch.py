@@ -213,10 +213,11 @@ def wrap(value: Value, edge=None):
 
 
 def _guard_outputs(node, results) -> None:
+    n = len(node.linearization.call.in_avals)
     for saved in node.linearization.saved:
         if saved is not None and saved[0] == "out" and saved[1] < len(results):
             t = results[saved[1]]
-            node.guards = (*node.guards, (t._storage, 0, node.out_avals[saved[1]]))
+            node.guards = (*node.guards, (t._storage, 0, n + saved[1]))
 
 
 def _results_name(op: Op) -> str:

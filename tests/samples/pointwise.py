@@ -251,7 +251,7 @@ for name in ("atan2", "arctan2"):
 rows(
     "torch.hypot",
     S(T(3, 4), T(4)),
-    S(T(values=[0.0, INF, 3e30], grad=False), T(values=[0.0, 1.0, 4e30], grad=False)),
+    S(T(values=[0.0, INF, 3e30, NAN, 1.0], grad=False), T(values=[0.0, NAN, 4e30, -INF, NAN], grad=False)),
     S(T(values=[0.0], grad=False), T(values=[0.0], grad=False)),
 )
 rows(
