@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
+import platform
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -104,12 +106,29 @@ def stream(stream: Stream | None) -> StreamContext:
     return StreamContext(stream)
 
 
+#: Extensions as PyTorch names them; Linux writes most of them without the underscores, and some otherwise.
+_EXTENSIONS = (
+    "sse", "sse2", "sse3", "ssse3", "sse4_1", "sse4_2", "sse4a", "avx", "avx2", "avx_vnni", "fma3", "fma4", "f16c",
+    "avx512_f", "avx512_cd", "avx512_dq", "avx512_bw", "avx512_vl", "avx512_ifma", "avx512_vbmi", "avx512_vbmi2",
+    "avx512_bitalg", "avx512_vpopcntdq", "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx512_vp2intersect",
+    "amx_tile", "amx_int8", "amx_bf16", "amx_fp16", "aes", "sha", "popcnt", "lzcnt", "bmi", "bmi2", "clflush",
+    "clflushopt", "clwb",
+)  # fmt: skip
+_FLAGS = {"sse3": "pni", "fma3": "fma", "sha": "sha_ni", "lzcnt": "abm", "bmi": "bmi1"}
+
+
 @functools.cache
-def get_capabilities() -> Mapping[str, bool]:
-    """Which extensions of its instructions the processor has, by name, as the operating system lists them."""
+def get_capabilities() -> Mapping[str, bool | int | str]:
+    """The processor: which extensions of its instructions it has, its ``architecture``, name and number of cores.
+
+    Extensions have PyTorch's names (``avx512_f``); outside Linux none is known.
+    """
     from ..backends.cpu import processor_flags
 
-    return MappingProxyType(dict.fromkeys(processor_flags(), True))
+    flags = {flag.replace("_", "") for flag in processor_flags()}
+    found = {name: _FLAGS.get(name, name).replace("_", "") in flags for name in _EXTENSIONS}
+    cores = {"num_logical_cores": os.cpu_count() or 1}
+    return MappingProxyType({"architecture": platform.machine(), "cpu_name": platform.processor(), **cores, **found})
 
 
 __all__ = [
