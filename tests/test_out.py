@@ -110,3 +110,24 @@ def test_refused_dtypes():
     check_raises(lambda t: t.multinomial(ones(t), 1, out=ones(t)), RuntimeError, "expects Long tensor out, got: Float")
     check_raises(lambda t: t.polar(ones(t), ones(t), out=ones(t)), RuntimeError, "type ComplexFloat", "argument 'out'")
     check_raises(lambda t: t.alias_copy(ones(t), out=ones(t).double()), RuntimeError, "float32", "float64")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda t: t.abs(t.ones(2), out=t.ones(2).double()),
+        lambda t: t.floor(t.ones(2, dtype=t.int64), out=t.ones(2)),
+        lambda t: t.bitwise_not(t.ones(2, dtype=t.bool), out=t.ones(2)),
+        lambda t: t.sort(t.ones(2), out=(t.ones(2), t.ones(2, dtype=t.int32))),
+        lambda t: t.argmax(t.ones(2), out=t.ones(())),
+        lambda t: t.kthvalue(t.ones(3), 1, out=(t.ones(()).double(), t.ones((), dtype=t.int64))),
+        lambda t: t.linalg.vector_norm(t.ones(2), out=t.ones(()).double()),
+        lambda t: t.cummax(t.ones(2), 0, out=(t.ones(2).double(), t.ones(2, dtype=t.int64))),
+    ],
+)
+def test_operations_that_convert_no_result(call):
+    check_raises(call, RuntimeError)
+
+
+def test_the_modulus_is_converted():
+    check(lambda t: t.abs(t.ones(2, dtype=t.complex64), out=t.zeros(2, dtype=t.complex64)))

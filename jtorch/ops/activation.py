@@ -15,6 +15,7 @@ from jax import lax
 
 from ..dtypes import get_default_dtype
 from .elementwise import is_complex, refuse
+from .outputs import unconverted
 from .registry import Array, op
 from .shapes import canonical_dim
 from .softmax import widened
@@ -289,7 +290,7 @@ def mish(input: Array):
     return _mish(input)
 
 
-@op(namespaces=("nn.functional",), elementwise=True, out=True)
+@op(namespaces=("nn.functional",), elementwise=True, out=unconverted)
 def softplus(input: Array, beta: float = 1.0, threshold: float = 20.0):
     """``log(1 + exp(beta x)) / beta``, and ``x`` itself where ``beta x > threshold``."""
     _require_float("softplus_cpu", input, jnp.floating)
@@ -333,14 +334,14 @@ def _shrinking(forward, bound: float):
     return saving_input(forward, lambda x, g: jnp.where((x >= -bound) & (x <= bound), 0, g))
 
 
-@op(namespaces=("torch", "nn.functional"), elementwise=True, inplace=False, out=True)
+@op(namespaces=("torch", "nn.functional"), elementwise=True, inplace=False, out=unconverted)
 def hardshrink(input: Array, lambd: float = 0.5):
     """``x`` where ``|x| > lambd``, 0 elsewhere."""
     _require_float("hardshrink_cpu", input)
     return _shrinking(lambda x: jnp.where((x >= -lambd) & (x <= lambd), 0, x), lambd)(input)
 
 
-@op(namespaces=("nn.functional",), elementwise=True, out=True)
+@op(namespaces=("nn.functional",), elementwise=True, out=unconverted)
 def softshrink(input: Array, lambd: float = 0.5):
     """``x - lambd`` above ``lambd``, ``x + lambd`` below ``-lambd``, 0 between.
 

@@ -7,10 +7,11 @@ import numpy as np
 from jax import lax
 
 from .elementwise import is_bool, is_integral, refuse, same_shape
+from .outputs import unconverted
 from .registry import Array, Number, op
 
 
-@op(promote="default", differentiable=False)
+@op(promote="default", differentiable=False, out=unconverted)
 def bitwise_not(input: Array):
     """Every bit flipped; on bools, not."""
     refuse("bitwise_not_cpu", input, when=not is_integral(input))

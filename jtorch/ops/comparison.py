@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from .elementwise import is_complex, is_integral, refuse, same_shape, type_name
+from .outputs import same_dtype
 from .registry import Array, Number, op
 
 
@@ -80,7 +81,7 @@ def isclose(input: Array, other: Array, rtol: float = 1e-5, atol: float = 1e-8, 
     return close | (jnp.isfinite(error) & (error <= allowed))
 
 
-@op(promote="bool", elementwise=False, method=False, differentiable=False)
+@op(promote="bool", elementwise=False, method=False, differentiable=False, out=same_dtype)
 def isin(elements: Array | Number, test_elements: Array | Number, *, assume_unique: bool = False, invert: bool = False):
     """For each element, whether it occurs in ``test_elements`` (with ``invert``, whether it does not)."""
     return jnp.isin(elements, test_elements, assume_unique=assume_unique, invert=invert)

@@ -13,6 +13,7 @@ from ..dtypes import dtype as Dtype
 from .elementwise import in_float32, is_bool, is_complex, is_integral, refuse
 from .loops import scan
 from .lowering_table import CPU
+from .outputs import same_dtype
 from .pointwise_binary import complex_logaddexp
 from .reduction import accumulated, take_at
 from .registry import Array, op
@@ -51,7 +52,7 @@ def cumprod(input: Array, dim: int, *, dtype: Dtype | None = None):
     return _along(in_float32(lax.cumprod), x, dim)
 
 
-@op
+@op(out=same_dtype)
 @in_float32
 def logcumsumexp(input: Array, dim: int):
     """``log(cumsum(exp(x)))`` along ``dim``, without overflow."""
@@ -90,13 +91,13 @@ def _cumulative_extreme(name: str, input, dim: int, beats):
     return _running(input, dim, beats)
 
 
-@op(returns=("values", "indices"))
+@op(returns=("values", "indices"), out=same_dtype)
 def cummax(input: Array, dim: int):
     """The running maximum along ``dim`` and where it was last met."""
     return _cumulative_extreme("cummax", input, dim, lambda new, old: new >= old)
 
 
-@op(returns=("values", "indices"))
+@op(returns=("values", "indices"), out=same_dtype)
 def cummin(input: Array, dim: int):
     """The running minimum along ``dim`` and where it was last met."""
     return _cumulative_extreme("cummin", input, dim, lambda new, old: new <= old)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..dtypes import dtype as Dtype
 from .elementwise import in_float32, is_integral, magnitude, same_shape, type_name
+from .outputs import same_dtype
 from .reduction import sqrt_or_zero
 from .registry import Array, op
 from .shapes import canonical_dims
@@ -74,7 +75,7 @@ def _matrix_norm(x, order, dims, keepdim: bool):
     return out if keepdim else jnp.squeeze(out, dims)
 
 
-@op(namespaces=("linalg",), grad_name="LinalgVectorNormBackward0")
+@op(namespaces=("linalg",), grad_name="LinalgVectorNormBackward0", out=same_dtype)
 def vector_norm(
     x: Array,
     ord: float = 2,
@@ -92,7 +93,7 @@ def vector_norm(
     return _vector_norm(x, ord, canonical_dims(dim, x.ndim), keepdim)
 
 
-@op(namespaces=("linalg",))
+@op(namespaces=("linalg",), out=same_dtype)
 def matrix_norm(
     input: Array,
     ord: float | str = "fro",
@@ -112,7 +113,7 @@ def matrix_norm(
     return _matrix_norm(input, ord, canonical_dims(dim, input.ndim), keepdim)
 
 
-@op(namespaces=("linalg",), aliases=("norm",), grad_name="LinalgVectorNormBackward0")
+@op(namespaces=("linalg",), aliases=("norm",), grad_name="LinalgVectorNormBackward0", out=same_dtype)
 def linalg_norm(
     input: Array,
     ord: float | str | None = None,
@@ -137,7 +138,7 @@ def linalg_norm(
     return _vector_norm(input, ord, dims, keepdim)
 
 
-@op(namespaces=(), method=True, out=True, grad_name="LinalgVectorNormBackward0")
+@op(namespaces=(), method=True, out=same_dtype, grad_name="LinalgVectorNormBackward0")
 def norm(
     input: Array,
     p: float | str | None = "fro",
@@ -172,7 +173,7 @@ def dist(input: Array, other: Array, p: float = 2):
     return _vector_norm(x - y, p, tuple(range(x.ndim)), False)
 
 
-@op(inplace=True)
+@op(inplace=True, out=same_dtype)
 @in_float32
 def renorm(input: Array, p: float, dim: int, maxnorm: float):
     """Each slice along ``dim`` whose ``p``-norm is above ``maxnorm``, scaled down to it.

@@ -7,7 +7,7 @@ import numpy as np
 from jax import lax
 
 from .elementwise import is_complex, is_integral, refuse
-from .outputs import apart
+from .outputs import picked, same_dtype
 from .reduction import one_dim, pick, shared, take_at
 from .registry import Array, Number, op
 from .shapes import canonical_dim
@@ -29,7 +29,7 @@ def _nans(x):
     return lax.stop_gradient(x != x)
 
 
-@op(returns=("values", "indices"), out=apart)
+@op(returns=("values", "indices"), out=picked)
 def kthvalue(input: Array, k: int, dim: int = -1, keepdim: bool = False):
     """The ``k``-th smallest element along ``dim`` (from 1) and its index.
 
@@ -92,7 +92,7 @@ def nanmedian_all(input: Array):
     return _median_of_all(input, True)
 
 
-@op(returns=("values", "indices"))
+@op(returns=("values", "indices"), out=same_dtype)
 def mode(input: Array, dim: int = -1, keepdim: bool = False):
     """The most frequent element along ``dim`` (the smallest of several) and its last index."""
     x, dim, keepdim = one_dim(input, dim, keepdim)

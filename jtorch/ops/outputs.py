@@ -25,6 +25,14 @@ def same_dtype(result, out, inputs) -> None:
         )
 
 
+def unconverted(result, out, inputs) -> None:
+    """Raises:
+    RuntimeError: ``out`` has another dtype than operand and result have.
+    """
+    if out.dtype is not result.dtype and inputs[0].dtype is result.dtype:
+        raise RuntimeError(f"Found dtype {type_name(out)} but expected {type_name(result)}")
+
+
 def apart(result, out, inputs) -> None:
     """Raises:
     RuntimeError: ``out`` has memory in common with an operand.

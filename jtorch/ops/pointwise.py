@@ -10,19 +10,20 @@ import numpy as np
 from jax import lax
 
 from .elementwise import in_float32, is_bool, is_complex, is_integral, magnitude, refuse
+from .outputs import unconverted
 from .registry import Array, op
 
 # --- sign and magnitude ----------------------------------------------------------------------------------------------
 
 
-@op(promote="default", aliases=("absolute",))
+@op(promote="default", aliases=("absolute",), out=unconverted)
 def abs(input: Array):
     """``|x|``; the modulus (a real tensor) of a complex one. The gradient at 0 is 0."""
     refuse("abs_cpu", input, when=is_bool(input))
     return magnitude(input)
 
 
-@op(promote="default", aliases=("negative",))
+@op(promote="default", aliases=("negative",), out=unconverted)
 def neg(input: Array):
     """``-x``.
 
@@ -37,7 +38,7 @@ def neg(input: Array):
     return -input
 
 
-@op(promote="default")
+@op(promote="default", out=unconverted)
 def sign(input: Array):
     """-1, 0 or 1 by the sign of x; 0 for NaN. Complex tensors want :func:`sgn`."""
     if is_complex(input):
@@ -49,7 +50,7 @@ def sign(input: Array):
     return (input > 0).astype(input.dtype) - (input < 0).astype(input.dtype)
 
 
-@op(promote="default")
+@op(promote="default", out=unconverted)
 def sgn(input: Array):
     """``x / |x|``, and 0 at 0: :func:`sign` for complex tensors too."""
     if not is_complex(input):
@@ -78,7 +79,7 @@ def angle(input: Array):
     return jnp.where(zero, lax.stop_gradient(jnp.arctan2(imag, real)), jnp.arctan2(imag, jnp.where(zero, 1, real)))
 
 
-@op(promote="default")
+@op(promote="default", out=unconverted)
 def conj_physical(input: Array):
     """The complex conjugate, as a new tensor; a real tensor unchanged."""
     return jnp.conj(input) if is_complex(input) else input
@@ -303,32 +304,32 @@ def _rounding(kernel: str, input, fn):
     return input if is_integral(input) else fn(input)
 
 
-@op(promote="default")
+@op(promote="default", out=unconverted)
 def floor(input: Array):
     """The largest integer not above x."""
     return _rounding("floor", input, jnp.floor)
 
 
-@op(promote="default")
+@op(promote="default", out=unconverted)
 def ceil(input: Array):
     """The smallest integer not below x."""
     return _rounding("ceil", input, jnp.ceil)
 
 
-@op(promote="default", aliases=("fix",))
+@op(promote="default", aliases=("fix",), out=unconverted)
 def trunc(input: Array):
     """x without its fraction: rounded towards 0."""
     return _rounding("trunc", input, jnp.trunc)
 
 
-@op(promote="default")
+@op(promote="default", out=unconverted)
 def frac(input: Array):
     """``x - trunc(x)``."""
     refuse("frac_cpu", input, when=is_integral(input))
     return input - jnp.trunc(input)
 
 
-@op(promote="default", namespaces=("torch", "special"))
+@op(promote="default", namespaces=("torch", "special"), out=unconverted)
 @in_float32
 def round(input: Array, *, decimals: int = 0):
     """x to the nearest multiple of ``10 ** -decimals``, halves to the even one.

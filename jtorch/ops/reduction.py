@@ -277,13 +277,13 @@ def _arg(name, input, dim, keepdim, reduce):
     return index if keepdim else jnp.squeeze(index, dim)
 
 
-@op(differentiable=False)
+@op(differentiable=False, out=same_dtype)
 def argmax(input: Array, dim: int | None = None, keepdim: bool = False):
     """The first index of the largest element along ``dim``, or in the flattened tensor; a NaN counts as largest."""
     return _arg("argmax", input, dim, keepdim, jnp.max)
 
 
-@op(differentiable=False)
+@op(differentiable=False, out=same_dtype)
 def argmin(input: Array, dim: int | None = None, keepdim: bool = False):
     """The first index of the smallest element along ``dim``, or in the flattened tensor; a NaN counts as smallest."""
     return _arg("argmin", input, dim, keepdim, jnp.min)

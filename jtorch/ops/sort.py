@@ -17,6 +17,7 @@ from .. import dtypes
 from .elementwise import is_half
 from .index import IN_RANGE, outside, take_along
 from .lowering_table import CPU
+from .outputs import same_dtype
 from .registry import Array, Number, op
 from .shapes import canonical_dim, known
 from .view import type_name
@@ -66,7 +67,7 @@ def _refuse_complex(name: str, x) -> None:
         raise RuntimeError(f"{name} does not support complex dtypes")
 
 
-@op(returns=("values", "indices"))
+@op(returns=("values", "indices"), out=same_dtype)
 def sort(input: Array, dim: int = -1, descending: bool = False, *, stable: bool = False):
     """The elements in order along ``dim``, and the int64 indices they come from. Always stable.
 
@@ -89,7 +90,7 @@ def argsort(input: Array, dim: int = -1, descending: bool = False, *, stable: bo
     return sorted_indices(input, dim, descending) if input.ndim else jnp.zeros((), np.int64)
 
 
-@op
+@op(out=same_dtype)
 def msort(input: Array):
     """The elements in order along the first dimension."""
     return sort(input, 0)[0]
@@ -112,7 +113,7 @@ def _top_indices(x, k: int, largest: bool):
     return found.reshape((*x.shape[:-1], k)).astype(np.int64)
 
 
-@op(returns=("values", "indices"))
+@op(returns=("values", "indices"), out=same_dtype)
 def topk(input: Array, k: int, dim: int = -1, largest: bool = True, sorted: bool = True):
     """The ``k`` greatest (or least) elements along ``dim``, in order, and their int64 indices.
 

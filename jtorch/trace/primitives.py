@@ -138,7 +138,7 @@ def _by_element(function):
 
 
 def _lgamma(x: float) -> float:
-    if x <= 0 and x == math.floor(x):
+    if x <= 0 and (math.isinf(x) or x == math.floor(x)):
         return math.inf
     return math.lgamma(x)
 
