@@ -14,11 +14,10 @@ from jax import lax
 
 from .. import dtypes
 from .activation import logsigmoid
-from .elementwise import in_float32, is_complex
+from .elementwise import in_float32, is_complex, require_type, type_name
 from .index import outside
 from .registry import Array, Number, op
 from .shapes import broadcast_shapes, canonical_dim
-from .view import type_name
 
 F = ("nn.functional",)
 
@@ -46,7 +45,7 @@ def require_float(name: str, x, kinds=jnp.inexact) -> None:
     """Losses of integers are refused, as PyTorch's kernels do (some of complex numbers, too)."""
     if not jnp.issubdtype(x.dtype, kinds):
         raise NotImplementedError(
-            f"\"{name}\" not implemented for '{type_name(x.dtype)}'; convert the operands to a floating type"
+            f"\"{name}\" not implemented for '{type_name(x)}'; convert the operands to a floating type"
         )
 
 
@@ -123,7 +122,7 @@ def smooth_l1_loss(input: Array, target: Array, reduction: str = "mean", beta: f
     return reduced(jnp.where(d < beta, 0.5 * d * d / beta, d - 0.5 * beta), reduction)
 
 
-@op(namespaces=F, promote="default", elementwise=False)
+@op(namespaces=F, elementwise=False)
 def huber_loss(input: Array, target: Array, reduction: str = "mean", delta: float = 1.0, weight: Array | None = None):
     """``d² / 2`` where ``d = |x - y| <= delta``, ``delta (d - delta / 2)`` elsewhere.
 
@@ -139,7 +138,7 @@ def huber_loss(input: Array, target: Array, reduction: str = "mean", delta: floa
     if weight is not None and weight.shape != input.shape:
         raise ValueError("Weights and input must have the same size.")
     d = jnp.abs(input - target)
-    loss = jnp.where(d <= delta, 0.5 * d * d, delta * (d - 0.5 * delta))
+    loss = jnp.where(d <= delta, 0.5 * d * d, delta * (d - 0.5 * delta)).astype(input.dtype)
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
@@ -247,7 +246,14 @@ def pairwise_distance(x1: Array, x2: Array, p: float = 2.0, eps: float = 1e-6, k
     return p_norm(_floating(x1 - x2) + eps, p, -1, keepdim)
 
 
-@op(method=False, inplace=False, out=False, promote="float", elementwise=False)
+def _distance_types(common, x1, x2) -> None:
+    for i, x in ((1, x1), (2, x2)):
+        if x.dtype.category != dtypes.FLOAT:
+            raise RuntimeError(f"cdist only supports floating-point dtypes, X{i} got: {type_name(x)}")
+    require_type(x1, x2)
+
+
+@op(method=False, inplace=False, out=False, promote="float", elementwise=False, types=_distance_types)
 def cdist(x1: Array, x2: Array, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary"):
     """p-norm distances between all rows of ``x1`` ``(..., P, M)`` and ``x2`` ``(..., R, M)``: ``(..., P, R)``.
 
@@ -292,7 +298,7 @@ def pdist(input: Array, p: float = 2.0):
 # --- margins -------------------------------------------------------------------------------------------------------
 
 
-@op(namespaces=F, promote="default", elementwise=False, grad_name="MeanBackward0")
+@op(namespaces=F, elementwise=False, grad_name="MeanBackward0")
 def hinge_embedding_loss(input: Array, target: Array, margin: float = 1.0, reduction: str = "mean"):
     """``x`` where ``y = 1``, ``max(0, margin - x)`` where ``y = -1``."""
     loss = jnp.where(target != 1, hinge(margin - input), 0) + jnp.where(target != -1, input, 0)
@@ -370,14 +376,14 @@ def triplet_margin_loss(
     return reduced(hinge(_like(margin, near) + near - far), reduction)
 
 
-@op(namespaces=F, promote="default", elementwise=False)
+@op(namespaces=F, elementwise=False)
 def soft_margin_loss(input: Array, target: Array, reduction: str = "mean"):
     """``log(1 + exp(-y x))``; infinite where the exponential is too large for the dtype, with a finite gradient."""
     broadcast_shapes(input.shape, target.shape)
     require_float("soft_margin_loss", input)
     margin = target * input
     overflow = jnp.where(jnp.isinf(jnp.exp(-margin)), jnp.inf, 0).astype(margin.dtype)
-    return reduced(lax.stop_gradient(overflow) - logsigmoid(margin), reduction)
+    return reduced((lax.stop_gradient(overflow) - logsigmoid(margin)).astype(input.dtype), reduction)
 
 
 def _expect_rows(name: str, input, reduction: str) -> None:
@@ -396,7 +402,7 @@ def _expect_rows(name: str, input, reduction: str) -> None:
 
 def _expect_classes(target) -> None:
     if target.dtype != np.int64:
-        raise RuntimeError(f"expected scalar type Long but found {type_name(target.dtype)}")
+        raise RuntimeError(f"expected scalar type Long but found {type_name(target)}")
 
 
 def _rows_and_targets(input, target, target_ndim: int):
