@@ -145,7 +145,7 @@ class RNNBase(Module):
             ValueError: it is not the weights', and autocast does not make it so.
             RuntimeError: the size is not ``input_size``.
         """
-        wanted = self.weight_ih_l0.dtype
+        wanted = getattr(self, self._all_weights[0][0]).dtype
         if input.dtype is not wanted and not jtorch.is_autocast_enabled(input.device.type):
             raise ValueError(
                 f"RNN input dtype ({input.dtype}) does not match weight dtype ({wanted}). Convert input: "
