@@ -72,7 +72,16 @@ def _results(torch):
         out["double mm"] = x.double() @ y.double()
         out["einsum"] = torch.einsum("ij,jk->ik", x, y)
         out["mv"] = torch.mv(x, y[0])
-        out["lstm"] = torch.nn.LSTM(4, 4)(x[None])[0]
+        states = {"none": None, "wide": torch.zeros(1, 4, 4), "low": torch.zeros(1, 4, 4).bfloat16()}
+        for kind in ("LSTM", "GRU", "RNN"):
+            layer, cell = getattr(torch.nn, kind)(4, 4), getattr(torch.nn, f"{kind}Cell")(4, 4)
+            for given, data in (("x", x), ("low", low)):
+                for state, h in states.items():
+                    hx = h if h is None or kind != "LSTM" else (h, h)
+                    hx0 = h if h is None else h[0] if kind != "LSTM" else (h[0], h[0])
+                    out[f"{kind} of {given}, {state}"] = layer(data[None], hx)[0]
+                    found = cell(data, hx0)
+                    out[f"{kind}Cell of {given}, {state}"] = found[0] if kind == "LSTM" else found
         with torch.autocast("cpu", enabled=False):
             out["off inside"] = x @ y
     out["after"] = x @ y
@@ -83,6 +92,23 @@ def test_dtypes_are_those_of_pytorch():
     torch = pytest.importorskip("torch")
     expected, ours = _results(torch), _results(jtorch)
     assert {k: v for k, v in ours.items() if expected[k] != v} == {}
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("low", [False, True])
+def test_recurrent_layers_under_autocast_give_pytorchs_numbers(kind, low):
+    torch = pytest.importorskip("torch")
+
+    def run(torch):
+        torch.manual_seed(0)
+        layer, x = getattr(torch.nn, kind)(4, 8, num_layers=2), torch.randn(5, 3, 4)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = layer(x.bfloat16() if low else x)[0]
+        out.float().square().sum().backward()
+        return [out.detach().float().numpy(), *(p.grad.numpy() for p in layer.parameters())]
+
+    for ours, theirs in zip(run(jtorch), run(torch), strict=True):
+        assert ours.dtype == theirs.dtype and abs(ours - theirs).max() < 0.05 * max(abs(theirs).max(), 0.1)
 
 
 def test_devices_that_are_none():

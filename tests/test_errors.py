@@ -45,6 +45,28 @@ ERRORS = {
     "hfft2 of one": (lambda t: t.fft.hfft2(z(t, 2, 1)), RuntimeError, "number of data points (0)"),
     "fftn of too many": (lambda t: t.fft.fftn(z(t, 2), (1, 2)), RuntimeError, "2 values", "1 dimensions"),
     "rfft of complex": (lambda t: t.fft.rfft(z(t, 2) * 1j), RuntimeError, "ComplexFloat"),
+    "bce of doubles": (
+        lambda t: t.nn.functional.binary_cross_entropy(z(t, 2), z(t, 2).double()), RuntimeError,
+        "found dtype Double but expected Float",
+    ),
+    "class weights of doubles": (
+        lambda t: t.nn.functional.cross_entropy(z(t, 2, 3), t.tensor([0, 1]), z(t, 3).double()), RuntimeError,
+        "scalar type Float but found Double",
+    ),
+    "cdist of two types": (lambda t: t.cdist(z(t, 2, 2), z(t, 2, 2).double()), RuntimeError, "found Double"),
+    "cdist of integers": (lambda t: t.cdist(z(t, 2, 2), z(t, 2, 2).long()), RuntimeError, "X2 got: Long"),
+    "cross of two types": (lambda t: t.cross(z(t, 3), z(t, 3).double(), dim=0), RuntimeError, "found Double"),
+    "tensordot of two types": (lambda t: t.tensordot(z(t, 3), z(t, 3).double(), 1), RuntimeError, "same dtype"),
+    "batch norm of doubles": (lambda t: t.nn.BatchNorm1d(3)(z(t, 2, 3).double()), RuntimeError, "mixed dtype"),
+    "bilinear of two types": (
+        lambda t: t.nn.Bilinear(2, 2, 1)(z(t, 2, 2), z(t, 2, 2).double()), RuntimeError, "type",
+    ),
+    "lstm of doubles": (lambda t: t.nn.LSTM(3, 4)(z(t, 1, 1, 3).double()), ValueError, "does not match weight dtype"),
+    "gru with a state of doubles": (
+        lambda t: t.nn.GRU(3, 4)(z(t, 1, 1, 3), z(t, 1, 1, 4).double()), RuntimeError, "Double and Float",
+    ),
+    "gru cell of doubles": (lambda t: t.nn.GRUCell(3, 4)(z(t, 1, 3).double()), RuntimeError, "Double and Float"),
+    "lstm of no features": (lambda t: t.nn.LSTM(0, 4), ValueError, "input_size must be greater than zero"),
     "int of complex": (lambda t: int(t.tensor(1 + 2j)), RuntimeError, "int64_t without overflow"),
     "cat": (lambda t: t.cat([z(t, 2, 3), z(t, 2, 4)]), RuntimeError, "sizes of tensors must match", "3", "4"),
     "cat of nothing": (lambda t: t.cat([]), (RuntimeError, ValueError), "non-empty"),

@@ -194,6 +194,15 @@ def test_sdpa_kernel():
         pass
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_mask_of_floats_goes_with_queries_of_another_type(dtype):
+    attend = jtorch.nn.functional.scaled_dot_product_attention
+    q = jtorch.tensor(Q).to(getattr(jtorch, dtype))
+    mask = jtorch.arange(L * L, dtype=jtorch.float32).view(L, L) / 10
+    out, exact = attend(q, q, q, attn_mask=mask), attend(q.float(), q.float(), q.float(), attn_mask=mask)
+    assert out.dtype is q.dtype and (out - exact).abs().max().item() < 0.02
+
+
 def test_causal_biases():
     def program(lib):
         if lib is not jtorch:

@@ -138,7 +138,8 @@ def _cast_operands(op, operands, statics):
         target = dtypes.float32
     else:
         target = get_autocast_dtype(device_type)
-    return tuple(_cast(x, target) for x in operands), statics
+    kept = policies.KEPT.get(op.name) if device_type == "cpu" else None
+    return tuple(x if i == kept else _cast(x, target) for i, x in enumerate(operands)), statics
 
 
 def _cast(x, target):

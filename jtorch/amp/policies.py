@@ -30,7 +30,8 @@ _CUDA = {
 }
 
 _CPU = {
-    "lower": f"{_PRODUCTS} _linear_cross_entropy prelu tensordot multi_dot",
+    "lower": f"{_PRODUCTS} _linear_cross_entropy prelu tensordot multi_dot _rnn_layer _gru_layer _rnn_cell _lstm_cell "
+    "_gru_cell",
     "full": f"{_LOSSES} pad avg_pool3d adaptive_max_pool3d "
     "binary_cross_entropy grid_sample prod _quantile _nanquantile _stft cdist trace "
     "view_as_complex cholesky cholesky_solve inverse _cholesky_ex _inv_ex _solve_ex orgqr ormqr pinverse "
@@ -44,6 +45,9 @@ _CPU = {
 
 #: where a policy of the CPU's is that of one way to call the operation: the attribute that tells, and its values
 ONLY = {"pad": ("mode", ("reflect", "replicate")), "max_pool3d": ("return_indices", (False,))}
+
+#: operands that keep their types on the CPU, where only the products of these are of lower precision: their states
+KEPT = {"_gru_layer": 1, "_gru_cell": 1, "_lstm_cell": 2}
 
 
 def _table(lists: dict[str, str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from jax import lax
 
 from .. import dtypes
 from .activation import logsigmoid
-from .elementwise import type_name
+from .elementwise import require_type, type_name
 from .loops import scan
 from .loss import F, reduced, require_float, size
 from .registry import Array, op
@@ -73,6 +73,7 @@ def _check_sizes(input, target, weight) -> None:
             f"weight tensor should be defined either for all {classes} classes or no classes but got weight tensor of "
             f"shape: {list(weight.shape)}"
         )
+    require_type(input, weight)
 
 
 def _range_check(input, target, ignore_index=-100, **_):
@@ -216,14 +217,15 @@ def _cross_entropy_of_probabilities(x, target, weight, reduction, smoothing, ign
         raise RuntimeError("input tensor should be 1D or more")
     dim = _class_dim(x)
     x32 = widened(x)
-    target = target.astype(x32.dtype)
+    wide = jnp.promote_types(x.dtype, target.dtype)  # the result's
+    target = target.astype(jnp.promote_types(x32.dtype, target.dtype))
     if smoothing:
         target = target * (1 - smoothing) + smoothing / x.shape[dim]
     loss = -jnp.sum(log_softmax_along(x32, dim) * target * _along_classes(weight, x32), dim)
     if reduction == "mean":
         positions = x.size // max(x.shape[dim], 1)
-        return (jnp.sum(loss) / positions).astype(x.dtype)
-    return reduced(loss, reduction).astype(x.dtype)
+        return (jnp.sum(loss) / positions).astype(wide)
+    return reduced(loss, reduction).astype(wide)
 
 
 # --- probabilities -------------------------------------------------------------------------------------------------
@@ -253,8 +255,8 @@ def _probability_check(input, target, *_, **__):
 
 
 def _probability_types(common, input, target, *weights) -> None:
-    if target.dtype.category < dtypes.FLOAT:
-        raise RuntimeError(f"Found dtype {type_name(target)} but expected {type_name(input)}: use target.float()")
+    if target.dtype != input.dtype:
+        raise RuntimeError(f"Found dtype {type_name(target)} but expected {type_name(input)}: use target.to(input)")
 
 
 def _logit_types(common, input, target, *weights) -> None:
@@ -274,7 +276,7 @@ def binary_cross_entropy(input: Array, target: Array, weight: Array | None = Non
 
     Raises:
         ValueError: the sizes differ.
-        RuntimeError: an element of ``input`` or ``target`` is outside [0, 1], or ``target`` is of integers.
+        RuntimeError: an element of ``input`` or ``target`` is outside [0, 1], or they are of different types.
     """
     if input.shape != target.shape:
         raise ValueError(

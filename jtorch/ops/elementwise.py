@@ -27,6 +27,15 @@ def type_name(x) -> str:
     return _NAMES.get(name, (name,))[0]
 
 
+def require_type(x, *others) -> None:
+    """Raises:
+    RuntimeError: one of ``others`` (None: not there) is of another dtype than ``x``.
+    """
+    for other in others:
+        if other is not None and other.dtype != x.dtype:
+            raise RuntimeError(f"expected scalar type {type_name(x)} but found {type_name(other)}")
+
+
 def c_type_name(x) -> str:
     """The dtype of ``x`` as PyTorch's matrix products spell it: ``"float"``, ``"long int"``."""
     name = getattr(x.dtype, "name", str(x.dtype))

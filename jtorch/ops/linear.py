@@ -16,7 +16,7 @@ from jax import lax
 
 from . import backend, nodes
 from .dot import dot2d, takes_bfloat16
-from .elementwise import added, type_name
+from .elementwise import added, require_type, type_name
 from .lowering_table import CPU
 from .outputs import same_dtype
 from .registry import Array, op
@@ -120,7 +120,7 @@ def bilinear(input1: Array, input2: Array, weight: Array, bias: Array | None = N
     """``y_o = x1ᵀ A_o x2 + b_o`` with ``x1`` ``(..., in1)``, ``x2`` ``(..., in2)``, ``A`` ``(out, in1, in2)``.
 
     Raises:
-        RuntimeError: batch dimensions or sizes do not match.
+        RuntimeError: batch dimensions, sizes or dtypes do not match.
     """
     if input1.shape[:-1] != input2.shape[:-1]:
         raise RuntimeError(f"bilinear(): batch dimensions do not match: got {input1.shape} and {input2.shape}")
@@ -128,6 +128,7 @@ def bilinear(input1: Array, input2: Array, weight: Array, bias: Array | None = N
         raise RuntimeError(
             f"bilinear(): weight must be (out, {input1.shape[-1]}, {input2.shape[-1]}), got {weight.shape}"
         )
+    require_type(input1, input2, weight, bias)
     a, b = flatten_rows(input1), flatten_rows(input2)
     outer = (a[:, :, None] * b[:, None, :]).reshape(a.shape[0], a.shape[1] * b.shape[1])
     y = affine(outer, weight.reshape(weight.shape[0], outer.shape[1]), bias)

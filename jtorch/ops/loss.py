@@ -14,12 +14,11 @@ from jax import lax
 
 from .. import dtypes
 from .activation import logsigmoid
-from .elementwise import in_float32, is_complex, magnitude
+from .elementwise import in_float32, is_complex, magnitude, require_type, type_name
 from .index import outside
 from .norms import vector_norm
 from .registry import Array, Number, op
 from .shapes import broadcast_shapes, canonical_dim
-from .view import type_name
 
 F = ("nn.functional",)
 
@@ -47,7 +46,7 @@ def require_float(name: str, x, kinds=jnp.inexact) -> None:
     """Losses of integers are refused, as PyTorch's kernels do (some of complex numbers, too)."""
     if not jnp.issubdtype(x.dtype, kinds):
         raise NotImplementedError(
-            f"\"{name}\" not implemented for '{type_name(x.dtype)}'; convert the operands to a floating type"
+            f"\"{name}\" not implemented for '{type_name(x)}'; convert the operands to a floating type"
         )
 
 
@@ -126,7 +125,7 @@ def smooth_l1_loss(input: Array, target: Array, reduction: str = "mean", beta: f
     return reduced(jnp.where(far, d - 0.5 * beta, 0.5 * near * near / beta), reduction)
 
 
-@op(namespaces=F, promote="default", elementwise=False)
+@op(namespaces=F, elementwise=False)
 def huber_loss(input: Array, target: Array, reduction: str = "mean", delta: float = 1.0, weight: Array | None = None):
     """``d² / 2`` where ``d = |x - y| <= delta``, ``delta (d - delta / 2)`` elsewhere.
 
@@ -144,7 +143,7 @@ def huber_loss(input: Array, target: Array, reduction: str = "mean", delta: floa
     d = jnp.abs(input - target)
     far = d > delta
     near = jnp.where(far, 0, d)
-    loss = jnp.where(far, delta * (d - 0.5 * delta), 0.5 * near * near)
+    loss = jnp.where(far, delta * (d - 0.5 * delta), 0.5 * near * near).astype(input.dtype)
     return reduced(loss if weight is None else loss * weight, reduction)
 
 
@@ -254,7 +253,14 @@ def pairwise_distance(x1: Array, x2: Array, p: float = 2.0, eps: float = 1e-6, k
     return p_norm(_floating(x1 - x2) + eps, p, -1, keepdim)
 
 
-@op(method=False, inplace=False, out=False, promote="float", elementwise=False)
+def _distance_types(common, x1, x2) -> None:
+    for i, x in ((1, x1), (2, x2)):
+        if x.dtype.category != dtypes.FLOAT:
+            raise RuntimeError(f"cdist only supports floating-point dtypes, X{i} got: {type_name(x)}")
+    require_type(x1, x2)
+
+
+@op(method=False, inplace=False, out=False, promote="float", elementwise=False, types=_distance_types)
 def cdist(x1: Array, x2: Array, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary"):
     """p-norm distances between all rows of ``x1`` ``(..., P, M)`` and ``x2`` ``(..., R, M)``: ``(..., P, R)``.
 
@@ -299,7 +305,7 @@ def pdist(input: Array, p: float = 2.0):
 # --- margins -------------------------------------------------------------------------------------------------------
 
 
-@op(namespaces=F, promote="default", elementwise=False, grad_name="MeanBackward0")
+@op(namespaces=F, elementwise=False, grad_name="MeanBackward0")
 def hinge_embedding_loss(input: Array, target: Array, margin: float = 1.0, reduction: str = "mean"):
     """``x`` where ``y = 1``, ``max(0, margin - x)`` where ``y = -1``."""
     loss = jnp.where(target != 1, hinge(margin - input), 0) + jnp.where(target != -1, input, 0)
@@ -377,14 +383,14 @@ def triplet_margin_loss(
     return reduced(hinge(_like(margin, near) + near - far), reduction)
 
 
-@op(namespaces=F, promote="default", elementwise=False)
+@op(namespaces=F, elementwise=False)
 def soft_margin_loss(input: Array, target: Array, reduction: str = "mean"):
     """``log(1 + exp(-y x))``; infinite where the exponential is too large for the dtype, with a finite gradient."""
     broadcast_shapes(input.shape, target.shape)
     require_float("soft_margin_loss", input)
     margin = target * input
     overflow = jnp.where(jnp.isinf(jnp.exp(-margin)), jnp.inf, 0).astype(margin.dtype)
-    return reduced(lax.stop_gradient(overflow) - logsigmoid(margin), reduction)
+    return reduced((lax.stop_gradient(overflow) - logsigmoid(margin)).astype(input.dtype), reduction)
 
 
 def _expect_rows(name: str, input, reduction: str) -> None:
@@ -403,7 +409,7 @@ def _expect_rows(name: str, input, reduction: str) -> None:
 
 def _expect_classes(target) -> None:
     if target.dtype != np.int64:
-        raise RuntimeError(f"expected scalar type Long but found {type_name(target.dtype)}")
+        raise RuntimeError(f"expected scalar type Long but found {type_name(target)}")
 
 
 def _rows_and_targets(input, target, target_ndim: int):

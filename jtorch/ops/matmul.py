@@ -15,7 +15,7 @@ from jax import lax
 
 from . import nodes
 from .dot import dot2d, dot3d, takes_bfloat16
-from .elementwise import c_type_name, in_float32, is_bool, is_integral, refuse, same_shape, type_name
+from .elementwise import c_type_name, in_float32, is_bool, is_integral, refuse, require_type, same_shape, type_name
 from .lowering_table import CPU
 from .outputs import picked, same_dtype
 from .reduction import accumulated
@@ -407,8 +407,10 @@ def tensordot(a: Array, b: Array, dims: int | tuple = 2):
     """The products summed over several dims: the last ``dims`` of a with the first of b, or two lists of dims.
 
     Raises:
-        RuntimeError: sizes of contracted dims differ.
+        RuntimeError: sizes of contracted dims differ, or dtypes do.
     """
+    if a.dtype != b.dtype:
+        raise RuntimeError("both inputs should have same dtype")
     if isinstance(dims, int):
         if dims < 0:
             raise RuntimeError(f"tensordot expects dims >= 0, but got dims={dims}")
@@ -456,12 +458,16 @@ def _cross(x, y, dim: int):
     return roll(x, 1) * roll(y, 2) - roll(x, 2) * roll(y, 1)
 
 
-@op(promote="default", inplace=False, elementwise=False, out=picked)
+def _of_one_type(common, input, other) -> None:
+    require_type(input, other)
+
+
+@op(promote="default", inplace=False, elementwise=False, out=picked, types=_of_one_type)
 def cross(input: Array, other: Array, dim: int | None = None):
     """The cross product along ``dim`` (default: the first dim of size 3).
 
     Raises:
-        RuntimeError: the dim is not of size 3.
+        RuntimeError: the dim is not of size 3, or the dtypes differ.
     """
     x, y = input, other
     if dim is None:
@@ -471,12 +477,12 @@ def cross(input: Array, other: Array, dim: int | None = None):
     return linalg_cross(x, y, dim=dim)
 
 
-@op(promote="default", namespaces=("linalg",), aliases=("cross",), elementwise=False, out=picked)
+@op(promote="default", namespaces=("linalg",), aliases=("cross",), elementwise=False, out=picked, types=_of_one_type)
 def linalg_cross(input: Array, other: Array, *, dim: int = -1):
     """The cross product along ``dim``.
 
     Raises:
-        RuntimeError: the dim is not of size 3.
+        RuntimeError: the dim is not of size 3, or the dtypes differ.
     """
     if input.ndim != other.ndim:
         raise RuntimeError("linalg.cross: inputs must have the same number of dimensions.")

@@ -114,6 +114,7 @@ def _batch_norm_train(
         ValueError: one value a channel only.
     """
     _check_batch_norm(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    _check_affine_dtypes(input, weight, bias, running_mean, running_var)
     count = input.size // max(_channels(input), 1)
     if count <= 1 and input.size:
         raise ValueError(
@@ -183,6 +184,7 @@ def _batch_norm_eval(
         RuntimeError: an operand does not have one element a channel.
     """
     _check_batch_norm(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    _check_affine_dtypes(input, weight, bias, running_mean, running_var)
     if input.ndim < 2:
         return input
     return channels_first(_scaled(channels_last(input), running_mean, running_var, weight, bias, eps))
@@ -416,6 +418,7 @@ def _instance_norm(input: Array, weight: Array | None, bias: Array | None, *, ep
             f"Expected more than 1 spatial element when training, got input size torch.Size({list(input.shape)})"
         )
     _check_channels(input.shape[1], weight=weight, bias=bias)
+    _check_affine_dtypes(input, weight, bias)
     return _group_norm(input, input.shape[1], weight, bias, eps)
 
 

@@ -20,6 +20,7 @@ from jax import lax
 
 from .activation import relu
 from .dot import dot2d
+from .elementwise import type_name
 from .linear import affine, conflicting, flatten_rows
 from .loops import scan, scan_over
 from .registry import Array, op
@@ -66,7 +67,7 @@ def _weight_gradients(d, *inputs):
 
 
 def _dot(state, w):
-    return dot2d(state, w, (1, 0))
+    return dot2d(state.astype(w.dtype), w, (1, 0))
 
 
 def _input_gradient(d, w_ih, x):
@@ -116,6 +117,16 @@ def _rnn_backward(mode, reverse, saved, g):
 _rnn.defvjp(_rnn_forward, _rnn_backward)
 
 
+def _require_dtype(input, weight) -> None:
+    """Raises:
+    RuntimeError: they are of different types.
+    """
+    if input.dtype != weight.dtype:
+        raise RuntimeError(
+            f"mat1 and mat2 must have the same dtype, but got {type_name(input)} and {type_name(weight)}"
+        )
+
+
 def _require_steps(input) -> None:
     """Raises:
     RuntimeError: there is no step of time.
@@ -139,6 +150,7 @@ def _rnn_layer(
 ):
     """``h_t = act(w_ih x_t + b_ih + w_hh h_{t-1} + b_hh)`` with tanh or relu: ``(out (T, B, H), h_T (B, H))``."""
     _require_steps(input)
+    _require_dtype(input, w_ih)
     valid = _valid(lengths, input.shape[0])
     return _rnn(input, h0, w_ih, w_hh, _bias_sum(b_ih, b_hh), valid, mode, reverse)
 
@@ -246,6 +258,7 @@ def _lstm_layer(
     Returns ``(out (T, B, H or P), h_T, c_T)``.
     """
     _require_steps(input)
+    _require_dtype(input, w_ih)
     valid = _valid(lengths, input.shape[0])
     return _lstm(input, h0, c0, w_ih, w_hh, _bias_sum(b_ih, b_hh), w_hr, valid, reverse)
 
@@ -299,7 +312,8 @@ def _gru_backward(reverse, saved, g):
 
     dh0, dh = scan(step, g[1], (g[0], factors, z, valid), reverse=not reverse)
     dhp = factors * jnp.tile(dh, 3)
-    dxp = jnp.concatenate([dhp[..., : -h0.shape[-1]], by_n * dh], -1)
+    dxp = jnp.concatenate([dhp[..., : -h0.shape[-1]], by_n * dh], -1).astype(xp.dtype)
+    dhp, before = dhp.astype(w_hh.dtype), before.astype(w_hh.dtype)
     db = None if b_hh is None else flatten_rows(dhp).sum(0)
     return dxp, dh0, *_weight_gradients(dhp, before), db, None
 
@@ -324,6 +338,7 @@ def _gru_layer(
     Returns ``(out (T, B, H), h_T)``.
     """
     _require_steps(input)
+    _require_dtype(input, w_ih)
     xp = affine(input, w_ih, b_ih)
     return _gru_scan(xp, h0, w_hh, b_hh, _valid(lengths, input.shape[0]), reverse)
 
@@ -334,12 +349,14 @@ def _gru_layer(
 @op(namespaces=(), grad_name="TanhBackward0")
 def _rnn_cell(input: Array, hx: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None, *, mode: str):
     """One step of :func:`_rnn_layer` for ``(B, I)`` or ``(I,)``."""
+    _require_dtype(input, w_ih)
     return _activate(mode, affine(input, w_ih, b_ih) + affine(hx, w_hh, b_hh))
 
 
 @op(namespaces=(), grad_name="ThnnFusedLstmCellBackward0")
 def _lstm_cell(input: Array, hx: Array, cx: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None):
     """One step of :func:`_lstm_layer`: ``(h, c)``."""
+    _require_dtype(input, w_ih)
     _, c, h = _lstm_state(affine(input, w_ih, b_ih) + affine(hx, w_hh, b_hh), cx)
     return h, c
 
@@ -347,4 +364,5 @@ def _lstm_cell(input: Array, hx: Array, cx: Array, w_ih: Array, w_hh: Array, b_i
 @op(namespaces=(), grad_name="ThnnFusedGruCellBackward0")
 def _gru_cell(input: Array, hx: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None):
     """One step of :func:`_gru_layer`."""
-    return _gru_state(affine(input, w_ih, b_ih), affine(hx, w_hh, b_hh), hx)
+    _require_dtype(input, w_ih)
+    return _gru_state(affine(input, w_ih, b_ih), affine(hx.astype(w_hh.dtype), w_hh, b_hh), hx)

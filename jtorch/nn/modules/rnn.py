@@ -21,6 +21,17 @@ _LAYER = {"LSTM": OPS["_lstm_layer"], "GRU": OPS["_gru_layer"], "RNN_TANH": OPS[
           "RNN_RELU": OPS["_rnn_layer"]}  # fmt: skip
 
 
+def _check_dtypes(tensors, dtype) -> None:
+    """Raises:
+    RuntimeError: one is of another type than ``dtype``, and autocast does not change that.
+    """
+    for x in tensors:
+        if x.dtype is not dtype and (x.dtype is jtorch.float64 or not jtorch.is_autocast_enabled(x.device.type)):
+            raise RuntimeError(
+                f"mat1 and mat2 must have the same dtype, but got {x.dtype.legacy_name} and {dtype.legacy_name}"
+            )
+
+
 class RNNBase(Module):
     """Stacked recurrent layers, one- or two-directional; see :class:`RNN`, :class:`GRU` and :class:`LSTM`."""
 
@@ -47,6 +58,10 @@ class RNNBase(Module):
             )
         if not isinstance(hidden_size, int):
             raise TypeError(f"hidden_size should be of type int, got: {type(hidden_size).__name__}")
+        if not isinstance(input_size, int):
+            raise TypeError(f"input_size should be of type int, got: {type(input_size).__name__}")
+        if input_size <= 0:
+            raise ValueError("input_size must be greater than zero")
         if hidden_size <= 0:
             raise ValueError("hidden_size must be greater than zero")
         if num_layers <= 0:
@@ -123,12 +138,23 @@ class RNNBase(Module):
 
     # --- checks
 
+    def _operand_type(self):
+        """What input and states have to be of."""
+        return getattr(self, self._all_weights[0][0]).dtype
+
     def check_input(self, input, batch_sizes=None) -> None:
-        """The size of the input's features.
+        """The size of the input's features, and their type.
 
         Raises:
-            RuntimeError: it is not ``input_size``.
+            ValueError: it is not the weights', and autocast does not make it so.
+            RuntimeError: the size is not ``input_size``.
         """
+        wanted = self._operand_type()
+        if input.dtype is not wanted and not jtorch.is_autocast_enabled(input.device.type):
+            raise ValueError(
+                f"RNN input dtype ({input.dtype}) does not match weight dtype ({wanted}). Convert input: "
+                f"input.to({wanted}), or convert model: model.to({input.dtype})"
+            )
         expected = 2 if batch_sizes is not None else 3
         if input.dim() != expected:
             raise RuntimeError(f"input must have {expected} dimensions, got {input.dim()}")
@@ -199,6 +225,7 @@ class RNNBase(Module):
         if not batched:
             states = [s.unsqueeze(1) for s in states]
         self._check_states(states if self.mode == "LSTM" else states[0], sizes)
+        _check_dtypes(states, like.dtype)
         if permutation is not None:
             states = [s.index_select(1, permutation) for s in states]
         return states
@@ -368,6 +395,7 @@ class RNNCellBase(Module):
             raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.dim()}D instead")
         if input.shape[-1] != self.input_size:
             raise RuntimeError(f"input has inconsistent input_size: got {input.shape[-1]} expected {self.input_size}")
+        _check_dtypes([input, *(states or ())], self._operand_type())
         if states is None:
             shape = (*input.shape[:-1], self.hidden_size)
             return [jtorch.zeros(shape, dtype=input.dtype, device=input.device) for _ in range(self._n_states)]
@@ -383,6 +411,9 @@ class RNNCellBase(Module):
         return list(states)
 
     _n_states = 1
+
+    def _operand_type(self):
+        return self.weight_ih.dtype
 
     @property
     def _weights(self):

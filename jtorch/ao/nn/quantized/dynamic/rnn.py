@@ -46,6 +46,9 @@ class _DynamicRecurrent:
         names = [f"{part}_{of}{suffix}" for part in ("int_weight", "weight_scale", "bias") for of in ("ih", "hh")]
         return [self._buffers.get(name) for name in names]
 
+    def _operand_type(self):
+        return jtorch.float32
+
     def _get_name(self) -> str:
         return f"DynamicQuantized{type(self).__name__}"
 
