@@ -223,8 +223,9 @@ def test_graph_mode_gives_pytorchs_numbers(torch, mode):
         converted = fx.convert_fx(prepared)
         results.append((before, converted(x).detach().numpy()))
     np.testing.assert_allclose(results[0][0], results[1][0], atol=1e-6)
-    # sums of the last layer may fall on the other side of a tie: one step of its grid, through the sigmoid
-    np.testing.assert_allclose(results[0][1], results[1][1], atol=1e-6 if mode == "static" else 0.01)
+    # sums of the last layer may fall on the other side of a tie: one step of its grid, through the sigmoid (without
+    # training too, on processors that sum in another order than those that found equal numbers)
+    np.testing.assert_allclose(results[0][1], results[1][1], atol=0.01)
     names = {type(m).__name__ for m in converted.modules()}
     assert {"ConvReLU2d", "QFunctional", "Linear"} <= names and "BatchNorm2d" not in names
 
