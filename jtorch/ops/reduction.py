@@ -318,8 +318,6 @@ def _spread(input, dim, unbiased, keepdim, correction):
     """``(variance, mean)``, both with the dims PyTorch gives them; see :func:`var` for the arguments."""
     if not jnp.issubdtype(input.dtype, jnp.inexact):
         raise RuntimeError("std and var only support floating point and complex dtypes")
-    if isinstance(dim, bool):  # var(x, False)
-        dim, unbiased = None, dim
     if correction is None:
         correction = 1 if unbiased is None else int(unbiased)
     elif unbiased is not None:

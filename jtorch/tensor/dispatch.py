@@ -345,7 +345,10 @@ def call(name: str | Op, *operands, **statics):
         if p.kind == "hyper" and not isinstance(x, TENSOR):
             x = HyperNumber(x)
         full.append(x)
-    values = tuple(hashable(statics.pop(n, parameters[n].default)) for n in op.static_names)
+    values = tuple(
+        whole(x, n, op.parameters.index(parameters[n]), op) if parameters[n].whole else hashable(x)
+        for n, x in ((n, statics.pop(n, parameters[n].default)) for n in op.static_names)
+    )
     if statics:
         raise TypeError(f"{name}() got unexpected arguments {sorted(statics)}")
     return dispatch(op, tuple(full), values)
@@ -363,6 +366,21 @@ def hashable(x):
         return x.item()
     if isinstance(x, slice):
         return ("slice", x.start, x.stop, x.step)
+    return x
+
+
+def whole(x, name: str, i: int, op: Op):
+    """An integer attribute (or a tuple of them) in hashable form. 1.0 and True equal 1, and yet are none.
+
+    Raises:
+        TypeError: it is a bool or a float, or has one among its elements.
+    """
+    x = hashable(x)
+    for k, e in enumerate(x if x.__class__ is tuple else (x,)):
+        if e.__class__ in (bool, float):
+            kind = type(e).__name__
+            what = f"int, not {kind}" if e is x else f"tuple of ints, but found element of type {kind} at pos {k}: {e}"
+            raise TypeError(f"{op.name.split('.')[0]}(): argument '{name}' (position {i + 1}) must be {what}")
     return x
 
 
