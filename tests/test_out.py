@@ -110,3 +110,14 @@ def test_refused_dtypes():
     check_raises(lambda t: t.multinomial(ones(t), 1, out=ones(t)), RuntimeError, "expects Long tensor out, got: Float")
     check_raises(lambda t: t.polar(ones(t), ones(t), out=ones(t)), RuntimeError, "type ComplexFloat", "argument 'out'")
     check_raises(lambda t: t.alias_copy(ones(t), out=ones(t).double()), RuntimeError, "float32", "float64")
+
+
+@pytest.mark.parametrize("name", ["all", "any", "argmax", "argmin", "max", "min"])
+@pytest.mark.parametrize("kind", ["int32", "float64"])
+def test_reductions_that_ask_for_a_dtype(name, kind):
+    def program(torch):
+        wrong = torch.empty(0, dtype=getattr(torch, kind))
+        out = (wrong, torch.empty(0, dtype=torch.int64)) if name in ("max", "min") else wrong
+        return getattr(torch, name)(torch.ones(2), dim=0, out=out)
+
+    check_raises(program, RuntimeError, "bool tensor for result" if name in ("all", "any") else "to have dtype")

@@ -16,7 +16,7 @@ def _extremum(name: str, elementwise: str):
         f"``{name}(input, other)``: element by element."
     )
 
-    @composite("torch", method=True, name=name, doc=doc, out=True)
+    @composite("torch", method=True, name=name, doc=doc, out=same_dtype)
     def extremum(input, dim=None, keepdim=False, *, other=None, axis=None, keepdims=False):
         dim = axis if dim is None else dim
         other = dim if isinstance(dim, Tensor) and dim.dim() + input.dim() >= 0 and not _is_dim(dim) else other

@@ -16,7 +16,7 @@ from jax import lax
 from ..dtypes import dtype as Dtype
 from . import nodes
 from .elementwise import in_float32, is_bool, is_complex, is_integral, refuse, type_name
-from .outputs import not_integral, of_input_dtype, same_dtype
+from .outputs import not_integral, of_input_dtype, same_dtype, truth
 from .registry import Array, op
 from .shapes import canonical_dim, canonical_dims, position_type
 
@@ -277,13 +277,13 @@ def _arg(name, input, dim, keepdim, reduce):
     return index if keepdim else jnp.squeeze(index, dim)
 
 
-@op(differentiable=False)
+@op(differentiable=False, out=same_dtype)
 def argmax(input: Array, dim: int | None = None, keepdim: bool = False):
     """The first index of the largest element along ``dim``, or in the flattened tensor; a NaN counts as largest."""
     return _arg("argmax", input, dim, keepdim, jnp.max)
 
 
-@op(differentiable=False)
+@op(differentiable=False, out=same_dtype)
 def argmin(input: Array, dim: int | None = None, keepdim: bool = False):
     """The first index of the smallest element along ``dim``, or in the flattened tensor; a NaN counts as smallest."""
     return _arg("argmin", input, dim, keepdim, jnp.min)
@@ -299,13 +299,13 @@ def _truth(function, x, dim, keepdim: bool):
     return found.astype(np.uint8 if x.dtype == np.uint8 else np.bool_)
 
 
-@op(differentiable=False)
+@op(differentiable=False, out=truth("all"))
 def all(input: Array, dim: int | tuple[int, ...] | None = None, keepdim: bool = False):
     """Whether every element is nonzero. Bool, except that uint8 stays uint8."""
     return _truth(jnp.all, input, dim, keepdim)
 
 
-@op(differentiable=False)
+@op(differentiable=False, out=truth("any"))
 def any(input: Array, dim: int | tuple[int, ...] | None = None, keepdim: bool = False):
     """Whether some element is nonzero. Bool, except that uint8 stays uint8."""
     return _truth(jnp.any, input, dim, keepdim)
