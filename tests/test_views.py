@@ -359,6 +359,7 @@ def _written_with_grad(torch):
         (lambda t: t.ones(4, 7, dtype=t.float16)[:, :6].view(t.float32), ("self.stride(0)", "divisible by 2")),
         (lambda t: t.view_as_complex(t.ones(2, 3).t()[:2].t()), ("all but last dimension",)),
         (lambda t: t.view_as_complex(t.ones(9)[1:].view(4, 2)), ("storage_offset divisible by 2",)),
+        (lambda t: t.view_as_complex(t.tensor(1.0)), ("one or more dimensions",)),
         (lambda t: t.view_as_complex(t.ones(2, 4).t()), ("last dimension with stride 1",)),
     ],
 )
