@@ -363,3 +363,47 @@ def test_a_leaf_that_a_function_says_it_wrote_is_refused():
         return Doubled.apply(leaf(torch))
 
     check_raises(f, RuntimeError, "leaf Variable that requires grad")
+
+
+class _Same(jtorch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *xs):
+        return xs if len(xs) > 1 else xs[0]
+
+    @staticmethod
+    def backward(ctx, *grads):
+        return grads
+
+
+def test_an_input_returned_as_it_is_comes_back_as_another_tensor():
+    x = jtorch.ones(2)
+    y = _Same.apply(x)
+    assert y is not x and not x.requires_grad
+    y.requires_grad_()
+    assert not x.requires_grad
+    y.detach().add_(1)
+    assert x.tolist() == [2, 2]
+    x.requires_grad_()
+    with jtorch.no_grad():
+        assert _Same.apply(x) is not x
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_an_input_returned_as_it_is_is_not_written_in_place(several):
+    x = jtorch.ones(2, requires_grad=True) * 1
+    y = _Same.apply(x, x + 1)[0] if several else _Same.apply(x)
+    words = "returns multiple views" if several else "created inside a custom Function"
+    for written in (y, y[:1]):
+        with pytest.raises(RuntimeError, match=words):
+            written.mul_(2)
+    with jtorch.no_grad():
+        y.mul_(2)
+    assert x.tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("product", ["hessian", "hvp", "vhp"])
+def test_strict_hessians_of_linear_functions(product):
+    x = jtorch.ones(2)
+    arguments = (x,) if product == "hessian" else (x, x)
+    with pytest.raises(RuntimeError, match="jacobian of the user-provided function with respect to input 0 is indep"):
+        getattr(jtorch.autograd.functional, product)(lambda a: (3 * a).sum(), *arguments, strict=True)

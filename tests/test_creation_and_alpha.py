@@ -93,3 +93,69 @@ def test_sequences_are_rounded_as_pytorchs(interpret, monkeypatch):
                 for t in (torch, theirs)
             )
             assert ours.tolist() == expected.tolist(), (n, corners)
+
+
+def test_unsigned_integers_beyond_int64():
+    big = 2**63 + 1
+    assert torch.tensor([1, big], dtype=torch.uint64).tolist() == [1, big]
+    assert torch.tensor(big, dtype=torch.uint64).item() == big
+    for data, error in ((-1, OverflowError), ([1, -1], OverflowError), ([1, 2**64], OverflowError)):
+        with pytest.raises(error):
+            torch.tensor(data, dtype=torch.uint64)
+    for kind in (None, torch.uint8, torch.int64):
+        with pytest.raises(ValueError, match="Overflow when unpacking"):
+            torch.tensor([1, 2**63], dtype=kind)
+
+
+def test_asarray():
+    import numpy as np
+
+    for given, dtype, error, words in (
+        (np.float64(3), None, RuntimeError, "can't alias NumPy scalars"),
+        (np.ones(3), torch.float32, ValueError, "dtype 'Double' into dtype 'Float'"),
+        (torch.ones(2), torch.float64, ValueError, "dtype 'Float' into dtype 'Double'"),
+        ([1, 2], None, ValueError, "arbitrary sequence"),
+        (1, None, ValueError, "arbitrary sequence"),
+    ):
+        with pytest.raises(error, match=words):
+            torch.asarray(given, dtype=dtype, copy=False)
+    x = torch.ones(2)
+    assert torch.asarray(x, copy=False) is x and torch.asarray(x, copy=True) is not x
+    assert torch.asarray(x, requires_grad=True) is x and x.requires_grad
+    with pytest.warns(UserWarning, match="unspecified requires_grad"):
+        assert torch.asarray(x) is x
+    assert not torch.asarray(x, requires_grad=False).requires_grad
+    assert torch.asarray(bytearray(b"12"), dtype=torch.int16).tolist() == [12849]
+
+
+def test_numbers_that_no_size_or_spread_can_be():
+    for std in (-1, -1.5):
+        for mean in (torch.zeros(2), 0.0):
+            with pytest.raises(RuntimeError, match=f"normal expects std >= 0.0, but found std {std}"):
+                torch.normal(mean, std, *(() if isinstance(mean, torch.Tensor) else ((2,),)))
+    with pytest.raises(RuntimeError, match="non-complex"):
+        torch.normal(torch.zeros(2), torch.ones(2, dtype=torch.complex64))
+    assert torch.randperm(256, dtype=torch.uint8).sort().values.tolist() == list(range(256))
+    with pytest.raises(RuntimeError):
+        torch.randperm(257, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("wrong", [True, 0.0])
+def test_a_dimension_is_an_int(wrong):
+    x = torch.ones(2, 2)
+    for f in (x.sum, x.mean, x.cumsum, x.argmax, x.max, x.median, x.softmax, x.unsqueeze, x.sort, x.size):
+        f(0)
+        with pytest.raises(TypeError, match=f"int, not {type(wrong).__name__}"):
+            f(wrong)
+    with pytest.raises(TypeError, match="found element of type"):
+        x.sum((0, wrong))
+    with pytest.raises(TypeError):
+        torch.zeros(2, wrong)
+
+
+def test_the_first_bool_of_a_spread_is_unbiased_whatever_ran_before():
+    x = torch.tensor([[1.0, 2.0], [3.0, 5.0]])
+    for f in (x.std, x.var, lambda *a: torch.std_mean(x, *a)[0], lambda *a: torch.var_mean(x, *a)[0]):
+        assert f(0).shape == f(1).shape == (2,)
+        assert f(False) == f(unbiased=False) if f in (x.std, x.var) else f(False).shape == ()
+        assert f(True).shape == () and f(True) != f(False)

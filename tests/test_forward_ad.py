@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+import jtorch
+
 from .both import Table, check, check_raises, part
 
 programs = Table()
@@ -163,3 +165,14 @@ def test_as_in_pytorch(name):
 @pytest.mark.parametrize("name", ERRORS)
 def test_refused_as_in_pytorch(name):
     check_raises(programs[name], *ERRORS[name])
+
+
+def test_out_has_no_forward_mode_and_tangents_have_no_tangents():
+    plain, fwAD = jtorch.ones(2), jtorch.autograd.forward_ad
+    with fwAD.dual_level():
+        dual = fwAD.make_dual(jtorch.ones(2), jtorch.ones(2))
+        for inputs, out in (((dual, plain), jtorch.ones(2)), ((plain, plain), dual)):
+            with pytest.raises(NotImplementedError, match="add_out that does not support it"):
+                jtorch.add(*inputs, out=out)
+        with pytest.raises(RuntimeError, match="has a forward gradient at the same level"):
+            fwAD.make_dual(plain, dual)

@@ -59,3 +59,9 @@ def test_unmodified_programs_import_it(tmp_path):
     )
     done = subprocess.run([sys.executable, "-m", "jtorch", script], capture_output=True, text=True, timeout=100)
     assert done.stdout == "tensor([0., 0.])\n", done.stderr
+
+
+def test_make_fx_is_among_its_names():
+    from jtorch.fx.experimental import proxy_tensor
+
+    assert functorch.make_fx is proxy_tensor.make_fx

@@ -131,3 +131,14 @@ def test_operations_that_convert_no_result(call):
 
 def test_the_modulus_is_converted():
     check(lambda t: t.abs(t.ones(2, dtype=t.complex64), out=t.zeros(2, dtype=t.complex64)))
+
+
+@pytest.mark.parametrize("name", ["all", "any", "argmax", "argmin", "max", "min"])
+@pytest.mark.parametrize("kind", ["int32", "float64"])
+def test_reductions_that_ask_for_a_dtype(name, kind):
+    def program(torch):
+        wrong = torch.empty(0, dtype=getattr(torch, kind))
+        out = (wrong, torch.empty(0, dtype=torch.int64)) if name in ("max", "min") else wrong
+        return getattr(torch, name)(torch.ones(2), dim=0, out=out)
+
+    check_raises(program, RuntimeError, "bool tensor for result" if name in ("all", "any") else "to have dtype")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import jtorch
+
 from .both import Table, check, check_raises
 
 programs = Table()
@@ -346,3 +348,29 @@ def _written_with_grad(torch):
     with torch.no_grad():
         v = x.view(2, 2)
     v.mul_(2)
+
+
+@pytest.mark.parametrize(
+    "view, words",
+    [
+        (lambda t: t.ones(4, 6, dtype=t.float16)[:, ::2].view(t.float32), ("self.size(-1)", "divisible by 2")),
+        (lambda t: t.ones(4, 8, dtype=t.float16)[:, ::2].view(t.float32), ("self.stride(-1) must be 1",)),
+        (lambda t: t.ones(7, dtype=t.float16)[1:].view(t.float32), ("self.storage_offset()", "divisible by 2")),
+        (lambda t: t.ones(4, 7, dtype=t.float16)[:, :6].view(t.float32), ("self.stride(0)", "divisible by 2")),
+        (lambda t: t.view_as_complex(t.ones(2, 3).t()[:2].t()), ("all but last dimension",)),
+        (lambda t: t.view_as_complex(t.ones(9)[1:].view(4, 2)), ("storage_offset divisible by 2",)),
+        (lambda t: t.view_as_complex(t.tensor(1.0)), ("one or more dimensions",)),
+        (lambda t: t.view_as_complex(t.ones(2, 4).t()), ("last dimension with stride 1",)),
+    ],
+)
+def test_bytes_that_do_not_lie_together(view, words):
+    check_raises(view, RuntimeError, *words)
+
+
+def test_shape_changed_in_place_without_grad_keeps_its_history():
+    leaf = jtorch.ones(1, 2, requires_grad=True)
+    for mode in (jtorch.no_grad, jtorch.inference_mode):
+        x = leaf * 2
+        with mode():
+            x.t_()
+        assert x.requires_grad and x.shape == (2, 1) and not x.is_inference()

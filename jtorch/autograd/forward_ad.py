@@ -188,6 +188,13 @@ def _written(target: Tensor, new: Tensor) -> None:
         _state.busy = before
 
 
+def _refuse_out(name: str, results, outs) -> None:
+    if any(isinstance(t, Tensor) and tangent_of(t) is not None for t in (*results, *outs)):
+        raise NotImplementedError(
+            f"Trying to use forward AD with {name}_out that does not support it because it is an out= function"
+        )
+
+
 def _zeros(t: Tensor) -> Tensor:
     return filled(tuple(t.shape), 0, t.dtype, t.device)
 
@@ -206,7 +213,7 @@ def enter_dual_level() -> int:
         )
     _state.level, _current_level = object(), 0
     _dispatch.interceptors.append(_intercept)
-    _dispatch.on_write = _written
+    _dispatch.on_write, _dispatch.refuse_out = _written, _refuse_out
     return _current_level
 
 
@@ -225,7 +232,7 @@ def exit_dual_level(*, level: int | None = None) -> None:
         )
     _state.level, _current_level = None, -1
     _dispatch.interceptors.remove(_intercept)
-    _dispatch.on_write = None
+    _dispatch.on_write = _dispatch.refuse_out = None
 
 
 class dual_level(modes._Mode):
@@ -266,6 +273,11 @@ def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> T
         tangent = tangent.to(tensor.dtype)
     if tangent_of(tensor) is not None:
         raise RuntimeError("Trying to create a dual Tensor from a Tensor that carries a tangent already")
+    if tangent_of(tangent) is not None:
+        raise RuntimeError(
+            f"Setting a forward grad that itself has a forward gradient at the same level {_current_level} is not "
+            "supported."
+        )
     with _Busy():
         dual = tensor.view_as(tensor)
     dual._tangent = _state.level, tangent

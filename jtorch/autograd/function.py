@@ -222,6 +222,13 @@ class Function:
             "You must implement the jvp function for custom autograd.Function to use it with forward mode AD."
         )
 
+    @staticmethod
+    def vmap(info, in_dims, *args):
+        raise NotImplementedError(
+            "To use autograd.Function with vmap, you must either override the vmap staticmethod or set "
+            "generate_vmap_rule=True."
+        )
+
     @classmethod
     def apply(cls, *args, **kwargs):
         """Run ``forward`` without recording, and record ``backward`` (or ``vjp``) as its derivative.
@@ -262,7 +269,7 @@ class Function:
         with modes.no_grad():
             outputs = cls._forward(ctx, args, kwargs)
         if not recording:
-            return outputs
+            return _not_the_inputs(outputs, args, ctx)
         if any(d._edge is None and d.requires_grad for d in ctx._dirty):
             raise RuntimeError("a leaf Variable that requires grad has been used in an in-place operation.")
         listed = outputs if isinstance(outputs, tuple) else (outputs,)
@@ -272,7 +279,10 @@ class Function:
         if engine.anomaly.enabled:
             engine.remember_line(node)
         ctx._constant = [i for i, o in enumerate(listed) if any(o is n for n in ctx._non_differentiable)]
-        made = tuple(_output(o, ctx, node, i, args) if isinstance(o, Tensor) else o for i, o in enumerate(listed))
+        several = sum(isinstance(o, Tensor) for o in listed) > 1
+        made = tuple(
+            _output(o, ctx, node, i, args, several) if isinstance(o, Tensor) else o for i, o in enumerate(listed)
+        )
         _detach_own_outputs(ctx, node, listed, made)
         if engine.saving.hooks:
             ctx._saved = _PackedTensors(ctx._saved, engine.saving.hooks[-1])
@@ -343,7 +353,17 @@ def _detach_own_outputs(ctx, node, before, after) -> None:
         ctx._node = weakref.ref(node)
 
 
-def _output(t: Tensor, ctx, node, i, inputs):
+def _not_the_inputs(outputs, inputs, ctx):
+    """``outputs`` that nobody differentiates: for an input that is returned as it is, another tensor that shows it."""
+
+    def other(t):
+        as_it_is = isinstance(t, Tensor) and t._handler is None and any(t is a for a in inputs)
+        return t._detach() if as_it_is and not any(t is d for d in ctx._dirty) else t
+
+    return tuple(map(other, outputs)) if isinstance(outputs, tuple) else other(outputs)
+
+
+def _output(t: Tensor, ctx, node, i, inputs, several: bool):
     if any(t is n for n in ctx._non_differentiable) or not t._value().aval.is_float:
         return t
     if any(t is d for d in ctx._dirty):
@@ -357,11 +377,15 @@ def _output(t: Tensor, ctx, node, i, inputs):
         return t
     if any(t is a for a in inputs) or t._root is not None:
         t = t._detach()  # an input returned as it is, or a view of one, becomes an output of its own
+        made_by = node.function.__name__, i, several
     else:
         t = t._detach() if t._edge is not None else t
+        made_by = None
     if t._lens is not None:
         t = wrap(t._value())
     t._edge = (node, i)
+    if made_by is not None:
+        t._made_by = made_by
     return t
 
 

@@ -65,8 +65,20 @@ def _vector(v, like: tuple, many: bool, name: str, none: str) -> tuple:
     return v
 
 
-def _gradients(outs, xs, vs, create_graph: bool, strict: bool, what: str, retain: bool | None = None) -> tuple:
-    """The gradients, zeros where nothing depends on an input; with ``strict`` that is an error."""
+_NO_CURVATURE = (
+    "While computing the hessian, found that the jacobian of the user-provided function with respect to input {} is "
+    "independent of the input. This is not allowed in strict mode. You should ensure that your function is twice "
+    "differentiable and that the jacobian depends on the input."
+)
+
+
+def _gradients(
+    outs, xs, vs, create_graph: bool, strict: bool, what: str, retain: bool | None = None, constant: str = ""
+) -> tuple:
+    """The gradients, zeros where nothing depends on an input; with ``strict`` that is an error.
+
+    ``constant`` is the error's text for a gradient that does not itself depend on an input.
+    """
     pairs = [(o, v) for o, v in zip(outs, vs, strict=True) if o.requires_grad]
     found = (None,) * len(xs)
     if pairs:
@@ -78,8 +90,9 @@ def _gradients(outs, xs, vs, create_graph: bool, strict: bool, what: str, retain
                 raise RuntimeError(f"{what} is independent of input {j}. This is not allowed in strict mode.")
             if create_graph and not g.requires_grad:
                 raise RuntimeError(
-                    f"The jacobian of the user-provided function is independent of input {j}. This is not allowed in "
-                    "strict mode when create_graph=True."
+                    constant.format(j)
+                    or f"The jacobian of the user-provided function is independent of input {j}. This is not allowed "
+                    "in strict mode when create_graph=True."
                 )
     return tuple(x.detach() * 0 if g is None else g for g, x in zip(found, xs, strict=True))
 
@@ -145,7 +158,11 @@ def hessian(func, inputs, create_graph=False, strict=False, vectorize=False, out
     def gradient(*xs):
         outs, _ = _results(func, xs, "hessian", strict, scalar=True)
         ones = (outs[0].detach() * 0 + 1,)
-        found = _gradients(outs, xs, ones, True, strict, "The output of the user-provided function")
+        found = _gradients(outs, xs, ones, True, False, "")
+        if strict:
+            for j, g in enumerate(found):
+                if not g.requires_grad:
+                    raise RuntimeError(_NO_CURVATURE.format(j))
         return found if many else found[0]
 
     return jacobian(gradient, inputs, create_graph=create_graph, strict=strict, vectorize=vectorize)
@@ -185,7 +202,8 @@ def _hessian_product(name: str, func, inputs, v, create_graph: bool, strict: boo
         vs = _vector(v, xs, many, name, "the input to the user-provided function")
         outs, _ = _results(func, xs, name, strict, scalar=True)
         ones = (outs[0].detach() * 0 + 1,)
-        first = _gradients(outs, xs, ones, True, strict, "The output of the user-provided function")
+        what = "The output of the user-provided function"
+        first = _gradients(outs, xs, ones, True, strict, what, constant=_NO_CURVATURE)
         found = _gradients(first, xs, vs, create_graph, strict, "The jacobian of the user-provided function")
     return _shown(outs, False, create_graph), _shown(found, many, create_graph)
 

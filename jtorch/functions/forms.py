@@ -11,6 +11,7 @@ from .. import dtypes
 from ..ops.registry import OPS
 from ..ops.shapes import canonical_dim, infer_size
 from ..ops.view import check_narrow, check_select
+from ..tape import modes
 from ..tensor import Tensor, layout
 from ..tensor.creation import filled
 from ..tensor.dispatch import call, dispatch, wrap
@@ -149,15 +150,36 @@ def view(self, *shape, size=None, dtype=None):
 def _view_as_dtype(x, target):
     """The bytes of ``x`` as ``target``; elements of another size need those they are made of to lie together."""
     ratio = target.itemsize // x.dtype.itemsize
-    if x.dim() and target.itemsize != x.dtype.itemsize and not x.is_contiguous():
+    if x.dim() and target.itemsize != x.dtype.itemsize and (ratio < 2 or not x.shape[-1] % ratio):
         names = f"{x.dtype.legacy_name} as {target.legacy_name} (different element sizes), but got"
         strides = x.stride()
+        if ratio > 1 and (offset := x.storage_offset()) % ratio:
+            raise RuntimeError(f"self.storage_offset() must be divisible by {ratio} to view {names} {offset}")
         if strides[-1] != 1:
             raise RuntimeError(f"self.stride(-1) must be 1 to view {names} {strides[-1]}")
         for d, s in enumerate(strides[:-1]):
-            if ratio > 1 and s % ratio and not x.shape[-1] % ratio:
+            if ratio > 1 and s % ratio:
                 raise RuntimeError(f"self.stride({d}) must be divisible by {ratio} to view {names} {s}")
     return call("view.dtype", x, dtype=target)
+
+
+@composite("torch")
+def view_as_complex(input):
+    """A real tensor whose last dimension has size 2 as a complex one, a view of it.
+
+    Raises:
+        RuntimeError: the last dimension is not 2, the type is not float32 or float64, or the pairs do not lie as
+            complex numbers do.
+    """
+    if (input._lens is not None or input._strides is not None) and input.shape[-1:] == (2,):
+        strides = input.stride()
+        if strides[-1] != 1:
+            raise RuntimeError("Tensor must have a last dimension with stride 1")
+        if any(s % 2 for s in strides[:-1]):
+            raise RuntimeError("Tensor must have a stride divisible by 2 for all but last dimension")
+        if input.storage_offset() % 2:
+            raise RuntimeError("Tensor must have a storage_offset divisible by 2")
+    return dispatch(OPS["view_as_complex"], (input,), ())
 
 
 def _can_view(x, new) -> bool:
@@ -322,7 +344,11 @@ def _shape_inplace(name: str):
         # the storage holds its tensor's shape: that may change where nothing else looks at the storage
         if self._lens is not None or self._storage.shared() and not self._requires_grad:
             return self._become_view(lambda t: getattr(t, op_form)(*args, **kwargs))
-        new = getattr(self.detach() if self._edge is None else self, op_form)(*args, **kwargs)
+        before, modes.state.grad = modes.state.grad, True  # what is recorded stays recorded where nothing new is
+        try:
+            new = getattr(self.detach() if self._edge is None else self, op_form)(*args, **kwargs)
+        finally:
+            modes.state.grad = before
         self._edge = new._edge
         strides = dense_strides(tuple(new.shape), new.stride())
         self._storage.write(new._value())

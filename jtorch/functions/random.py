@@ -123,7 +123,7 @@ def randint_like(input, low=None, high=None, *, generator=None, dtype=None, devi
 def randperm(n, *, generator=None, dtype=None, device=None):
     """A random permutation of 0 … n-1."""
     if n < 0:
-        raise RuntimeError(f"n must be non-negative, got {n}")
+        raise RuntimeError(f"Trying to create tensor with negative dimension {n}: [{n}]")
     return draw("randperm", (int(n),), (), dtype_of(dtype, dtypes.int64), device, generator)
 
 
@@ -132,14 +132,14 @@ def randperm(n, *, generator=None, dtype=None, device=None):
 def normal(mean=0.0, std=1.0, size=None, *, generator=None, dtype=None, device=None):
     """Normal numbers: ``normal(mean, std, size)``, or with tensors ``mean`` and/or ``std`` in their broadcast shape."""
     _floating(dtype_of(dtype), "normal")
+    if isinstance(std, Tensor) and std.is_complex():
+        raise RuntimeError("normal expects standard deviation to be non-complex")
+    if not isinstance(std, Tensor) and std < 0:  # a tensor is not read for this: it may not be computed yet
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
     if not isinstance(mean, Tensor) and not isinstance(std, Tensor):
-        if std < 0:
-            raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
         return draw("normal", _sizes((size,)), (float(mean), float(std)), dtype_of(dtype), device, generator)
     of = mean if isinstance(mean, Tensor) else std
     shape = common_shape(*(x for x in (mean, std) if isinstance(x, Tensor)))
-    if not isinstance(std, Tensor) and std < 0:  # a tensor is not read for this: it may not be computed yet
-        raise RuntimeError("normal expects all elements of std >= 0.0")
     if not isinstance(std, Tensor):
         t = draw("normal", shape, (0.0, float(std)), of.dtype, of.device, generator) + mean
     else:
@@ -326,7 +326,7 @@ def normal_(self, mean=0.0, std=1.0, *, generator=None):
     """Fill with normal numbers."""
     _floating(self.dtype, "normal")
     if std < 0:
-        raise RuntimeError(f"normal expects std >= 0.0, but found std {std}")
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
     return self._overwrite(draw_like(self, "normal", (float(mean), float(std)), generator))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..ops.outputs import same_dtype
 from ..ops.registry import OPS
 from ..tensor import Tensor
-from ..tensor.dispatch import call, dispatch
+from ..tensor.dispatch import call, dispatch, whole
 from ..tensor.export import composite, function
 from .storages import TypedStorage, UntypedStorage
 
@@ -16,7 +16,7 @@ def _extremum(name: str, elementwise: str):
         f"``{name}(input, other)``: element by element."
     )
 
-    @composite("torch", method=True, name=name, doc=doc, out=True)
+    @composite("torch", method=True, name=name, doc=doc, out=same_dtype)
     def extremum(input, dim=None, keepdim=False, *, other=None, axis=None, keepdims=False):
         dim = axis if dim is None else dim
         other = dim if isinstance(dim, Tensor) and dim.dim() + input.dim() >= 0 and not _is_dim(dim) else other
@@ -24,7 +24,9 @@ def _extremum(name: str, elementwise: str):
             return function(OPS[elementwise])(input, other)
         if dim is None:
             return dispatch(OPS[f"{name}.all"], (input,), ())
-        return dispatch(OPS[f"{name}.dim"], (input,), (int(dim), bool(keepdim or keepdims)))
+        return dispatch(
+            OPS[f"{name}.dim"], (input,), (whole(dim, "dim", 1, OPS[name + ".dim"]), bool(keepdim or keepdims))
+        )
 
 
 def _is_dim(x) -> bool:
@@ -43,7 +45,7 @@ def _middle(name: str):
         dim = axis if dim is None else dim
         if dim is None:
             return dispatch(OPS[f"{name}.all"], (input,), ())
-        return dispatch(OPS[f"{name}.dim"], (input,), (int(dim), bool(keepdim)))
+        return dispatch(OPS[f"{name}.dim"], (input,), (whole(dim, "dim", 1, OPS[name + ".dim"]), bool(keepdim)))
 
 
 _middle("median")
@@ -71,7 +73,7 @@ def _softmax(name: str, internal: str):
         dim = axis if dim is None else dim
         if dim is None:
             raise TypeError(f'{name}() missing 1 required positional arguments: "dim"')
-        return call(internal, input, dim=int(dim), dtype=dtype)
+        return call(internal, input, dim=dim, dtype=dtype)
 
 
 _softmax("softmax", "_softmax")

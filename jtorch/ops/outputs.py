@@ -80,6 +80,16 @@ def of_input_dtype(result, out, inputs) -> None:
         )
 
 
+def truth(name: str):
+    """The rule of ``all`` and ``any``: ``out`` is of bools, or of the bytes that once stood for them."""
+
+    def rule(result, out, inputs) -> None:
+        if out.dtype not in (dtypes.bool_, dtypes.uint8):
+            raise RuntimeError(f"{name} only supports bool tensor for result, got: {type_name(out)}")
+
+    return rule
+
+
 def not_integral(kernel: str):
     """The rule of operations that run in ``out``'s dtype, by a kernel that PyTorch has for no integers."""
 

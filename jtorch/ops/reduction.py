@@ -16,7 +16,7 @@ from jax import lax
 from ..dtypes import dtype as Dtype
 from . import nodes
 from .elementwise import in_float32, is_bool, is_complex, is_integral, refuse, type_name
-from .outputs import not_integral, of_input_dtype, same_dtype
+from .outputs import not_integral, of_input_dtype, same_dtype, truth
 from .registry import Array, op
 from .shapes import canonical_dim, canonical_dims, position_type
 
@@ -299,13 +299,13 @@ def _truth(function, x, dim, keepdim: bool):
     return found.astype(np.uint8 if x.dtype == np.uint8 else np.bool_)
 
 
-@op(differentiable=False)
+@op(differentiable=False, out=truth("all"))
 def all(input: Array, dim: int | tuple[int, ...] | None = None, keepdim: bool = False):
     """Whether every element is nonzero. Bool, except that uint8 stays uint8."""
     return _truth(jnp.all, input, dim, keepdim)
 
 
-@op(differentiable=False)
+@op(differentiable=False, out=truth("any"))
 def any(input: Array, dim: int | tuple[int, ...] | None = None, keepdim: bool = False):
     """Whether some element is nonzero. Bool, except that uint8 stays uint8."""
     return _truth(jnp.any, input, dim, keepdim)
@@ -318,8 +318,6 @@ def _spread(input, dim, unbiased, keepdim, correction):
     """``(variance, mean)``, both with the dims PyTorch gives them; see :func:`var` for the arguments."""
     if not jnp.issubdtype(input.dtype, jnp.inexact):
         raise RuntimeError("std and var only support floating point and complex dtypes")
-    if isinstance(dim, bool):  # var(x, False)
-        dim, unbiased = None, dim
     if correction is None:
         correction = 1 if unbiased is None else int(unbiased)
     elif unbiased is not None:

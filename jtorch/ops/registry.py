@@ -57,7 +57,8 @@ class Size:
 class Parameter:
     """One parameter of an op: ``kind`` is ``array``, ``arrays``, ``scalar``, ``hyper``, ``size`` or ``static``.
 
-    ``number`` tells of an ``array`` that a Python number will do (in ``arrays``, for each of them).
+    ``number`` tells of an ``array`` that a Python number will do (in ``arrays``, for each of them), ``whole`` of a
+    static attribute that it is an integer or several.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Parameter:
     default: object
     keyword_only: bool
     number: bool = False
+    whole: bool = False
 
     @property
     def required(self) -> bool:
@@ -127,6 +129,8 @@ _KINDS = {
     Scalar: "scalar", "Scalar": "scalar", Hyper: "hyper", "Hyper": "hyper", Size: "size", "Size": "size",
 }  # fmt: skip
 
+_WHOLE = frozenset(("int", "tuple[int, ...]", "None"))
+
 PROMOTIONS = (None, "default", "float", "bool", "keep")
 
 
@@ -142,6 +146,7 @@ def _parse(parameter: inspect.Parameter) -> Parameter:
         parameter.default,
         parameter.kind is inspect.Parameter.KEYWORD_ONLY,
         "Number" in parts[1:],
+        parts[0] in _WHOLE and _WHOLE.issuperset(parts),
     )
 
 

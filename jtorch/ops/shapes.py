@@ -22,7 +22,7 @@ def canonical_dim(dim: int, ndim: int) -> int:
         IndexError: outside ``[-ndim, ndim - 1]``.
         TypeError: no integer.
     """
-    if not hasattr(dim, "__index__"):
+    if dim.__class__ is bool or not hasattr(dim, "__index__"):
         raise TypeError(f"argument 'dim' must be int, not {type(dim).__name__}")
     span = max(ndim, 1)
     if not -span <= dim < span:

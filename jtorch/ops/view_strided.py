@@ -201,7 +201,9 @@ def view_as_complex(input: Array):
             f"view_as_complex is only supported for float and double tensors, but got a tensor of scalar type: "
             f"{type_name(input.dtype)}; convert it with .to(torch.float32) first"
         )
-    if not input.ndim or input.shape[-1] != 2:
+    if not input.ndim:
+        raise RuntimeError("Input tensor must have one or more dimensions")
+    if input.shape[-1] != 2:
         raise RuntimeError("Tensor must have a last dimension of size 2")
     return lax.complex(input[..., 0], input[..., 1])
 

@@ -48,7 +48,7 @@ def _check(n: int, dtype: np.dtype) -> None:
         limit = (1 << DIGITS[dtype]) + 1
         if n > limit and dtype.name != "bfloat16":  # which PyTorch lets repeat rounded values
             raise RuntimeError(f"n cannot be greater than {limit} for {scalar_name(dtype)} type.")
-    elif n > np.iinfo(dtype).max:
+    elif n > np.iinfo(dtype).max + 1:
         raise RuntimeError(f"value cannot be converted to type {dtype.name}_t without overflow")
 
 

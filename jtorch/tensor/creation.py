@@ -216,6 +216,11 @@ def to_numpy(data, dtype: dtypes.dtype | None) -> np.ndarray:
                 if lengths
                 else str(error)
             ) from None
+        if type(first) is int and dtype is dtypes.uint64:
+            array = _unsigned(np.array(data, object))
+        elif type(first) is int and not real and array.dtype == np.float64 and array.size and abs(array).max() >= 2**63:
+            if all(isinstance(x, int) for x in np.array(data, object).flat):  # NumPy's choice for int64 and uint64
+                raise ValueError("Overflow when unpacking long long")
         if array.dtype == object or array.dtype.kind in "USM":
             if array.dtype == object and type(first) is int:
                 raise ValueError("Overflow when unpacking long long")
@@ -232,7 +237,7 @@ def to_numpy(data, dtype: dtypes.dtype | None) -> np.ndarray:
             elif array.size == 0:
                 dtype = dtypes.get_default_dtype()
         exact = dtype is None or not dtype.is_floating_point
-        if array.dtype == np.uint64 and exact and not isinstance(first, np.generic):
+        if array.dtype == np.uint64 and exact and dtype is not dtypes.uint64 and not isinstance(first, np.generic):
             raise ValueError("Overflow when unpacking long long")
         if dtype is not None and array.size:
             if array.dtype.kind == "c" and dtype.category != dtypes.COMPLEX and dtype is not dtypes.bool_:
@@ -246,6 +251,19 @@ def to_numpy(data, dtype: dtypes.dtype | None) -> np.ndarray:
                 array = array.clip(-448, 448)
             array = (array != 0) if dtype is dtypes.bool_ else array.astype(dtype.np)
     return array
+
+
+def _unsigned(numbers: np.ndarray) -> np.ndarray:
+    """Python integers as uint64.
+
+    Raises:
+        OverflowError: one is negative, or has more than 64 bits.
+    """
+    if numbers.min() < 0:
+        raise OverflowError("can't convert negative int to unsigned")
+    if numbers.max() >= 2**64:
+        raise OverflowError("int too big to convert")
+    return numbers.astype(np.uint64)
 
 
 @composite("torch")
@@ -288,24 +306,55 @@ def as_tensor(data, dtype=None, device=None):
 
 @composite("torch")
 def asarray(obj, *, dtype=None, device=None, copy=None, requires_grad=None):
-    """``obj`` as a tensor (NumPy data is always copied: XLA arrays are immutable).
+    """``obj`` as a tensor (NumPy data and buffers are always copied: XLA arrays are immutable).
 
-    ``requires_grad`` is by default that of ``obj``, with a warning where that is true; with False a tensor is detached.
+    Raises:
+        ValueError, RuntimeError: ``copy=False``, and ``obj`` is no array, or one of another dtype or device.
     """
     if type(obj).__name__ == "PyCapsule":
         obj = from_dlpack(obj)
+    if not isinstance(obj, (_dispatch.TENSOR, np.ndarray, np.generic)) and _has_buffer(obj):
+        obj = frombuffer(obj, dtype=dtype or dtypes.get_default_dtype())
     t = as_tensor(obj, dtype=dtype, device=device)
-    if copy and t is obj:
-        t = t.clone()
-    if t.requires_grad and requires_grad is None:
-        warnings.warn(
-            "torch.asarray: unspecified requires_grad now defaults to obj.requires_grad instead of False. Pass "
-            "requires_grad=False explicitly to get the old behavior and silence this warning.",
-            stacklevel=2,
-        )
-    if t.requires_grad:
-        return t.detach() if requires_grad is False else t
-    return finish(t.detach() if t is obj and requires_grad else t, bool(requires_grad))
+    if copy is False:
+        _check_alias(obj, t)
+    wanted = requires_grad
+    if isinstance(obj, _dispatch.TENSOR):
+        if wanted is None and (wanted := obj.requires_grad):
+            warnings.warn(
+                "torch.asarray: unspecified requires_grad now defaults to obj.requires_grad instead of False. Pass "
+                "requires_grad=False explicitly to get the old behavior and silence this warning.",
+                UserWarning,
+                stacklevel=2,
+            )
+        if copy and t is obj:
+            t = t.clone()
+    if t.requires_grad and not wanted:
+        t = t.detach()
+    return t if t.requires_grad else finish(t, bool(wanted))
+
+
+def _has_buffer(obj) -> bool:
+    try:
+        return memoryview(obj).nbytes >= 0
+    except TypeError:
+        return False
+
+
+def _check_alias(obj, t) -> None:
+    """Raises:
+    ValueError, RuntimeError: ``t``, which was made of ``obj``, could not have been that without a copy.
+    """
+    if isinstance(obj, np.generic):
+        raise RuntimeError("can't alias NumPy scalars. Either remove copy=False or transform it in a ndarray. ")
+    if not isinstance(obj, (_dispatch.TENSOR, np.ndarray)):
+        raise ValueError("can't alias arbitrary sequence into a tensor.")
+    own = dtypes.of_numpy(obj.dtype) if isinstance(obj, np.ndarray) else obj.dtype
+    device = devices.CPU if isinstance(obj, np.ndarray) else obj.device
+    if t.device is not device:
+        raise ValueError(f"can't alias tensor from device '{device}' to '{t.device}'.")
+    if t.dtype is not own:
+        raise ValueError(f"can't alias tensor with dtype '{own.legacy_name}' into dtype '{t.dtype.legacy_name}'.")
 
 
 @composite("torch")

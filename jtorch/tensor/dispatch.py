@@ -39,6 +39,8 @@ interceptors: list = []
 on_out = None
 #: Called with ``(tensor, what it is about to hold)`` before writes in place when set: forward mode.
 on_write = None
+#: Called with ``(name, results, outs)`` at the end of ``out=`` forms when set: forward mode, which has none.
+refuse_out = None
 
 
 def is_own(cls: type) -> bool:
@@ -279,7 +281,7 @@ def _view(op: Op, operands, statics, value: Value | None, aval, edge):
     if not modes.state.grad:
         t._made_without_grad = True
         # as of PyTorch's views: a leaf of its own, from which no gradient finds the way to what it shows
-        t._requires_grad = aval.is_float and t._root.requires_grad
+        t._requires_grad = aval.is_float and not base._inference and t._root.requires_grad
     if base._inference:
         t._inference = True
     return t
@@ -344,7 +346,10 @@ def call(name: str | Op, *operands, **statics):
         if p.kind == "hyper" and not isinstance(x, TENSOR):
             x = HyperNumber(x)
         full.append(x)
-    values = tuple(hashable(statics.pop(n, parameters[n].default)) for n in op.static_names)
+    values = tuple(
+        whole(x, n, op.parameters.index(parameters[n]), op) if parameters[n].whole else hashable(x)
+        for n, x in ((n, statics.pop(n, parameters[n].default)) for n in op.static_names)
+    )
     if statics:
         raise TypeError(f"{name}() got unexpected arguments {sorted(statics)}")
     return dispatch(op, tuple(full), values)
@@ -362,6 +367,21 @@ def hashable(x):
         return x.item()
     if isinstance(x, slice):
         return ("slice", x.start, x.stop, x.step)
+    return x
+
+
+def whole(x, name: str, i: int, op: Op):
+    """An integer attribute (or a tuple of them) in hashable form. 1.0 and True equal 1, and yet are none.
+
+    Raises:
+        TypeError: it is a bool or a float, or has one among its elements.
+    """
+    x = hashable(x)
+    for k, e in enumerate(x if x.__class__ is tuple else (x,)):
+        if e.__class__ in (bool, float):
+            kind = type(e).__name__
+            what = f"int, not {kind}" if e is x else f"tuple of ints, but found element of type {kind} at pos {k}: {e}"
+            raise TypeError(f"{op.name.split('.')[0]}(): argument '{name}' (position {i + 1}) must be {what}")
     return x
 
 
@@ -396,6 +416,12 @@ def into(op: Op, operands: tuple, statics: tuple, out):
     return answer.result if answer else write_out(op, operands, dispatch(op, operands, statics), out)
 
 
+INFERENCE_WRITTEN = (
+    "Inplace update to inference tensor outside InferenceMode is not allowed. You can make a clone to get a normal "
+    "tensor before doing inplace update."
+)
+
+
 def write_out(op: Op | str, operands, result, out, rule=None):
     """The end of the ``out=`` form of ``op`` (or of a function of that name): write ``result`` into ``out``.
 
@@ -415,6 +441,10 @@ def write_out(op: Op | str, operands, result, out, rule=None):
             f"{getattr(op, 'name', op)}(): functions with out=... arguments don't support automatic differentiation, "
             "but one of the arguments requires grad."
         )
+    if any(t._inference for t in outs) and not modes.state.inference:
+        raise RuntimeError(INFERENCE_WRITTEN)
+    if refuse_out is not None:
+        refuse_out(getattr(op, "name", op), results, outs)
     rule = rule or getattr(op, "out", None)
     for target, r in zip(outs, results, strict=True):
         if callable(rule):

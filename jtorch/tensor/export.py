@@ -59,7 +59,7 @@ def sizes_given(function: str, name: str, arguments: tuple, keyword):
 
 def _size(n) -> int:
     """One size; whatever can be an int, but for what would be cut off to be one."""
-    if isinstance(n, (float, str)):
+    if isinstance(n, (bool, float, str)):
         raise TypeError(f"sizes must be ints, but got {type(n).__name__} {n!r}")
     return int(n)
 
@@ -93,7 +93,7 @@ def _source(op: Op, kind: str) -> tuple[str, dict]:
     ns = {
         "OP": op, "dispatch": _dispatch.dispatch, "inplace": _dispatch.inplace, "into": _dispatch.into,
         "hashable": _dispatch.hashable, "sizes": _sizes, "required": _required, "MISSING": _MISSING, "PLAIN": _PLAIN,
-        "old_form": _old_form,
+        "old_form": _old_form, "whole": _dispatch.whole,
     }  # fmt: skip
     positional = [p for p in op.parameters if not p.keyword_only]
     keyword = [p for p in op.parameters if p.keyword_only]
@@ -149,8 +149,13 @@ def _source(op: Op, kind: str) -> tuple[str, dict]:
             0, f"if more: return old_form({name}, {name!r}, {len(positional)}, KEYWORDS, ({args}, *more){out})"
         )
     signature = ", ".join(head + rest + tail)
-    for p in op.parameters:
-        if p.kind == "static":
+    if any(p.name == "unbiased" for p in op.parameters):  # var(x, False)
+        prepare.append("if dim.__class__ is bool and unbiased is None: dim, unbiased = None, dim")
+    for i, p in enumerate(op.parameters):
+        if p.whole:
+            known = "" if p.default is not None and not p.optional else f" and {p.name} is not None"
+            prepare.append(f"if {p.name}.__class__ is not int{known}: {p.name} = whole({p.name}, {p.name!r}, {i}, OP)")
+        elif p.kind == "static":
             prepare.append(f"if {p.name}.__class__ not in PLAIN: {p.name} = hashable({p.name})")
         elif p.kind == "size" and p is not variadic:
             prepare.append(f"{p.name} = sizes(({p.name},))")

@@ -62,6 +62,22 @@ def apply_values(op_, operands, statics):
 _EXPANDING = frozenset(("expand", "broadcast_to"))
 
 
+def _of_function(name: str, i: int, several: bool) -> str:
+    """Why output ``i`` of a custom Function, a view of an input, is not written in place."""
+    if several:
+        return (
+            f"Output {i} of {name} is a view and is being modified inplace. This view is the output of a function that "
+            "returns multiple views. Such functions do not allow the output views to be modified inplace. You should "
+            "replace the inplace operation by an out-of-place one."
+        )
+    return (
+        f"Output {i} of {name} is a view and is being modified inplace. This view was created inside a custom Function "
+        "(or because an input was returned as-is) and the autograd logic to handle view+inplace would override the "
+        "custom backward associated with the custom Function, leading to incorrect gradients. This behavior is "
+        "forbidden. You can fix this by cloning the output of the custom Function."
+    )
+
+
 _ATTRIBUTES = vars(MetadataMixin)["__dict__"]
 
 
@@ -106,6 +122,7 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
     _strides: tuple[int, ...] | None = None
     _geometry: tuple | None = None  # strides and offset, once asked for
     _made_without_grad = False
+    _made_by: tuple | None = None  # a Function that returned (a view of) an input: its name, which output, one of more
     _uncounted = False  # made by ``.data``: writes through it are not held against saved values
     _inference = False
     _hooks = None
@@ -201,10 +218,7 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
     def _check_inplace(self) -> None:
         """Refuse what PyTorch refuses: writing to a leaf that requires grad while the tape is on."""
         if self._inference and not modes.state.inference:
-            raise RuntimeError(
-                "Inplace update to inference tensor outside InferenceMode is not allowed. You can make a clone to get "
-                "a normal tensor before doing inplace update."
-            )
+            raise RuntimeError(_dispatch.INFERENCE_WRITTEN)
         if not modes.state.grad:
             return
         if self._root is None:
@@ -213,6 +227,8 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
                     "a leaf Variable that requires grad is being used in an in-place operation. Use torch.no_grad(), "
                     "or write to .detach() if the write should not be recorded."
                 )
+            if self._made_by is not None:
+                raise RuntimeError(_of_function(*self._made_by))
             return
         self._refresh()
         if self._made_without_grad and self._root.requires_grad:
@@ -220,6 +236,8 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
                 "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Create the "
                 "view inside the same mode, or modify it under no_grad."
             )
+        if self._root._made_by is not None:
+            raise RuntimeError(_of_function(*self._root._made_by))
         if self._root._edge is None and (self._root._requires_grad or self.requires_grad):
             raise RuntimeError(
                 "a view of a leaf Variable that requires grad is being used in an in-place operation. Use "
