@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
@@ -17,6 +18,23 @@ def user_line() -> str:
             return f"{name}:{frame.f_lineno}"
         frame = frame.f_back
     return "<unknown>"
+
+
+class _Once:
+    """What :func:`warn_once` has said; with ``always`` it says it every time."""
+
+    always = False
+    said: set[str] = set()
+
+
+once = _Once()
+
+
+def warn_once(message: str, stacklevel: int) -> None:
+    """Warn of what a program does, the first time; ``stacklevel`` counts from the caller as in ``warnings.warn``."""
+    if once.always or message not in once.said:
+        once.said.add(message)
+        warnings.warn(message, UserWarning, stacklevel=stacklevel + 1)
 
 
 class TorchDynamoException(RuntimeError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -527,3 +528,26 @@ def test_reflected_operators_take_tensors(name, torch):
 def test_operators_of_python_2(name, torch):
     ours, theirs = (getattr(t.ones(2) * 4, f"__{name}__")(t.full((2,), 3.0)) for t in (jtorch, torch))
     np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-6)
+
+
+def test_what_is_warned_of_once():
+    """float() of what has a history; with set_warn_always every time."""
+    from jtorch.errors import once
+
+    x = jtorch.tensor(2.0, requires_grad=True)
+    said, once.said = once.said, set()
+    try:
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            assert float(x) == complex(x) == float(x.detach()) == x.item() == 2
+            with jtorch.no_grad():
+                float(x)
+            assert [w.filename for w in found] == [__file__]
+            jtorch.set_warn_always(True)
+            float(x)
+            assert len(found) == 2 and jtorch.is_warn_always_enabled()
+    finally:
+        jtorch.set_warn_always(False)
+        once.said = said
+    with pytest.raises(RuntimeError, match="to be the same dimension as input"):
+        jtorch.diff(jtorch.ones(3), prepend=jtorch.ones(1, 1))

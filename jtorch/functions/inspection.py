@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .. import dtypes
+from ..errors import warn_once
 from ..tensor import Tensor
 from ..tensor.export import composite
 
@@ -68,6 +69,11 @@ def set_default_tensor_type(t) -> None:
     """
     from ..devices import set_default_device
 
+    warn_once(
+        "torch.set_default_tensor_type() is deprecated as of PyTorch 2.1, please use torch.set_default_dtype() and "
+        "torch.set_default_device() as alternatives.",
+        2,
+    )
     name = t if isinstance(t, str) else getattr(t, "__name__", str(t))
     found = [d for d in dtypes.ALL if f"{d.legacy_name}Tensor" == name.rsplit(".", 1)[-1]]
     if not found:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from .. import dtypes
+from ..errors import once
 from ..tape import engine
 from ..tensor import Tensor
 from ..tensor.creation import dtype_of, factory
@@ -36,19 +37,17 @@ def sym_sum(args):
 
 # --- switches --------------------------------------------------------------------------------------------------------
 
-_state = {"warn_always": False}
-
 
 @composite("torch")
 def set_warn_always(b: bool) -> None:
-    """Kept for reading back: Python's warning filters decide how often a warning is shown."""
-    _state["warn_always"] = bool(b)
+    """Whether what a process warns of once is warned of every time; Python's filters decide what is shown."""
+    once.always = bool(b)
 
 
 @composite("torch")
 def is_warn_always_enabled() -> bool:
     """What :func:`set_warn_always` was last given."""
-    return _state["warn_always"]
+    return once.always
 
 
 @composite("torch")

@@ -108,7 +108,7 @@ def diff(input: Array, n: int = 1, dim: int = -1, prepend: Array | None = None, 
     """The ``n``-th difference along ``dim``, after joining ``prepend`` and ``append``; of bools, exclusive or.
 
     Raises:
-        RuntimeError: a 0-d tensor, or a negative ``n``.
+        RuntimeError: a 0-d tensor, a negative ``n``, or parts to join of another number of dimensions.
     """
     if input.ndim == 0:
         raise RuntimeError("diff expects input to be at least one-dimensional")
@@ -118,6 +118,8 @@ def diff(input: Array, n: int = 1, dim: int = -1, prepend: Array | None = None, 
     if n == 0:
         return input
     parts = [p for p in (prepend, input, append) if p is not None]
+    if any(p.ndim != input.ndim for p in parts):
+        raise RuntimeError("diff expects prepend or append to be the same dimension as input")
     x = jnp.concatenate(parts, dim) if len(parts) > 1 else input
     for _ in range(min(n, x.shape[dim])):
         size = x.shape[dim]

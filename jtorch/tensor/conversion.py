@@ -7,6 +7,7 @@ import copy
 import numpy as np
 
 from .. import devices, dtypes
+from ..errors import warn_once
 from ..ops.registry import OPS
 from ..tape import modes
 from ..trace import capture
@@ -14,6 +15,11 @@ from ..trace import value as values
 from ..trace.jaxapi import x64
 from . import dispatch as _dispatch
 from . import layout, printing
+
+_HAS_HISTORY = (
+    "Converting a tensor with requires_grad=True to a scalar may lead to unexpected behavior.\n"
+    "Consider using tensor.detach() first."
+)
 
 
 class ConversionMixin:
@@ -117,6 +123,8 @@ class ConversionMixin:
         return found.real
 
     def __float__(self) -> float:
+        if self.requires_grad and modes.state.grad:
+            warn_once(_HAS_HISTORY, 2)
         if self.dtype.is_complex:
             return self._real("double")
         log = capture.state.log
@@ -125,6 +133,8 @@ class ConversionMixin:
         return float(self._one())
 
     def __complex__(self) -> complex:
+        if self.requires_grad and modes.state.grad:
+            warn_once(_HAS_HISTORY, 2)
         return complex(self._one())
 
     def __index__(self) -> int:

@@ -81,7 +81,7 @@ def _old_form(fn: Callable, name: str, tensors: int, keywords: tuple[str, ...], 
         raise TypeError(f"{name}() takes {tensors} positional arguments but {len(args)} were given")
     stated = dict(zip(keywords, numbers, strict=False))
     warnings.warn(
-        f"{name}() with numbers among its tensors is deprecated; write "
+        f"This overload of {name} is deprecated: it has numbers among its tensors. Consider using "
         f"{name}(..., {', '.join(f'{k}={v}' for k, v in stated.items())})",
         stacklevel=3,
     )
