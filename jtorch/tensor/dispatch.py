@@ -356,14 +356,16 @@ def call(name: str | Op, *operands, **statics):
 
 
 def hashable(x):
-    """A static attribute in hashable form: lists become tuples, 0-d integer tensors and NumPy ints become ints."""
+    """A static attribute in hashable form: lists and tensors become tuples, NumPy's ints and single elements ints."""
     if x is None or x.__class__ in (int, float, bool, str, dtypes.dtype):
         return x
     if x.__class__ is tuple and all(e.__class__ is int for e in x):
         return x
     if isinstance(x, (list, tuple)):
         return tuple(hashable(e) for e in x)
-    if isinstance(x, TENSOR) or isinstance(x, np.generic):
+    if isinstance(x, TENSOR):
+        return x.item() if x.numel() == 1 else hashable(x.tolist())
+    if isinstance(x, np.generic):
         return x.item()
     if isinstance(x, slice):
         return ("slice", x.start, x.stop, x.step)
