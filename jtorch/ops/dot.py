@@ -32,10 +32,23 @@ def takes_bfloat16(a, b) -> bool:
     return a.dtype == b.dtype and (lowered or a.dtype == jnp.bfloat16) and backend.multiplies_bfloat16()
 
 
+def widened(a, b) -> tuple:
+    """Operands of half precision as float32 where the program will run on a processor, others as they are.
+
+    XLA does so by itself, but for products whose result is turned: from jax 0.12 on it adds those up in bfloat16 on
+    processors with AVX-512's instructions for that (an error of 0.27 among results up to 17, for 0.04).
+    """
+    half = a.dtype == b.dtype and a.dtype in (jnp.bfloat16, jnp.float16)
+    return tuple(x.astype(jnp.float32) for x in (a, b)) if half and backend.platform() == "cpu" else (a, b)
+
+
 def _dot(a, b, contract, batch: int, dtype):
     if takes_bfloat16(a, b) and a.ndim == b.ndim == batch + 2:
         return _narrow(a, b, contract, batch).astype(dtype)
-    return lax.dot_general(a, b, _dims(contract, batch), preferred_element_type=None if dtype == a.dtype else dtype)
+    a, b = widened(a, b)
+    wide = jnp.promote_types(a.dtype, dtype)
+    out = lax.dot_general(a, b, _dims(contract, batch), preferred_element_type=None if wide == a.dtype else wide)
+    return out.astype(dtype)
 
 
 def _dims(contract, batch: int):

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from . import nodes
-from .dot import dot2d, dot3d, takes_bfloat16
+from .dot import dot2d, dot3d, takes_bfloat16, widened
 from .elementwise import c_type_name, in_float32, is_bool, is_integral, refuse, require_type, same_shape, type_name
 from .lowering_table import CPU
 from .outputs import picked, same_dtype
@@ -143,7 +143,7 @@ def _batched_matmul(a, b):
     if takes_bfloat16(a, b) and a.shape[:-2] == b.shape[:-2]:
         flat = [x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:]) for x in (a, b)]
         return _bmm(*flat).reshape(*a.shape[:-1], b.shape[-1])
-    return jnp.matmul(a, b)
+    return jnp.matmul(*widened(a, b)).astype(a.dtype)
 
 
 @op(out=same_dtype, grad_name=nodes.matmul)
