@@ -17,6 +17,14 @@ def z(torch, *shape, **options):
     return torch.zeros(shape, **options)
 
 
+def index(torch, *values):
+    return torch.tensor(values, dtype=torch.int64)
+
+
+def F(torch):
+    return torch.nn.functional
+
+
 #: name -> (program, exception, words its message contains)
 ERRORS = {
     # shapes
@@ -283,6 +291,30 @@ ERRORS = {
     "reduction": (lambda t: t.nn.functional.mse_loss(z(t, 2), z(t, 2), reduction="all"), ValueError, "all"),
     "unknown attribute": (lambda t: z(t, 2).foo, AttributeError, "foo"),
     "shape is read-only": (lambda t: setattr(z(t, 2), "shape", (1, 2)), AttributeError),
+    # layers
+    "nll_loss of a number": (lambda t: F(t).nll_loss(z(t), index(t, 0)), ValueError, "(got 0)"),
+    "nll_loss of 1 and 3": (lambda t: F(t).nll_loss(z(t, 10), index(t, 1, 2, 3)), ValueError, "target size: 3"),
+    "nll_loss of rows and pairs": (
+        lambda t: F(t).nll_loss(z(t, 1, 3), z(t, 1, 2).long()), RuntimeError, "0D or 1D target tensor expected"),
+    "nll_loss of rows and a number": (
+        lambda t: F(t).nll_loss(z(t, 2, 3), z(t).long()), ValueError, "(2) to match target batch_size (0)"),
+    "nll_loss of images": (
+        lambda t: F(t).nll_loss(z(t, 2, 3, 4, 4), z(t, 2, 4).long()), RuntimeError, "dimension: 2"),
+    "cosine_similarity": (
+        lambda t: F(t).cosine_similarity(z(t, 2, 2), z(t, 2, 2), eps=-1e-8), RuntimeError, "eps must be non-negative"),
+    "channel_shuffle": (lambda t: F(t).channel_shuffle(z(t, 1, 3, 2, 2), 0), RuntimeError, "must be positive"),
+    "pixel_shuffle": (lambda t: F(t).pixel_shuffle(z(t, 1, 16, 2, 2), 2**40), ValueError, "overflowed"),
+    "unfold": (lambda t: F(t).unfold(z(t, 3, 0, 3, 4), (2, 3)), RuntimeError, "Expected 3D or 4D", "[3, 0, 3, 4]"),
+    "fold": (lambda t: F(t).fold(z(t, 1, 3, 4), 4, 2**40), RuntimeError, "overflowed"),
+    "lstm_cell": (
+        lambda t: t.lstm_cell(z(t, 4, 8), [z(t, 4, 16)] * 2, z(t, 65, 8), z(t, 64, 16), z(t, 64), z(t, 64)),
+        RuntimeError, "weight_ih first dim must be 4 * hidden_size = 64, but got 65"),
+    "ctc_loss": (
+        lambda t: F(t).ctc_loss(z(t, 0, 0, 4), index(t), index(t), index(t)), RuntimeError, "must not be empty"),
+    "softshrink": (lambda t: F(t).softshrink(z(t, 3).half(), 1e6), RuntimeError, "[0, 65504]", "Half", "1e+06"),
+    "rrelu": (lambda t: F(t).rrelu(z(t, 3), 0.1, float("inf")), RuntimeError, "upper bound must be finite"),
+    "batch_norm": (
+        lambda t: t.nn.BatchNorm2d(3)(z(t, 1, 3, 2, 2).double()), RuntimeError, "all inputs must share same datatype"),
 }  # fmt: skip
 
 

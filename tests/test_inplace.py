@@ -430,7 +430,7 @@ def test_errors(name):
     "write",
     [
         lambda t: t.zeros(1).expand(3).add_(1),
-        lambda t: t.zeros(2, 1).expand(2, 3).fill_(1),
+        lambda t: t.zeros(1).expand(3).masked_fill_(t.tensor([True, False, True]), 1),
         lambda t: t.zeros(1).expand(3).__setitem__(t.tensor([0]), 1.0),
         lambda t: t.zeros(5).unfold(0, 3, 1).copy_(t.ones(3, 3)),
     ],
@@ -448,3 +448,47 @@ def test_modified_names_shape_and_versions():
     y.add_(1)
     with pytest.raises(RuntimeError, match=r"FloatTensor \[2, 3\].*version 1; expected version 0"):
         z.sum().backward()
+
+
+def test_memory_in_common_with_the_operands():
+    def y(t):
+        return t.arange(6.0)
+
+    def index(t):
+        return t.tensor([2, 1, 0])
+
+    def into(t, name, *rest):
+        x = y(t)
+        return getattr(x[:4], name)(x[1:5], *rest)
+
+    def square(t):
+        x = t.arange(9.0).view(3, 3)
+        return x.add_(x.t())
+
+    for refused in (
+        lambda t: into(t, "add_"), lambda t: into(t, "copy_"), lambda t: into(t, "lerp_", 0.5), square,
+        lambda t: (lambda x: x[1:].__iadd__(x[:-1]))(y(t)),
+        lambda t: (lambda x: x.__setitem__(slice(1, 6), x[:5]))(y(t)),
+        lambda t: (lambda x: t.add(x[1:5], 1, out=x[:4]))(y(t)),
+        lambda t: (lambda x: x.index_add_(0, index(t), x[:3]))(y(t)),
+        lambda t: (lambda x: x.index_copy_(0, x, x.clone()))(index(t)),
+        lambda t: (lambda x: x.scatter_(0, index(t), x))(t.ones(3)), lambda t: (lambda x: x.put_(x, x))(index(t)),
+        lambda t: (lambda x: x.index_put_((index(t),), x[0]))(y(t)),
+        lambda t: (lambda x: x.index_fill_(0, x, 0))(index(t)),
+    ):  # fmt: skip
+        check_raises(refused, RuntimeError, "some elements of the input tensor and the written-to tensor")
+
+    def accepted(t):
+        x = y(t)
+        x[:3].add_(x[3:])
+        x[::2].add_(x[1::2])
+        x[:3].mul_(x[:3])
+        t.mul(x, 2, out=x)
+        return (
+            x,
+            t.zeros(3).expand(2, 3).fill_(2.0),
+            t.ones(2, 1).expand(2, 3).zero_(),
+            t.ones(2, 3, 0).expand(4, 2, 3, 0).zero_(),
+        )
+
+    check(accepted)

@@ -380,3 +380,29 @@ def test_pack_refuses():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert pad_sequence([jtorch.ones(2), jtorch.ones(1)], padding_side="left").tolist() == [[1, 0], [1, 1]]
+
+
+def test_sizes_and_types_that_do_not_matter():
+    check(lambda t: [
+        t.nn.functional.nll_loss(-t.arange(3.0), t.tensor([1])),
+        t.nn.functional.multi_margin_loss(t.arange(3.0), t.tensor([1]), reduction="none"),
+        t.nn.BatchNorm2d(3)(t.zeros(0, 3, 2, 2, dtype=t.float64)),
+        t.pdist(t.tensor([[float("nan"), 0.0], [2.0, 1.0], [float("inf"), 1.0]]), 0),
+        [t.zeros(1, device="meta").type(), repr(t.nn.ParameterDict({"a": t.zeros(1, device="meta")}))],
+        list(t.nn.utils.spectral_norm(t.nn.Linear(2, 2)).state_dict()._metadata.items()),
+    ])  # fmt: skip
+
+
+def test_warnings_of_layers():
+    def said(t):
+        F, grid = t.nn.functional, t.zeros(1, 2, 2, 2)
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            F.grid_sample(t.zeros(1, 1, 2, 2), grid)
+            F.affine_grid(t.zeros(1, 2, 3), (1, 1, 2, 2))
+            F.affine_grid(t.zeros(1, 2, 3), (1, 1, 2, 1), align_corners=True)
+            F.affine_grid(t.zeros(1, 2, 3), (1, 1, 2, 1), align_corners=False)
+            t.nn.InstanceNorm1d(3)(t.zeros(4, 5))
+        return [(w.category.__name__, str(w.message)) for w in found]
+
+    check(said)

@@ -108,7 +108,8 @@ for _name, _dtype in {
 def type(self, dtype=None, non_blocking=False):
     """Without an argument the type's name (``'torch.FloatTensor'``), else this tensor converted."""
     if dtype is None:
-        prefix = "torch.cuda." if self.is_cuda else "torch."
+        kind = self.device.type
+        prefix = "torch." if kind == "cpu" else f"torch.{kind}."
         return f"{prefix}{self.dtype.legacy_name}Tensor"
     if isinstance(dtype, str):
         name = dtype.rsplit(".", 1)[-1].removesuffix("Tensor")

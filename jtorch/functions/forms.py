@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 
 from .. import dtypes
+from ..ops import outputs
 from ..ops.registry import OPS
 from ..ops.shapes import canonical_dim, infer_size
 from ..ops.view import check_narrow, check_select
@@ -298,6 +299,10 @@ def fill_(input, value):
                 f"fill_ only supports 0-dimension value tensor but got tensor with {value.dim()} dimensions."
             )
         return input.copy_(value)
+    if input._lens is not None and not all(input.stride()):  # expanded, perhaps: each element is written once
+        once = input[tuple([slice(None) if s else slice(0, 1) for s in input.stride()])]
+        once._overwrite(filled(once.shape, value, input.dtype, input.device))
+        return input
     return input._overwrite(filled(input.shape, value, input.dtype, input.device))
 
 
@@ -500,6 +505,7 @@ def index_put_(self, indices, values, accumulate=False):
             "Index put requires the source and destination dtypes match, got "
             f"{self.dtype.legacy_name} for the destination and {values.dtype.legacy_name} for the source."
         )
+    outputs.apart(None, view_, (values, *(i for i in found if i is not None)))
     view_._assign(call("index_put", view_, values, tuple(found), spec=spec, accumulate=bool(accumulate)))
     return self
 

@@ -309,6 +309,8 @@ class TypedStorage(metaclass=_TypedStorageType):
     def share_memory_(self) -> TypedStorage:
         return self
 
+    is_shared = UntypedStorage.is_shared
+
     pin_memory = share_memory_
 
     def resize_(self, size: int) -> TypedStorage:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..dtypes import get_default_dtype
-from .elementwise import is_complex, refuse
+from .elementwise import is_complex, refuse, type_name
 from .outputs import unconverted
 from .registry import Array, op
 from .shapes import canonical_dim
@@ -346,10 +346,14 @@ def softshrink(input: Array, lambd: float = 0.5):
     """``x - lambd`` above ``lambd``, ``x + lambd`` below ``-lambd``, 0 between.
 
     Raises:
-        RuntimeError: ``lambd`` is negative.
+        RuntimeError: ``lambd`` is negative, or more than the dtype can hold.
     """
-    if lambd < 0:
-        raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd}.")
+    if jnp.issubdtype(input.dtype, jnp.floating):
+        most = float(jnp.finfo(input.dtype).max)
+        if not 0 <= lambd <= most:
+            raise RuntimeError(
+                f"lambda must be in range [0, {most:g}] for input dtype {type_name(input)}, but found {lambd:g}"
+            )
     _require_float("softshrink_cpu", input)
     return _shrinking(lambda x: jnp.where(x > lambd, x - lambd, jnp.where(x < -lambd, x + lambd, x * 0)), lambd)(input)
 

@@ -52,18 +52,23 @@ _picked.defvjp(lambda x, target, shape: (_at_class(x, target), target), _picked_
 
 def _check_sizes(input, target, weight) -> None:
     if input.ndim == 0:
-        raise RuntimeError("input tensor should be 1D or more")
-    if input.ndim > 1 and target.ndim >= 1 and input.shape[0] != target.shape[0]:
-        raise ValueError(
-            f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0]})."
-        )
-    expected = () if input.ndim == 1 else (input.shape[0], *input.shape[2:])
+        raise ValueError("Expected 1 or more dimensions (got 0)")
+    if input.ndim == 1 and target.shape not in ((), (1,)):
+        raise ValueError(f"For 1D input, 1D target must have size 1, but got target size: {target.shape[0]}")
+    rows = target.shape[0] if target.ndim else 0
+    if input.ndim > 1 and input.shape[0] != rows:
+        raise ValueError(f"Expected input batch_size ({input.shape[0]}) to match target batch_size ({rows}).")
+    expected = target.shape if input.ndim == 1 else (input.shape[0], *input.shape[2:])
     if target.shape != expected:
         if target.ndim == len(expected):
             raise RuntimeError(f"Expected target size {list(expected)}, got {list(target.shape)}")
+        if input.ndim == 4:
+            raise RuntimeError(
+                f"only batches of spatial targets supported (3D tensors) but got targets of dimension: {target.ndim}"
+            )
         raise RuntimeError(
-            f"multi-target not supported: an input of shape {list(input.shape)} takes a target of shape "
-            f"{list(expected)}, got {list(target.shape)}"
+            f"0D or 1D target tensor expected, multi-target not supported: an input of shape {list(input.shape)} takes "
+            f"a target of shape {list(expected)}, got {list(target.shape)}"
         )
     if target.dtype not in (np.int64, np.uint8):
         raise RuntimeError(f"expected target dtype to be Long or Byte, but got {type_name(target)}: use target.long()")
@@ -119,6 +124,8 @@ def nll_loss(
     """
     _check_sizes(input, target, weight)
     require_float("nll_loss_out_frame", input)
+    if input.ndim == 1:
+        target = target.reshape(())
     x = widened(input)
     weights = _target_weight(target, weight, ignore_index, x.dtype)
     loss = jnp.where(weights == 0, 0, -_picked(x, target, x.shape) * weights)
@@ -205,6 +212,8 @@ def cross_entropy(
     if input.shape == target.shape and jnp.issubdtype(target.dtype, jnp.floating):
         return _cross_entropy_of_probabilities(input, target, weight, reduction, label_smoothing, ignore_index)
     _check_sizes(input, target, weight)
+    if input.ndim == 1:
+        target = target.reshape(())
     loss = _entropies(input, target, weight, ignore_index, label_smoothing)
     weights = _target_weight(target, weight, ignore_index, loss.dtype)
     return _mean_over(loss, weights, reduction).astype(input.dtype)
@@ -424,6 +433,8 @@ def ctc_loss(
     batched = log_probs.ndim == 3
     x = widened(log_probs) if batched else widened(log_probs)[:, None]
     steps, batch, classes = x.shape
+    if not x.size:
+        raise RuntimeError("log_probs tensor must not be empty")
     if not 0 <= blank < classes:
         raise RuntimeError("blank must be in label range")
     if input_lengths.size != batch or target_lengths.size != batch:

@@ -234,7 +234,13 @@ def p_norm(x, p: float, axis: int = -1, keepdims: bool = False):
 
 @op(namespaces=("torch", "nn.functional"), promote="float", method=False, inplace=False, out=False, elementwise=False)
 def cosine_similarity(x1: Array, x2: Array, dim: int = 1, eps: float = 1e-8):
-    """``x1 · x2 / (max(‖x1‖, eps) max(‖x2‖, eps))`` along ``dim``; the operands broadcast."""
+    """``x1 · x2 / (max(‖x1‖, eps) max(‖x2‖, eps))`` along ``dim``; the operands broadcast.
+
+    Raises:
+        RuntimeError: ``eps`` is negative.
+    """
+    if eps < 0:
+        raise RuntimeError(f"eps must be non-negative, got: {eps}")
     shape = broadcast_shapes(x1.shape, x2.shape)
     dim = canonical_dim(dim, len(shape))
     x1, x2 = jnp.broadcast_to(x1, shape), jnp.broadcast_to(x2, shape)
@@ -251,6 +257,13 @@ def pairwise_distance(x1: Array, x2: Array, p: float = 2.0, eps: float = 1e-6, k
     """``‖x1 - x2 + eps‖_p`` over the last dimension; the operands broadcast."""
     broadcast_shapes(x1.shape, x2.shape)
     return p_norm(_floating(x1 - x2) + eps, p, -1, keepdim)
+
+
+def _distance(difference, p: float):
+    """The norm over the last dim. As distances count, NaN differs from everything by NaN."""
+    if p == 0:
+        return jnp.sum(jnp.minimum(jnp.ceil(jnp.abs(difference)), 1), -1)
+    return p_norm(difference, p)
 
 
 def _distance_types(common, x1, x2) -> None:
@@ -289,7 +302,7 @@ def cdist(x1: Array, x2: Array, p: float = 2.0, compute_mode: str = "use_mm_for_
         total = squares - 2 * jnp.einsum("...pm,...rm->...pr", a, b)
         positive = total > 0
         return jnp.where(positive, jnp.sqrt(jnp.where(positive, total, 1)), 0)
-    return p_norm(x1[..., :, None, :] - x2[..., None, :, :], p)
+    return _distance(x1[..., :, None, :] - x2[..., None, :, :], p)
 
 
 @op(namespaces=("torch", "nn.functional"), method=False, out=False)
@@ -299,7 +312,7 @@ def pdist(input: Array, p: float = 2.0):
         raise RuntimeError(f"pdist only supports 2D tensors, got: {input.ndim}D")
     require_float("pdist", input)
     i, j = np.triu_indices(input.shape[0], 1)
-    return p_norm(input[i] - input[j], p)
+    return _distance(input[i] - input[j], p)
 
 
 # --- margins -------------------------------------------------------------------------------------------------------
@@ -484,7 +497,7 @@ def multi_margin_loss(
     if weight is not None:
         gap = gap * weight[y][:, None]
     loss = jnp.sum(gap, 1) / classes
-    return reduced(loss[0] if input.ndim < 2 else loss, reduction)
+    return reduced(loss.reshape(target.shape) if input.ndim < 2 else loss, reduction)
 
 
 @op(namespaces=F, promote="default", elementwise=False, grad_name="MeanBackward0")

@@ -114,7 +114,8 @@ def _batch_norm_train(
         ValueError: one value a channel only.
     """
     _check_batch_norm(input, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
-    _check_affine_dtypes(input, weight, bias, running_mean, running_var)
+    if input.size:
+        _check_affine_dtypes(input, weight, bias, running_mean, running_var)
     count = input.size // max(_channels(input), 1)
     if count <= 1 and input.size:
         raise ValueError(
@@ -247,6 +248,8 @@ def _check_normalized_shape(input, normalized_shape, weight, bias, star: str) ->
 def _check_affine_dtypes(input, *parameters) -> None:
     for p in parameters:
         if p is not None and p.dtype != input.dtype and p.dtype != widened(input).dtype:
+            if input.dtype == np.float64:
+                raise RuntimeError("mixed dtype (CPU): all inputs must share same datatype.")
             raise RuntimeError(
                 f"mixed dtype (CPU): expect parameter to have scalar type of Float, got {type_name(p)} with an input "
                 f"of {type_name(input)}"

@@ -33,17 +33,46 @@ def unconverted(result, out, inputs) -> None:
         raise RuntimeError(f"Found dtype {type_name(out)} but expected {type_name(result)}")
 
 
+def _span(x) -> tuple[int, int] | None:
+    """The bytes of a storage that a tensor without gaps or repetitions lies in; None for others."""
+    dense = 1
+    for stride, n in sorted((s, n) for n, s in zip(x.shape, x.stride(), strict=True) if n != 1):
+        if stride != dense:
+            return None
+        dense *= n
+    start = x.storage_offset()
+    return start * x.element_size(), (start + x.numel()) * x.element_size()
+
+
+def _overlap(x, out) -> str | None:
+    """``"full"`` for the same elements in the same places, ``"partial"`` for some in common, None where none is known.
+
+    As in PyTorch nothing is known of tensors with gaps.
+    """
+    if x is out:
+        return "full"
+    if x._storage is not out._storage or not x.numel() or not out.numel():
+        return None
+    here, there = _span(x), _span(out)
+    if here is None or there is None or here[0] >= there[1] or there[0] >= here[1]:
+        return None
+    return "full" if here == there and x.stride() == out.stride() else "partial"
+
+
 def apart(result, out, inputs) -> None:
     """Raises:
     RuntimeError: ``out`` has memory in common with an operand.
     """
-    for x in inputs:
-        if x is out:
-            raise RuntimeError(OVERLAP)
-        if x._storage is out._storage and x.is_contiguous() and out.is_contiguous():
-            first, start = x.storage_offset(), out.storage_offset()
-            if first < start + out.numel() and start < first + x.numel():
-                raise RuntimeError(OVERLAP)
+    if any(_overlap(x, out) for x in inputs):
+        raise RuntimeError(OVERLAP)
+
+
+def in_place(result, out, inputs) -> None:
+    """Raises:
+    RuntimeError: ``out`` has memory in common with an operand, of which it is neither all nor nothing.
+    """
+    if any(_overlap(x, out) == "partial" for x in inputs):
+        raise RuntimeError(OVERLAP)
 
 
 def picked(result, out, inputs) -> None:

@@ -39,8 +39,11 @@ def unfold(
     Raises:
         RuntimeError: the window does not fit, or the input has other dims.
     """
-    if input.ndim not in (3, 4):
-        raise RuntimeError(f"Expected 3D or 4D (batch mode) tensor for unfold, but got: {list(input.shape)}")
+    if input.ndim not in (3, 4) or 0 in input.shape[input.ndim - 3 :]:
+        raise RuntimeError(
+            "Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, "
+            f"but got: {list(input.shape)}"
+        )
     x = input if input.ndim == 4 else input[None]
     kernel, geometry, padding = _geometry(kernel_size, dilation, padding, stride)
     windows = geometry.windows(x.shape[2:], kernel)
@@ -76,6 +79,11 @@ def fold(
     size = _two(output_size)
     kernel, geometry, padding = _geometry(kernel_size, dilation, padding, stride)
     k = math.prod(kernel)
+    if k >= 2**63:
+        raise RuntimeError(
+            f"Given kernel_width = {kernel[1]} and kernel_height = {kernel[0]} the product of kernel_width and "
+            "kernel_height overflowed."
+        )
     if x.shape[1] % k:
         raise RuntimeError(
             "Expected size of input's dimension 1 to be divisible by the product of kernel_size, but got "
@@ -105,6 +113,7 @@ def pixel_shuffle(input: Array, upscale_factor: int):
 
     Raises:
         RuntimeError: fewer than three dims, or channels that are no multiple of ``r²``.
+        ValueError: ``r²`` does not fit 64 bits.
     """
     r = upscale_factor
     if input.ndim < 3:
@@ -113,6 +122,8 @@ def pixel_shuffle(input: Array, upscale_factor: int):
         )
     if r <= 0:
         raise RuntimeError(f"pixel_shuffle expects a positive upscale_factor, but got {r}")
+    if r * r >= 2**63:
+        raise ValueError(f"upscale factor is too large, (upscale_factor)^2 overflowed: upscale_factor={r}")
     *lead, c, h, w = input.shape
     if c % (r * r):
         raise RuntimeError(
@@ -157,6 +168,8 @@ def channel_shuffle(input: Array, groups: int):
     """
     if input.ndim < 3:
         raise RuntimeError(f"channel_shuffle expects input with > 2 dims, but got input with sizes {list(input.shape)}")
+    if groups <= 0:
+        raise RuntimeError(f"Number of groups to divide channels in must be positive. Value of groups:{groups}")
     n, c, *rest = input.shape
     if groups <= 0 or c % groups:
         raise RuntimeError(f"Number of channels must be divisible by groups. Got {c} channels and {groups} groups.")

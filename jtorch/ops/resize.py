@@ -137,12 +137,16 @@ def _check_arguments(x, size, scale_factor, mode, align_corners, antialias) -> N
         raise ValueError("only one of size or scale_factor should be defined")
     if size is None and scale_factor is None:
         raise ValueError("either size or scale_factor should be defined")
-    for what, given in (("output size", size), ("scale_factor", scale_factor)):
+    for whole, what, of, given in (
+        ("output", "output size", "(o1, o2, ...,oK)", size),
+        ("scale_factor", "scale_factor", "(s1, s2, ...,sK)", scale_factor),
+    ):
         if isinstance(given, tuple) and len(given) != dims:
+            shape = "of shape" if whole is what else "of"
             raise ValueError(
-                f"Input and {what} must have the same number of spatial dimensions, but got input with spatial "
-                f"dimensions of {list(x.shape[2:])} and {what} of {given}. Please provide input tensor in "
-                "(N, C, d1, d2, ...,dK) format."
+                f"Input and {whole} must have the same number of spatial dimensions, but got input with spatial "
+                f"dimensions of {list(x.shape[2:])} and {what} {shape} {given}. Please provide input tensor in "
+                f"(N, C, d1, d2, ...,dK) format and {what} in {of} format."
             )
     if mode in _DIMS and _DIMS[mode] != dims:
         raise NotImplementedError(f"Got {x.ndim}D input, but {mode} mode needs {_DIMS[mode] + 2}D input")

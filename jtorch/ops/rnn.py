@@ -346,9 +346,26 @@ def _gru_layer(
 # --- cells ---------------------------------------------------------------------------------------------------------
 
 
+def _require_gates(input, hx, w_ih, w_hh, gates: int) -> None:
+    """Raises:
+    RuntimeError: the weights do not belong to ``gates`` gates of the hidden state's size, or the input's.
+    """
+    if input.shape[-1] != w_ih.shape[1]:
+        raise RuntimeError(f"input has inconsistent input_size: got {input.shape[-1]} expected {w_ih.shape[1]}")
+    hidden = w_hh.shape[1]
+    for name, w in (("weight_ih", w_ih), ("weight_hh", w_hh)):
+        if w.shape[0] != gates * hidden:
+            raise RuntimeError(
+                f"{name} first dim must be {gates} * hidden_size = {gates * hidden}, but got {w.shape[0]}"
+            )
+    if hx.shape[-1] != hidden:
+        raise RuntimeError(f"hidden0 has inconsistent hidden_size: got {hx.shape[-1]}, expected {hidden}")
+
+
 @op(namespaces=(), grad_name="TanhBackward0")
 def _rnn_cell(input: Array, hx: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None, *, mode: str):
     """One step of :func:`_rnn_layer` for ``(B, I)`` or ``(I,)``."""
+    _require_gates(input, hx, w_ih, w_hh, 1)
     _require_dtype(input, w_ih)
     return _activate(mode, affine(input, w_ih, b_ih) + affine(hx, w_hh, b_hh))
 
@@ -356,6 +373,7 @@ def _rnn_cell(input: Array, hx: Array, w_ih: Array, w_hh: Array, b_ih: Array | N
 @op(namespaces=(), grad_name="ThnnFusedLstmCellBackward0")
 def _lstm_cell(input: Array, hx: Array, cx: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None):
     """One step of :func:`_lstm_layer`: ``(h, c)``."""
+    _require_gates(input, hx, w_ih, w_hh, 4)
     _require_dtype(input, w_ih)
     _, c, h = _lstm_state(affine(input, w_ih, b_ih) + affine(hx, w_hh, b_hh), cx)
     return h, c
@@ -364,5 +382,6 @@ def _lstm_cell(input: Array, hx: Array, cx: Array, w_ih: Array, w_hh: Array, b_i
 @op(namespaces=(), grad_name="ThnnFusedGruCellBackward0")
 def _gru_cell(input: Array, hx: Array, w_ih: Array, w_hh: Array, b_ih: Array | None, b_hh: Array | None):
     """One step of :func:`_gru_layer`."""
+    _require_gates(input, hx, w_ih, w_hh, 3)
     _require_dtype(input, w_ih)
     return _gru_state(affine(input, w_ih, b_ih), affine(hx.astype(w_hh.dtype), w_hh, b_hh), hx)

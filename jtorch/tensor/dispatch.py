@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import devices, dtypes, return_types
+from ..ops import outputs
 from ..ops.registry import OPS, Op
 from ..ops.shapes import broadcast_shapes
 from ..tape import modes
@@ -391,10 +392,18 @@ def inplace(op: Op, operands: tuple, statics: tuple):
     """The in-place form: the result is written into the first operand, which is returned.
 
     Raises:
-        RuntimeError: it is a leaf that requires grad, or the result's shape or dtype does not fit.
+        RuntimeError: it is a leaf that requires grad, it shares memory with another operand, or the result's shape or
+            dtype does not fit.
     """
     target = operands[0]
     target._check_inplace()
+    storage = target._storage
+    for x in operands[1:]:
+        if isinstance(x, TENSOR) and x._storage is storage:
+            if "index" in op.operand_names:
+                outputs.apart(None, target, _tensors(operands[1:]))
+            elif op.elementwise:
+                outputs.in_place(None, target, _tensors(operands[1:]))
     result = dispatch(op, operands, statics)
     if isinstance(result, tuple):
         result = result[0]
@@ -449,6 +458,8 @@ def write_out(op: Op | str, operands, result, out, rule=None):
         refuse_out(getattr(op, "name", op), results, outs)
     rule = rule or getattr(op, "out", None)
     for target, r in zip(outs, results, strict=True):
+        if getattr(op, "elementwise", False):
+            outputs.in_place(r, target, _tensors(operands))
         if callable(rule):
             rule(r, target, _tensors(operands))
         target._write_out(r)

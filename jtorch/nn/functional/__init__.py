@@ -91,7 +91,7 @@ from .products import (  # noqa: E402
     scaled_grouped_mm,
     scaled_mm,
 )
-from .resizing import upsample, upsample_bilinear, upsample_nearest  # noqa: E402
+from .resizing import affine_grid, grid_sample, upsample, upsample_bilinear, upsample_nearest  # noqa: E402
 from .sparse import embedding, embedding_bag, one_hot  # noqa: E402
 
 _threshold = threshold  # the name under which torch.fx prints it

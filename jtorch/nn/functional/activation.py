@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
@@ -61,10 +62,13 @@ def rrelu(input, lower=1.0 / 8, upper=1.0 / 3, training=False, inplace=False):
     """``x`` where positive, ``r x`` elsewhere; ``r`` is uniform on [lower, upper), outside training their mean.
 
     Raises:
-        RuntimeError: ``lower > upper``.
+        RuntimeError: ``lower > upper``, or one of them is infinite or NaN.
     """
+    for which, bound in (("lower", lower), ("upper", upper)):
+        if not math.isfinite(bound):
+            raise RuntimeError(f"rrelu: {which} bound must be finite, got {bound}")
     if lower > upper:
-        raise RuntimeError(f"rrelu: lower bound should be less than or equal to the upper bound, got {lower} > {upper}")
+        raise RuntimeError("Lower bound should be less than or equal to the upper bound")
     if not training:
         run = _run_inplace if inplace else dispatch
         return run(_RRELU_EVAL, (input,), (float(lower), float(upper)))

@@ -123,7 +123,7 @@ def _fractional(n: int, input, kernel_size, output_size, output_ratio, return_in
     if output_size is None and output_ratio is None:
         raise ValueError(f"{name} requires specifying either an output_size or an output_ratio")
     if isinstance(output_ratio, (tuple, list)) and len(output_ratio) != n:
-        raise ValueError(f"{name} requires output_ratio to either be a single number or a tuple of {n} of them")
+        raise ValueError(f"{name} requires output_ratio to either be a single Int or tuple of Ints.")
     batched = input.dim() == n + 2
     x = input if batched else input.unsqueeze(0)
     size, kernel = x.shape[-n:], _spread(kernel_size, n)

@@ -286,7 +286,7 @@ def _line(key, value, kind: str) -> str:
     if not isinstance(value, Tensor):
         return f"  ({key}): Object of type: {type(value).__name__}"
     size = "x".join(map(str, value.shape))
-    device = "" if value.device.type == "cpu" else f" ({value.device})"
+    device = f" ({value.device})" if value.device.type == "cuda" else ""
     what = "Parameter" if isinstance(value, Parameter) else "Tensor"
     return f"  ({key}): {what} containing: [{kind} of size {size}{device}]"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from .. import functional as F
 from .batchnorm import _NormBase
 
@@ -39,13 +41,22 @@ class _InstanceNorm(_NormBase):
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
 
+    def _get_no_batch_dim(self) -> int:
+        return self._n + 1
+
     def forward(self, input):
         self._check_input_dim(input)
         channel = input.dim() - self._n - 1
-        if input.shape[channel] != self.num_features and self.affine:
-            raise ValueError(
-                f"expected input's size at dim={channel} to match num_features ({self.num_features}), but got: "
-                f"{input.shape[channel]}."
+        if input.shape[channel] != self.num_features:
+            if self.affine:
+                raise ValueError(
+                    f"expected input's size at dim={channel} to match num_features ({self.num_features}), but got: "
+                    f"{input.shape[channel]}."
+                )
+            warnings.warn(
+                f"input's size at dim={channel} does not match num_features. You can silence this warning by not "
+                "passing in num_features, which is not used because affine=False",
+                stacklevel=2,
             )
         batch = input.unsqueeze(0) if channel == 0 else input
         out = F.instance_norm(

@@ -46,6 +46,9 @@ class SpectralNorm:
         sigma = jtorch.dot(u, jtorch.mv(matrix, v))
         return weight / sigma
 
+    def _note_version(self, module, state_dict, prefix, local_metadata) -> None:
+        local_metadata.setdefault("spectral_norm", {})[f"{self.name}.version"] = self._version
+
     def __call__(self, module, inputs) -> None:
         setattr(module, self.name, self.compute_weight(module, module.training))
 
@@ -86,6 +89,7 @@ def spectral_norm(
     module.register_buffer(f"{name}_u", u)
     module.register_buffer(f"{name}_v", v)
     module.register_forward_pre_hook(hook)
+    module._register_state_dict_hook(hook._note_version)
     return module
 
 
@@ -104,5 +108,8 @@ def remove_spectral_norm(module, name: str = "weight"):
                 delattr(module, name + suffix)
             module.register_parameter(name, Parameter(weight.detach()))
             del module._forward_pre_hooks[key]
+            hooks = module._state_dict_hooks
+            for key in [k for k, f in hooks.items() if getattr(f, "__self__", None) is hook]:
+                del hooks[key]
             return module
     raise ValueError(f"spectral_norm of '{name}' not found in {module}")
