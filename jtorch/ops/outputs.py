@@ -51,6 +51,8 @@ def _overlap(x, out) -> str | None:
     """
     if x is out:
         return "full"
+    if x._handler is not None or out._handler is not None:  # kinds of tensors that have no storage of their own
+        return None
     if x._storage is not out._storage or not x.numel() or not out.numel():
         return None
     here, there = _span(x), _span(out)

@@ -397,13 +397,9 @@ def inplace(op: Op, operands: tuple, statics: tuple):
     """
     target = operands[0]
     target._check_inplace()
-    storage = target._storage
-    for x in operands[1:]:
-        if isinstance(x, TENSOR) and x._storage is storage:
-            if "index" in op.operand_names:
-                outputs.apart(None, target, _tensors(operands[1:]))
-            elif op.elementwise:
-                outputs.in_place(None, target, _tensors(operands[1:]))
+    rule = outputs.apart if "index" in op.operand_names else outputs.in_place if op.elementwise else None
+    if rule is not None and len(operands) > 1:
+        rule(None, target, _tensors(operands[1:]))
     result = dispatch(op, operands, statics)
     if isinstance(result, tuple):
         result = result[0]

@@ -56,8 +56,7 @@ class IndexingMixin:
                 value = _without_leading_ones(value, view.dim())
                 if value.device is not self.device:
                     value = value.to(self.device)
-                elif value._storage is view._storage:
-                    outputs.in_place(None, view, (value,))
+                outputs.in_place(None, view, (value,))
             else:
                 value = _fitting(value, self.dtype)
             view._assign(_dispatch.dispatch(OPS["_copy"], (view, value), ()))
@@ -75,7 +74,7 @@ class IndexingMixin:
             value = value.to(self.dtype)
         if value.device is not self.device:
             value = value.to(self.device)
-        outputs.apart(None, view, [x for x in (value, *indices) if x._storage is view._storage])
+        outputs.apart(None, view, (value, *indices))
         view._assign(_dispatch.call("index_put", view, value, tuple(indices), spec=spec))
 
     def __delitem__(self, index) -> None:

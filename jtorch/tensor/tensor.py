@@ -367,8 +367,7 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
         if isinstance(other, Tensor):
             if other.device is not self.device:
                 other = other.to(self.device)
-            elif other._storage is self._storage:
-                in_place(None, self, (other,))
+            in_place(None, self, (other,))
         elif not isinstance(other, (int, float, complex, np.generic)):
             raise TypeError(f"copy_(): argument 'other' must be Tensor, not {type(other).__name__}")
         self._assign(_dispatch.dispatch(OPS["_copy"], (self, other), ()))
