@@ -71,6 +71,29 @@ def test_globals_closures_attributes_and_defaults_are_noticed():
     assert statistics.replays > 3, fast.latest
 
 
+def test_of_functions_made_by_one_definition_those_that_ran_are_guarded():
+    def scaled(by):
+        def times(x):
+            return x * by[0]
+
+        def set_(value):
+            nonlocal by
+            by = [value]
+
+        return times, set_
+
+    (one, set_one), (two, set_two) = scaled([2.0]), scaled([3.0])
+    _, set_other = other = scaled(iter([1.0]))  # whose state cannot be compared, and need not be
+    fast = torch.compile(lambda x: one(x) + two(x))
+    x = torch.tensor([1.0, 2.0])
+    for change, expected in ((None, 5.0), (set_one, 10.0), (set_two, 14.0), (set_other, 14.0)):
+        if change is not None:
+            change(7.0)
+        for _ in range(3):
+            assert same(fast(x), x * expected)
+    assert fast.captures == 3 and fast.latest is None and other
+
+
 def test_functions_and_methods_replaced_are_noticed(monkeypatch):
     net = Net(0.0)
     fast = torch.compile(net)

@@ -12,7 +12,6 @@ import collections
 import dis
 import enum
 import functools
-import gc
 import logging
 import operator
 import re
@@ -175,7 +174,7 @@ class Guards:
                 raise Unguardable(f"argument {i} has gradient hooks")
         for root in roots:
             self._visit(root, getattr(root, "__name__", type(root).__name__))
-        functions = self._functions()
+        functions = watch.functions()
         for code, namespace in watch.codes.items():
             names, modules = _global_names(code)
             if names:
@@ -189,12 +188,6 @@ class Guards:
         self._listings = 0  # how often that was made
 
     # --- finding
-
-    def _functions(self) -> list:
-        codes = list(self.watch.codes)
-        if not codes:
-            return []
-        return [f for f in gc.get_referrers(*codes) if isinstance(f, types.FunctionType)]
 
     def _function(self, f) -> None:
         for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):

@@ -13,6 +13,7 @@ import os
 import sys
 import sysconfig
 import types
+from collections import defaultdict
 
 from ..errors import _OURS
 from ..trace import capture as watching_trace
@@ -111,11 +112,26 @@ def stdlib_is_pure(filename: str) -> bool:
     return name.split(".", 1)[0] in _PURE_STDLIB
 
 
+_UNSET = object()
+
+
+def _contents(f: types.FunctionType) -> list:
+    """What the free variables of a function hold."""
+    contents = []
+    for cell in f.__closure__ or ():
+        try:
+            contents.append(cell.cell_contents)
+        except ValueError:
+            contents.append(_UNSET)
+    return contents
+
+
 class Watch:
     """A profile function.
 
     Attributes:
         codes: the program's own code objects that ran, with the globals they ran in.
+        enclosed: per such code, what its free variables held when it was called, by their ids.
         names: attribute names and string constants of all code that ran, the library's included.
         reflective: whether the program looked attributes up by computed names.
         refusal: what ran that a replay could not repeat, or None.
@@ -125,6 +141,7 @@ class Watch:
 
     def __init__(self):
         self.codes: dict[types.CodeType, dict] = {}
+        self.enclosed: defaultdict[types.CodeType, dict[tuple[int, ...], tuple]] = defaultdict(dict)
         self.names: set[str] = set()
         self.reflective = False
         self.refusal: str | None = None
@@ -136,6 +153,7 @@ class Watch:
             if code in self._seen:
                 if code in self.codes:
                     self._after_reading(code, frame)
+                    self._enclose(code, frame)
                 return
             whose = origin_of(code.co_filename)
             if whose == "user" and code.co_filename.startswith("<"):  # generated code is its module's
@@ -152,6 +170,7 @@ class Watch:
             self._seen.add(code)
             if whose == "user":
                 self._after_reading(code, frame)
+                self._enclose(code, frame)
                 self.codes[code] = frame.f_globals
                 self._learn(code)
             elif whose == "jtorch":
@@ -169,6 +188,30 @@ class Watch:
         log = watching_trace.state.log
         if log is not None and log.ended:
             self._refuse(f"{code.co_qualname}() runs after a number was read", frame.f_back)
+
+    def _enclose(self, code, frame) -> None:
+        if code.co_freevars:
+            held = tuple([frame.f_locals.get(name, _UNSET) for name in code.co_freevars])
+            self.enclosed[code][tuple(map(id, held))] = held
+
+    def functions(self) -> list[types.FunctionType]:
+        """The program's functions that ran.
+
+        A frame tells its code but not its function. Of several functions made by one definition (a training step for
+        each of two models, what a decorator returns) those ran whose variables hold what the code was seen to hold;
+        where one that ran is not to be found any more, all of them may have.
+        """
+        by_code = defaultdict(lambda: defaultdict(list))
+        for f in gc.get_referrers(*self.codes) if self.codes else ():
+            if isinstance(f, types.FunctionType):
+                by_code[f.__code__][tuple(map(id, _contents(f)))].append(f)
+        found = []
+        for code, made in by_code.items():
+            ran = self.enclosed.get(code, made)
+            found += [f for held, functions in made.items() if held in ran or not ran.keys() <= made.keys()
+                      for f in functions]  # fmt: skip
+        self.enclosed.clear()  # no longer than needed: it holds tensors
+        return found
 
     def _learn(self, code) -> None:
         self.names.update(code.co_names)
