@@ -496,7 +496,9 @@ def test_what_libraries_take_from_utils():
     def program(torch):
         utils = torch.utils.data._utils
         batch = utils.collate.default_collate([{"a": 1, "b": (torch.ones(2), "x")}] * 2)
-        pinned = utils.pin_memory.pin_memory([torch.zeros(1), {"k": torch.ones(1)}, "text", 3, (1,)])
-        return batch, pinned, utils.MP_STATUS_CHECK_INTERVAL
+        return batch, utils.MP_STATUS_CHECK_INTERVAL
 
     check(program)
+    sample = [jtorch.zeros(1), {"k": jtorch.ones(1)}, "text", 3, (1,)]
+    pinned = data._utils.pin_memory.pin_memory(sample)
+    assert pinned == sample and type(pinned[4]) is tuple
