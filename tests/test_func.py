@@ -323,3 +323,35 @@ REFUSED = {
 def test_what_is_refused_is_refused_alike(name):
     program, error, word = REFUSED[name]
     check_raises(lambda t: program(t, t.from_numpy(X)), error, word)
+
+
+DRAWS = {
+    "more than a few": lambda t, x: t.vmap(lambda u: t.randn(30) + u.sum(), randomness="different")(x),
+    "a mask": lambda t, x: t.vmap(lambda u: t.nn.functional.dropout(u.tile(9), 0.4), randomness="different")(x),
+    "permutations": lambda t, x: t.vmap(lambda u: t.randperm(9), randomness="different")(x),
+    "in place": lambda t, x: t.vmap(lambda u: u.tile(9).normal_(), randomness="different")(x),
+    "nested": lambda t, x: t.vmap(
+        lambda u: t.vmap(lambda v: t.randn(7) * v, randomness="different")(u), randomness="different"
+    )(x),
+    "in a gradient": lambda t, x: t.vmap(t.func.grad(lambda u: (u.tile(9) * t.rand(27)).sum()), randomness="different")(
+        x
+    ),
+    "of a generator": lambda t, x: (lambda g: t.vmap(lambda u: t.randn(20, generator=g), randomness="different")(x))(
+        t.Generator().manual_seed(3)
+    ),
+    "the same in all chunks": lambda t, x: t.vmap(lambda u: t.randn(20), randomness="same", chunk_size=2)(x),
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_samples_draw_what_they_draw_in_pytorch(name):
+    def program(t):
+        t.manual_seed(0)
+        return DRAWS[name](t, t.from_numpy(X)), t.rand(2)
+
+    check(program)
+
+
+def test_a_generator_of_ones_own_is_noticed():
+    program = lambda t: t.vmap(lambda u: u + t.rand(3, generator=t.Generator()))(t.ones(2, 3))  # noqa: E731
+    check_raises(program, RuntimeError, "randomness")
