@@ -355,3 +355,11 @@ def test_samples_draw_what_they_draw_in_pytorch(name):
 def test_a_generator_of_ones_own_is_noticed():
     program = lambda t: t.vmap(lambda u: u + t.rand(3, generator=t.Generator()))(t.ones(2, 3))  # noqa: E731
     check_raises(program, RuntimeError, "randomness")
+
+
+def test_one_view_as_two_arguments():
+    def program(t):
+        z = t.arange(6.0).reshape(3, 2)
+        return t.vmap(t.vmap(lambda x, y: (x == y).all(), (0, None)), (None, 0))(z, z)
+
+    check(program)

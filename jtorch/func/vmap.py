@@ -162,6 +162,8 @@ def _once(func, leaves, form, dims, size: int, out_dims, randomness: str, kwargs
             batch.trace = trace_for(device)
         return func(*pytree.tree_unflatten(full, form), **kwargs)
 
+    for x in operands:
+        x._value()  # a view that the function also sees as it is would be read, and kept, in the function's trace
     device = operands[0].device
     before = _position(device)
     batch, start = Batch(size), default_generator(device)._stream.clone()
