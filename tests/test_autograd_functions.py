@@ -407,3 +407,55 @@ def test_strict_hessians_of_linear_functions(product):
     arguments = (x,) if product == "hessian" else (x, x)
     with pytest.raises(RuntimeError, match="jacobian of the user-provided function with respect to input 0 is indep"):
         getattr(jtorch.autograd.functional, product)(lambda a: (3 * a).sum(), *arguments, strict=True)
+
+
+def _more(t, fn):
+    """``fn``, whose backward adds a hundredth to the gradient."""
+
+    def f(x):
+        y = fn(x)
+        y.register_hook(lambda g: g + 1e-2)
+        return y
+
+    return f
+
+
+GRADCHECKS = {
+    "an expanded input": (
+        lambda t: t.autograd.gradcheck(lambda x: x, t.ones(1, dtype=t.float64, requires_grad=True).expand(2, 2)),
+        RuntimeError,
+        "dimension with stride 0",
+    ),
+    "no mode": (lambda t: t.autograd.gradcheck(t.sin, leaf(t), check_backward_ad=False), AssertionError, "at least"),
+    "a constant that is none": (
+        lambda t: t.autograd.gradcheck(lambda x: t.tensor([x[0]]), leaf(t)),
+        RuntimeError,
+        "to be zero",
+    ),
+    "a dtype that depends on numbers": (
+        lambda t: t.autograd.gradcheck(lambda x: x.float() if x.max() >= 1 else x, leaf(t, 1.0)),
+        AssertionError,
+        "same dtype",
+    ),
+    "not multiplied": (
+        lambda t: t.autograd.gradcheck(_more(t, t.clone), leaf(t), atol=0.1),
+        RuntimeError,
+        "not multiplied",
+    ),
+    "wrong in the imaginary part": (
+        lambda t: t.autograd.gradcheck(_more(t, lambda x: t.complex(x, x)), leaf(t)),
+        RuntimeError,
+        "imaginary part",
+    ),
+    "an option that there is not": (
+        lambda t: t.autograd.gradgradcheck(t.sin, leaf(t), tolerance=1),
+        TypeError,
+        "toler",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GRADCHECKS)
+def test_gradcheck_refuses(name):
+    program, error, word = GRADCHECKS[name]
+    check_raises(program, error, word)

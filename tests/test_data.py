@@ -10,6 +10,8 @@ import pytest
 import jtorch
 from jtorch.utils import data
 
+from .both import check
+
 try:
     import torch
     import torch.utils.data
@@ -488,3 +490,15 @@ def test_kinds_of_data_sets():
     module = importlib.import_module("jtorch.utils.data.dataloader")
     loader = data.DataLoader([1, 2, 3], batch_size=2)
     assert loader._dataset_kind == module._DatasetKind.Map and list(loader._index_sampler) == [[0, 1], [2]]
+
+
+def test_what_libraries_take_from_utils():
+    def program(torch):
+        utils = torch.utils.data._utils
+        batch = utils.collate.default_collate([{"a": 1, "b": (torch.ones(2), "x")}] * 2)
+        return batch, utils.MP_STATUS_CHECK_INTERVAL
+
+    check(program)
+    sample = [jtorch.zeros(1), {"k": jtorch.ones(1)}, "text", 3, (1,)]
+    pinned = data._utils.pin_memory.pin_memory(sample)
+    assert pinned == sample and type(pinned[4]) is tuple

@@ -57,6 +57,11 @@ PROGRAMS = {
     "jacfwd by two": (lambda t, a, b: t.func.jacfwd(lambda u, v: u.sin() * v, argnums=(0, 1))(a[0], b[0]), X, Y),
     "jacrev with aux": (lambda t, a: t.func.jacrev(lambda u: (u.sin(), u * 2), has_aux=True)(a[0]), X),
     "hessian": (lambda t, a: t.func.hessian(_energy)(a[0]), X),
+    "jvp that writes": (lambda t, a, b: (t.func.jvp(lambda u, v: u.mul_(v) + 1, (a, b), (b, a + 0)), a, b), X, Y),
+    "vmap of jvp that writes": (lambda t, a, b: (t.vmap(lambda u, v: t.func.jvp(lambda q: q.mul_(b[0]), (u,), (v,)))(
+        a, b + 0), a), X, Y),
+    "jacrev that writes": (lambda t, a, b: (t.func.jacrev(lambda u, v: v.copy_(u.sin()))(a[0], b[0]), b), X, Y),
+    "jacfwd that writes": (lambda t, a, b: (t.func.jacfwd(lambda u, v: v["k"].mul_(u))(a[0], {"k": b[0]}), b), X, Y),
     "jacrev of jacrev": (lambda t, a: t.func.jacrev(t.func.jacrev(_energy))(a[0]), X),
     "gradient of a hessian": (lambda t, a: t.func.grad(lambda v: t.func.hessian(_energy)(v).sum())(a[0]), X),
     "gradient by the vector of a vjp": (lambda t, a, b: t.func.grad(
@@ -132,7 +137,7 @@ def test_refusals():
         vmap(lambda u, v: u)(x, x[:2])
     with pytest.raises(ValueError, match="must only return Tensors"):
         vmap(lambda u: 3)(x)
-    with pytest.raises(RuntimeError, match="Expected primals and tangents to be tuples"):
+    with pytest.raises(RuntimeError, match="Expected primals to be a tuple"):
         jvp(lambda u: u, x, x)
     outside = jtorch.zeros(3)
     with pytest.raises(RuntimeError, match="inplace arithmetic"):
@@ -285,3 +290,76 @@ def test_a_refused_function_draws_no_random_numbers():
         return torch.rand(3)
 
     check(f)
+
+
+#: with what is raised and a word of the message
+REFUSED = {
+    "a primal alone": (lambda t, x: t.func.jvp(t.sin, x, (x,)), RuntimeError, "be a tuple"),
+    "tangents in a list": (lambda t, x: t.func.jvp(t.sin, (x,), [x]), RuntimeError, "same python structure"),
+    "a number as primal": (lambda t, x: t.func.jvp(t.sin, (1.0,), (x,)), RuntimeError, "only contain Tensors"),
+    "a tangent of another shape": (lambda t, x: t.func.jvp(t.sin, (x,), (x[0],)), RuntimeError, "different size"),
+    "jvp of nothing": (lambda t, x: t.func.jvp(lambda u: None, (x,), (x,)), RuntimeError, "non-empty output"),
+    "vjp of a number": (lambda t, x: t.func.vjp(lambda u: 1, x), RuntimeError, "only tensors"),
+    "vjp of nothing": (lambda t, x: t.func.vjp(lambda u: (), x), RuntimeError, "non-empty output"),
+    "jacrev of text": (lambda t, x: t.func.jacrev(lambda u: [u, "a"])(x), RuntimeError, "only tensors"),
+    "jacfwd of nothing": (lambda t, x: t.func.jacfwd(lambda u: None)(x), RuntimeError, "non-empty output"),
+    "vjp without aux": (lambda t, x: t.func.vjp(lambda u: [u, u], x, has_aux=True), RuntimeError, "should be a tuple"),
+    "grad with a number as aux": (
+        lambda t, x: t.func.grad(lambda u: (u.sum(), 1), has_aux=True)(x),
+        RuntimeError,
+        "unsupported type",
+    ),
+    "cotangents in a tuple": (lambda t, x: t.func.vjp(t.sin, x)[1]((x,)), RuntimeError, "pytree structure"),
+    "chunks of none": (lambda t, x: t.func.jacrev(t.sin, chunk_size=0)(x), ValueError, "greater than 0"),
+    "jacrev of a function that writes its variable": (
+        lambda t, x: t.func.jacrev(lambda u: u.mul_(2))(x),
+        RuntimeError,
+        "leaf variable",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused_is_refused_alike(name):
+    program, error, word = REFUSED[name]
+    check_raises(lambda t: program(t, t.from_numpy(X)), error, word)
+
+
+DRAWS = {
+    "more than a few": lambda t, x: t.vmap(lambda u: t.randn(30) + u.sum(), randomness="different")(x),
+    "a mask": lambda t, x: t.vmap(lambda u: t.nn.functional.dropout(u.tile(9), 0.4), randomness="different")(x),
+    "permutations": lambda t, x: t.vmap(lambda u: t.randperm(9), randomness="different")(x),
+    "in place": lambda t, x: t.vmap(lambda u: u.tile(9).normal_(), randomness="different")(x),
+    "nested": lambda t, x: t.vmap(
+        lambda u: t.vmap(lambda v: t.randn(7) * v, randomness="different")(u), randomness="different"
+    )(x),
+    "in a gradient": lambda t, x: t.vmap(t.func.grad(lambda u: (u.tile(9) * t.rand(27)).sum()), randomness="different")(
+        x
+    ),
+    "of a generator": lambda t, x: (lambda g: t.vmap(lambda u: t.randn(20, generator=g), randomness="different")(x))(
+        t.Generator().manual_seed(3)
+    ),
+    "the same in all chunks": lambda t, x: t.vmap(lambda u: t.randn(20), randomness="same", chunk_size=2)(x),
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_samples_draw_what_they_draw_in_pytorch(name):
+    def program(t):
+        t.manual_seed(0)
+        return DRAWS[name](t, t.from_numpy(X)), t.rand(2)
+
+    check(program)
+
+
+def test_a_generator_of_ones_own_is_noticed():
+    program = lambda t: t.vmap(lambda u: u + t.rand(3, generator=t.Generator()))(t.ones(2, 3))  # noqa: E731
+    check_raises(program, RuntimeError, "randomness")
+
+
+def test_one_view_as_two_arguments():
+    def program(t):
+        z = t.arange(6.0).reshape(3, 2)
+        return t.vmap(t.vmap(lambda x, y: (x == y).all(), (0, None)), (None, 0))(z, z)
+
+    check(program)

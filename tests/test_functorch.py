@@ -9,6 +9,7 @@ import jtorch as torch
 from jtorch import functorch, nn
 
 
+@pytest.mark.filterwarnings("ignore:functorch is part of PyTorch:FutureWarning")
 def test_make_functional():
     module = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
     x = torch.randn(4, 2)
@@ -24,6 +25,7 @@ def test_make_functional():
         functorch.make_functional(nn.BatchNorm1d(2))
 
 
+@pytest.mark.filterwarnings("ignore:functorch is part of PyTorch:FutureWarning")
 def test_ensemble():
     models = [nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)).eval() for _ in range(3)]
     x = torch.randn(4, 2)
@@ -59,9 +61,15 @@ def test_unmodified_programs_import_it(tmp_path):
     )
     done = subprocess.run([sys.executable, "-m", "jtorch", script], capture_output=True, text=True, timeout=100)
     assert done.stdout == "tensor([0., 0.])\n", done.stderr
+    assert "FutureWarning" in done.stderr
 
 
 def test_make_fx_is_among_its_names():
     from jtorch.fx.experimental import proxy_tensor
 
     assert functorch.make_fx is proxy_tensor.make_fx
+
+
+def test_its_names_are_deprecated():
+    with pytest.warns(FutureWarning, match=r"use `torch.func.grad`"):
+        assert functorch.grad(torch.sin)(torch.zeros(())).item() == 1

@@ -492,3 +492,25 @@ def test_memory_in_common_with_the_operands():
         )
 
     check(accepted)
+
+
+def test_one_of_several_views():
+    """What unbind, split and chunk make of what requires grad is not written, nor are views of it; others are."""
+    apart = (
+        lambda x: x.unbind()[1], lambda x: list(x)[0], lambda x: x.split(1)[2], lambda x: x.split([1, 2])[1],
+        lambda x: x.chunk(3)[2], lambda x: x.unbind()[0].view(-1), lambda x: x.split(2)[0][0],
+    )  # fmt: skip
+
+    def y(t):
+        return t.arange(9.0).reshape(3, 3).requires_grad_() * 1
+
+    def write(t, f, grad=True):
+        with t.set_grad_enabled(grad):
+            f(x := y(t)).mul_(2)
+        return x.detach()
+
+    for f in apart:
+        check_raises(lambda t, f=f: write(t, f), RuntimeError, "function that returns multiple views")
+        check(lambda t, f=f: write(t, f, grad=False))
+        check(lambda t, f=f: f(y(t).detach()).mul_(2))
+    check(lambda t: [v.mul_(2).detach() for v in (*y(t).tensor_split(2), *t.unsafe_chunk(y(t), 3), y(t)[0])])

@@ -169,6 +169,7 @@ def test_types_of_results_exist_before_their_operations_run():
         _ = return_types.nothing
 
 
+@pytest.mark.filterwarnings("ignore:functorch is part of PyTorch:FutureWarning")
 def test_a_module_as_a_function_of_its_parameters():
     from jtorch import functorch
 

@@ -14,6 +14,8 @@ import pytest
 import jtorch
 from jtorch import nn
 
+from .both import check_raises
+
 torch = pytest.importorskip("torch")
 LIBS = (jtorch, torch)
 
@@ -613,3 +615,20 @@ def test_a_backward_hook_that_returns_too_few():
         m.register_backward_hook(lambda m, grad_in, grad_out: ())
         with pytest.raises(RuntimeError, match="got 0, but expected 1"):
             m(lib.ones(2, requires_grad=True)).sum().backward()
+
+
+def test_a_buffer_takes_no_name_that_is_taken():
+    def taken(torch):
+        module = torch.nn.Module()
+        module.x = 5
+        module.x = torch.nn.Buffer(torch.ones(2))
+
+    check_raises(taken, KeyError, "already exists")
+
+    class Older(nn.Module):
+        def register_buffer(self, name, tensor):
+            super().register_buffer(name, tensor)
+
+    module = Older()
+    module.x = nn.Buffer(jtorch.ones(2))
+    assert list(module._buffers) == ["x"]

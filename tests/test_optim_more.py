@@ -10,6 +10,7 @@ import jtorch
 from jtorch import debug, nn, optim
 from jtorch.optim import swa_utils
 
+from .both import check
 from .test_optim import (
     assert_close,
     assert_same_state,
@@ -320,3 +321,14 @@ def test_averaging_refuses():
         swa_utils.SWALR(optimizer, 0.1, anneal_strategy="exp")
     with pytest.raises(ValueError, match="anneal_epochs must be equal or greater than 0"):
         swa_utils.SWALR(optimizer, 0.1, anneal_epochs=-1)
+
+
+def test_state_that_is_of_no_parameter():
+    def program(torch):
+        optimizer = torch.optim.SGD([torch.ones(2, requires_grad=True)], lr=0.1, momentum=0.9)
+        optimizer.register_state_dict_pre_hook(lambda o: o.state.__setitem__("count", 1))
+        other = torch.optim.SGD([torch.ones(2, requires_grad=True)], lr=0.1)
+        other.load_state_dict(optimizer.state_dict())
+        return optimizer.state_dict()["state"], dict(other.state)
+
+    check(program)

@@ -374,3 +374,16 @@ def test_shape_changed_in_place_without_grad_keeps_its_history():
         with mode():
             x.t_()
         assert x.requires_grad and x.shape == (2, 1) and not x.is_inference()
+
+
+@pytest.mark.parametrize("several", [
+    lambda b: b.unbind()[1], lambda b: b.split(1)[0], lambda b: b.split([1, 2])[1], lambda b: b.chunk(2)[0],
+    lambda b: list(b)[0], lambda b: b.unbind()[1][1:],
+])  # fmt: skip
+def test_views_that_came_with_others_are_not_written(several):
+    program = lambda t: several(t.ones(3, 2, requires_grad=True).clone()).mul_(2)  # noqa: E731
+    check_raises(program, RuntimeError, "returns multiple views")
+    with jtorch.no_grad():
+        program(jtorch)
+    several(jtorch.ones(3, 2)).mul_(2)
+    jtorch.ones(3, 2, requires_grad=True).clone().tensor_split(2)[0].mul_(2)

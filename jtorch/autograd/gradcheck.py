@@ -61,7 +61,14 @@ def _numerical(fn, inputs, i, eps, outputs) -> list[np.ndarray]:
             x.data.copy_(tensor(moved.reshape(data.shape), dtype=x.dtype))
             try:
                 with modes.enable_grad():  # the function may differentiate by itself
-                    values.append([_reals(o.detach().numpy()) for o in _outputs(fn(*inputs))])
+                    moved = _outputs(fn(*inputs))
+                for o, now in zip(outputs, moved, strict=False):
+                    if now.dtype is not o.dtype:
+                        raise AssertionError(
+                            "Expected `fn` to return outputs with the same dtype when inputs are perturbed, but got "
+                            f"{now.dtype} where it was {o.dtype}"
+                        )
+                values.append([_reals(o.detach().numpy()) for o in moved])
             finally:
                 x.data.copy_(tensor(data, dtype=x.dtype))
         for k, (a, b) in enumerate(zip(*values, strict=True)):
@@ -101,9 +108,12 @@ def _forward(fn, inputs, i, outputs) -> list[np.ndarray]:
         unit = np.zeros(data.size, data.dtype)
         unit.view(unit.real.dtype)[j] = 1
         with forward_ad.dual_level():
-            dual = forward_ad.make_dual(x.detach(), tensor(unit.reshape(data.shape), dtype=x.dtype))
-            given = [dual if k == i else y.detach() if isinstance(y, Tensor) else y for k, y in enumerate(inputs)]
-            for k, o in enumerate(_outputs(fn(*given))):
+            given = [y.detach() if isinstance(y, Tensor) else y for y in inputs]
+            for k, y in enumerate(inputs):
+                if isinstance(y, Tensor) and y.requires_grad:
+                    tangent = tensor(unit.reshape(data.shape), dtype=x.dtype) if k == i else y.new_zeros(y.shape)
+                    given[k] = forward_ad.make_dual(given[k], tangent)
+            for k, o in enumerate(_outputs(fn(*given))[: len(found)]):
                 tangent = forward_ad.unpack_dual(o).tangent
                 if tangent is not None:
                     found[k][j] = _reals(tangent.detach().numpy())
@@ -123,6 +133,20 @@ def _repeats(out: Tensor, x: Tensor, analytical, nondet_tol: float) -> bool:
     size = np.abs(analytical[np.isfinite(analytical)]).max(initial=1.0)
     tolerance = nondet_tol + _ROUNDING * size
     return np.allclose(again[:, :1], analytical[:, :1], atol=tolerance, rtol=0, equal_nan=True)
+
+
+def _part(found, numerical, atol: float, rtol: float, axis: int, what: str | None) -> str | None:
+    """How a message about two Jacobians begins; None where they agree.
+
+    ``axis`` is the one along which complex numbers are pairs, where there are any (else ``what`` is None).
+    """
+    wrong = ~np.isclose(found, numerical, atol=atol, rtol=rtol, equal_nan=False)
+    if not wrong.any():
+        return None
+    if what is None:
+        return ""
+    imaginary = wrong[:, 1::2] if axis else wrong[1::2]
+    return f"While considering the {'imaginary' if imaginary.any() else 'real'} part of complex {what} only, "
 
 
 def gradcheck(
@@ -145,8 +169,13 @@ def gradcheck(
 
     Raises:
         GradcheckError: they differ by more than ``atol + rtol * |numerical|``.
-        ValueError: no input requires grad, or neither mode is to be checked.
+        ValueError: no input requires grad.
+        AssertionError: neither mode is to be checked, or the results' shapes or dtypes depend on the numbers.
     """
+    if not (check_forward_ad or check_backward_ad):
+        raise AssertionError("Expected at least one of check_forward_ad or check_backward_ad to be True")
+    if check_batched_forward_grad and not check_forward_ad:
+        raise AssertionError("Setting check_batched_forward_grad=True requires check_forward_ad to be True")
     func, inputs = _of_values(func, tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,))
     checked = [i for i, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
     if not checked:
@@ -162,10 +191,12 @@ def gradcheck(
                 "will likely fail if all the inputs are not of double precision floating point or complex.",
                 stacklevel=2,
             )
-    if not (check_forward_ad or check_backward_ad):
-        raise ValueError("Expected at least one of check_forward_ad or check_backward_ad to be True")
-    if check_batched_forward_grad and not check_forward_ad:
-        raise ValueError("Setting check_batched_forward_grad=True requires check_forward_ad to be True")
+        if any(step == 0 and n > 1 for step, n in zip(inputs[i].stride(), inputs[i].shape, strict=True)):
+            raise RuntimeError(
+                f"The {i}th input has a dimension with stride 0. gradcheck only supports inputs that are "
+                "non-overlapping to be able to compute the numerical gradients correctly. You should call .contiguous "
+                "on the input before passing it to gradcheck."
+            )
 
     def differ(text: str) -> bool:
         if raise_exception:
@@ -173,28 +204,40 @@ def gradcheck(
         return False
 
     outputs = _outputs(func(*inputs))
-    for i in checked:
-        numerical = _numerical(func, inputs, i, eps, outputs)
-        forward = _forward(func, inputs, i, outputs) if check_forward_ad else ()
-        for k, found in enumerate(forward):
-            if not np.allclose(found, numerical[k], atol=atol, rtol=rtol, equal_nan=False):
-                return differ(
-                    f"Jacobian computed with forward mode mismatch for output {k} with respect to input {i},\n"
-                    f"numerical:{numerical[k]}\nanalytical:{found}\n"
-                )
-        for k, out in enumerate(outputs if check_backward_ad else ()):
+    numerical = {i: _numerical(func, inputs, i, eps, outputs) for i in checked}
+    tracked = [k for k, o in enumerate(outputs) if o.requires_grad]
+    if not tracked and any((np.abs(found) > 1e-3).any() for i in checked for found in numerical[i]):
+        return differ("Numerical gradient for function expected to be zero")
+    for i in checked if check_backward_ad else ():
+        for k in tracked:
+            out, expected = outputs[k], numerical[i][k]
             analytical = _analytical(out, inputs[i])
-            if not np.allclose(analytical, numerical[k], atol=atol, rtol=rtol, equal_nan=False):
+            part = _part(analytical, expected, atol, rtol, 1, "outputs" if out.is_complex() else None)
+            if part is not None:
                 return differ(
-                    f"Jacobian mismatch for output {k} with respect to input {i},\nnumerical:{numerical[k]}\n"
+                    f"{part}Jacobian mismatch for output {k} with respect to input {i},\nnumerical:{expected}\n"
                     f"analytical:{analytical}\n"
                 )
-            if (i, k) == (checked[0], 0) and not _repeats(out, inputs[i], analytical, nondet_tol):
+            if (i, k) == (checked[0], tracked[0]) and not _repeats(out, inputs[i], analytical, nondet_tol):
                 return differ(
                     "Backward is not reentrant, i.e., running backward with same input and grad_output multiple times "
                     "gives different values, although analytical gradient matches numerical gradient. The tolerance "
                     f"for nondeterminism was {nondet_tol}."
                 )
+    for i in checked if check_forward_ad else ():
+        for k, found in enumerate(_forward(func, inputs, i, outputs)):
+            part = _part(found, numerical[i][k], atol, rtol, 0, "inputs" if inputs[i].is_complex() else None)
+            if part is not None:
+                return differ(
+                    f"{part}Jacobian computed with forward mode mismatch for output {k} with respect to input {i},\n"
+                    f"numerical:{numerical[i][k]}\nanalytical:{found}\n"
+                )
+    if check_backward_ad and tracked:
+        zeros = [outputs[k].new_zeros(outputs[k].shape) for k in tracked]
+        found = grad([outputs[k] for k in tracked], [inputs[i] for i in checked], zeros, retain_graph=True,
+                     allow_unused=True)  # fmt: skip
+        if any(g is not None and g.count_nonzero().item() for g in found):
+            return differ("backward not multiplied by grad_output")
     return True
 
 
@@ -205,8 +248,20 @@ def _drawn(output):
     return made
 
 
-def gradgradcheck(func, inputs, grad_outputs=None, *, eps=1e-6, atol=1e-5, rtol=1e-3, raise_exception=True, **kwargs):
-    """:func:`gradcheck` of the gradient: second derivatives against finite differences of the first."""
+def gradgradcheck(
+    func, inputs, grad_outputs=None, *, eps=1e-6, atol=1e-5, rtol=1e-3, gen_non_contig_grad_outputs=False,
+    raise_exception=True, nondet_tol=0.0, check_undefined_grad=True, check_grad_dtypes=False, check_batched_grad=False,
+    check_fwd_over_rev=False, check_rev_over_rev=True, fast_mode=False, masked=False,
+):  # fmt: skip
+    """:func:`gradcheck` of the gradient: second derivatives against finite differences of the first.
+
+    Raises:
+        NotImplementedError: ``check_fwd_over_rev``; backward gives gradients no tangents.
+    """
+    if check_fwd_over_rev:
+        raise NotImplementedError(
+            "gradgradcheck(check_fwd_over_rev=True): backward gives gradients no tangents; check jvp of func.grad"
+        )
     inputs = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
     outputs = _outputs(func(*inputs))
     if grad_outputs is None:
@@ -225,5 +280,6 @@ def gradgradcheck(func, inputs, grad_outputs=None, *, eps=1e-6, atol=1e-5, rtol=
             return tuple(g for g in found if g is not None)
 
     return gradcheck(
-        first, inputs + tuple(grad_outputs), eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception
-    )
+        first, inputs + tuple(grad_outputs), eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception,
+        nondet_tol=nondet_tol, check_backward_ad=check_rev_over_rev,
+    )  # fmt: skip

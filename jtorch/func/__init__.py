@@ -16,6 +16,7 @@ from ..tape import modes
 from ..tensor import Tensor
 from ..utils import _pytree as pytree
 from . import custom  # noqa: F401 (tells custom Functions that they may be called in one of these)
+from .checks import split, tensors_of
 from .einops import rearrange
 from .forward import functionalize, hessian, jacfwd, jacrev, jvp, linearize
 from .levels import leads_out, level, numbers
@@ -111,7 +112,7 @@ def _selected(args, argnums):
     if len(set(wanted)) != len(wanted):
         raise RuntimeError(f"argnums elements must be unique, got {argnums}")
 
-    def put(values):
+    def put(values, args=args):
         out = list(args)
         for n, value in zip(wanted, (values,) if isinstance(argnums, int) else values, strict=True):
             out[n] = value
@@ -129,11 +130,7 @@ def grad_and_value(func, argnums=0, has_aux: bool = False):
         with _deeper():
             tree, fresh = _track(chosen)
             result = func(*put(tree), **kwargs)
-            if has_aux and not (isinstance(result, tuple) and len(result) == 2):
-                raise RuntimeError(
-                    "grad_and_value(f)(*args): output of function f should be a tuple: (output, aux) if has_aux is True"
-                )
-            out, aux = result if has_aux else (result, None)
+            out, aux = split("grad_and_value(f)(*args)", result, has_aux)
             if not isinstance(out, Tensor):
                 raise RuntimeError(f"grad_and_value(f)(*args): Expected f(*args) to return a Tensor, got {type(out)}")
             if out.dim() != 0:
@@ -178,13 +175,17 @@ def vjp(func, *primals, has_aux: bool = False):
     with _deeper():
         tree, fresh = _track(primals)
         result = func(*tree)
-    out, aux = result if has_aux else (result, None)
-    outputs, form = pytree.tree_flatten(out)
+    api = "vjp(f, *primals)"
+    out, aux = split(api, result, has_aux)
+    outputs, form = tensors_of(api, out)
 
-    def vjp_fn(cotangents):
+    def vjp_fn(cotangents, retain_graph=True, create_graph=None):
         vectors, given = pytree.tree_flatten(cotangents)
         if given != form:
-            raise RuntimeError(f"Expected cotangents to be nested like the output, {form}, got {given}")
+            raise RuntimeError(
+                "Expected pytree structure of cotangents to be the same as pytree structure of outputs to the "
+                f"function. cotangents: {given}, primal output: {form}"
+            )
         with modes.enable_grad():
             found = pytree.tree_unflatten(_gradients(outputs, fresh, vectors), pytree.tree_structure(tree))
         return _settle(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from .. import dtypes
 from ..tensor import Tensor
 from ..trace.aval import aval
 from ..utils import _pytree as pytree
+from .checks import split, tensors_of
 from .program import Program
 
 _READS = (
@@ -19,13 +21,13 @@ _READS = (
 )
 
 
-def _tensors(tree, name: str):
+def _tensors(tree, name: str, what: str = "primals"):
     leaves, form = pytree.tree_flatten(tree)
+    if not leaves:
+        raise RuntimeError(f"{name}: Expected {what} to contain at least one Tensor.")
     for x in leaves:
         if not isinstance(x, Tensor):
-            raise ValueError(f"{name}: Expected all primals to be Tensors, got {type(x).__name__}")
-    if not leaves:
-        raise RuntimeError(f"{name}: Expected at least one Tensor to differentiate with respect to, got none")
+            raise RuntimeError(f"{name}: Expected {what} to only contain Tensors, got {type(x)}")
     return leaves, form
 
 
@@ -44,26 +46,27 @@ def _real(name: str, what: str, leaves) -> None:
 def _recorded(func, leaves, form, name: str, has_aux: bool, kwargs):
     """``(program, structure of the result, number of its tensors, structure of aux)``."""
     shapes: dict = {}
+    api = "vjp(f, *primals)" if name == "jacrev" else "jvp(f, primals, tangents)"
 
     def function(*tensors):
         result = func(*pytree.tree_unflatten(list(tensors), form), **kwargs)
-        if has_aux and not (isinstance(result, tuple) and len(result) == 2):
-            raise RuntimeError(
-                f"{name}(f, ...): output of function f should be a tuple: (output, aux) if has_aux is True"
-            )
-        out, aux = result if has_aux else (result, ())
-        flat, shapes["out"] = pytree.tree_flatten(out)
+        out, aux = split(api, result, has_aux)
+        flat, shapes["out"] = tensors_of(api, out)
         if name == "jacrev":
             _real(name, "output", flat)
-        rest, shapes["aux"] = pytree.tree_flatten(aux)
+        rest, shapes["aux"] = pytree.tree_flatten(() if aux is None else aux)
         shapes["count"] = len(flat)
         return [*flat, *rest]
 
     avals = [aval(tuple(x.shape), x.dtype) for x in leaves]
     program = Program(function, avals, leaves[0].device, name=name, reads=_READS)
-    if program.written:
-        raise RuntimeError(f"{name}: the function writes its argument in place; clone it first")
     return program, shapes["out"], shapes["count"], shapes["aux"]
+
+
+def _parted(results, count: int, program):
+    """``(results to differentiate, the others)``, of which the former are ``count`` and what arguments were written."""
+    end = len(results) - len(program.written)
+    return [*results[:count], *results[end:]], results[count:end]
 
 
 def _backwards_only(of, arguments) -> bool:
@@ -101,28 +104,35 @@ def jvp(func, primals: tuple, tangents: tuple, *, strict: bool = False, has_aux:
         RuntimeError: primals and tangents are no tuples of like structure, or shapes differ.
         ValueError: a tangent of integers.
     """
-    if not isinstance(primals, tuple) or not isinstance(tangents, tuple):
-        raise RuntimeError(f"jvp: Expected primals and tangents to be tuples, got {type(primals)} and {type(tangents)}")
-    leaves, form = _tensors(primals, "jvp")
-    vectors, other = _tensors(tangents, "jvp")
+    api = "jvp(f, primals, tangents)"
+    if not isinstance(primals, tuple):
+        raise RuntimeError(f"{api}: Expected primals to be a tuple. E.g. it should be valid to call f(*primals).")
+    other, form = pytree.tree_structure(tangents), pytree.tree_structure(primals)
     if other != form:
-        raise RuntimeError("jvp(f, primals, tangents): Expected primals and tangents to have the same python structure")
+        raise RuntimeError(
+            f"{api}: Expected primals and tangents to have the same python structure. For example, if primals is a "
+            f"tuple of 3 tensors, tangents also must be. Got primals with structure {form} and tangents with structure "
+            f"{other}"
+        )
+    leaves, form = _tensors(primals, api)
+    vectors, _ = _tensors(tangents, api, "tangents")
     for x, v in zip(leaves, vectors, strict=True):
         if v.dtype.category < dtypes.FLOAT:
             raise ValueError(f"Expected tangent to be floating point or complex, but got: {v.dtype}")
         if tuple(x.shape) != tuple(v.shape):
             raise RuntimeError(
-                f"jvp: primal of shape {tuple(x.shape)} and tangent of shape {tuple(v.shape)} must match"
+                "Trying to set a forward gradient that has a different size than that of the original Tensor, this is "
+                f"not supported. Tensor is of size {list(x.shape)} while the given forward gradient is of size "
+                f"{list(v.shape)}."
             )
     program, structure, count, rest = _recorded(func, leaves, form, "jvp", has_aux, {})
-    n = len(leaves)
+    n, written = len(leaves), len(program.written)
 
     def transformed(*arrays):
         primal, tangent, outside = arrays[:n], arrays[n : 2 * n], arrays[2 * n :]
 
         def of(*xs):
-            out = program.run((*xs, *outside))
-            return out[:count], out[count:]
+            return _parted(program.run((*xs, *outside)), count, program)
 
         if _backwards_only(of, primal):
             out, change, aux = _pushed(of, primal, tangent)
@@ -133,10 +143,15 @@ def jvp(func, primals: tuple, tangents: tuple, *, strict: bool = False, has_aux:
         ]
         return (*out, *change, *aux)
 
-    found = program.apply(("jvp", n, count), transformed, [*leaves, *vectors])
-    out = pytree.tree_unflatten(list(found[:count]), structure)
-    change = pytree.tree_unflatten(list(found[count : 2 * count]), structure)
-    return (out, change, pytree.tree_unflatten(list(found[2 * count :]), rest)) if has_aux else (out, change)
+    found = iter(program.apply(("jvp", n, count, written), transformed, [*leaves, *vectors]))
+    out, change = (
+        (pytree.tree_unflatten(list(itertools.islice(found, count)), structure), list(itertools.islice(found, written)))
+        for _ in range(2)
+    )
+    for to, new in ((leaves, out[1]), (vectors, change[1])):
+        for i, value in zip(program.written, new, strict=True):
+            to[i].copy_(value)
+    return (out[0], change[0], pytree.tree_unflatten(list(found), rest)) if has_aux else (out[0], change[0])
 
 
 def _jacobian(name: str, differentiate):
@@ -148,13 +163,21 @@ def _jacobian(name: str, differentiate):
             chosen, put = _selected(args, argnums)
             leaves, form = _tensors(chosen, name)
             _real(name, "input", leaves)
-            whole = pytree.tree_structure((chosen,))
-            program, structure, count, rest = _recorded(
-                lambda tree, **kw: func(*put(tree), **kw), leaves, whole, name, has_aux, kwargs
-            )
-            n = len(leaves)
-            if not count:
-                raise RuntimeError(f"{name}: Expected f to return at least one tensor, got none")
+            # The function may write the arguments that it is not differentiated by.
+            nothing = None if isinstance(argnums, int) else [None] * len(chosen)
+            beside, layout = pytree.tree_flatten(put(nothing))
+            at = [i for i, x in enumerate(beside) if isinstance(x, Tensor)]
+            n, others = len(leaves), [beside[i] for i in at]
+
+            def function(tree, *tensors, **kw):
+                for i, x in zip(at, tensors, strict=True):
+                    beside[i] = x
+                return func(*put(tree, pytree.tree_unflatten(beside, layout)), **kw)
+
+            whole = pytree.tree_structure((chosen, *others))
+            program, structure, count, rest = _recorded(function, [*leaves, *others], whole, name, has_aux, kwargs)
+            if name == "jacrev" and any(i < n for i in program.written):
+                raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
 
             def transformed(*arrays):
                 def of(*xs):
@@ -164,12 +187,13 @@ def _jacobian(name: str, differentiate):
                 found, aux = differentiate(of, argnums=tuple(range(n)), has_aux=True)(*arrays[:n])
                 return (*(j for row in found for j in row), *aux)
 
-            found = program.apply((name, n, count), transformed, leaves)
-            rows = [
-                pytree.tree_unflatten(list(found[i * n : (i + 1) * n]), form) for i in range(count)
-            ]  # fmt: skip
-            result = pytree.tree_unflatten(rows, structure)
-            return (result, pytree.tree_unflatten(list(found[count * n :]), rest)) if has_aux else result
+            found = iter(program.apply((name, n, count, len(program.written)), transformed, [*leaves, *others]))
+            rows = [pytree.tree_unflatten(list(itertools.islice(found, n)), form) for _ in range(count)]
+            result, found = pytree.tree_unflatten(rows, structure), list(found)
+            end = len(found) - len(program.written)
+            for i, value in zip(program.written, found[end:], strict=True):
+                (leaves + others)[i].copy_(value)
+            return (result, pytree.tree_unflatten(found[:end], rest)) if has_aux else result
 
         return wrapper
 
@@ -184,6 +208,8 @@ def jacrev(func, argnums=0, *, has_aux: bool = False, chunk_size=None, _prealloc
 
     ``chunk_size`` is accepted; XLA decides how much of the Jacobian it computes at a time.
     """
+    if chunk_size is not None and chunk_size <= 0:
+        raise ValueError("jacrev: `chunk_size` should be greater than 0.")
     return _jacrev(func, argnums, has_aux)
 
 

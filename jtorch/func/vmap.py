@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from ..tensor import Tensor
-from ..tensor.dispatch import call
-from ..tensor.random import default_generator
+from ..tensor.dispatch import call, wrap
+from ..tensor.random import Batch, batches, default_generator
 from ..trace.aval import aval
+from ..trace.recorder import trace_for
 from ..utils import _pytree as pytree
 from .program import Program
 
@@ -97,9 +98,12 @@ def vmap(func, in_dims=0, out_dims=0, randomness: str = "error", *, chunk_size: 
         leaves, form, dims, size = batched(args, in_dims)
         if chunk_size is None or size <= chunk_size:
             return _once(func, leaves, form, dims, size, out_dims, randomness, kwargs)
-        parts = []
+        parts, generator = [], default_generator(leaves[0].device)
+        before = generator._stream.clone(), generator._count
         for start in range(0, size, chunk_size):
             length = min(chunk_size, size - start)
+            if randomness == "same":  # in all chunks
+                generator._stream, generator._count = before[0].clone(), before[1]
             piece = [
                 x if d is None else x.narrow(d, start, length) for x, d in zip(leaves, dims, strict=True)
             ]  # fmt: skip
@@ -133,6 +137,18 @@ def _drawing_nothing_where_it_fails(device):
         raise
 
 
+@contextlib.contextmanager
+def _together(batch: Batch, randomness: str):
+    """Unless all samples have the same numbers, have a function that is recorded draw for the whole batch."""
+    before = batches.open
+    if randomness != "same":
+        batches.open = (*before, batch)
+    try:
+        yield
+    finally:
+        batches.open = before
+
+
 def _once(func, leaves, form, dims, size: int, out_dims, randomness: str, kwargs):
     where = [i for i, d in enumerate(dims) if d is not None]
     operands = [leaves[i] if dims[i] == 0 else leaves[i].movedim(dims[i], 0) for i in where]
@@ -142,27 +158,36 @@ def _once(func, leaves, form, dims, size: int, out_dims, randomness: str, kwargs
         full = list(leaves)
         for i, t in zip(where, tensors, strict=True):
             full[i] = t
+        if batch.trace is None:
+            batch.trace = trace_for(device)
         return func(*pytree.tree_unflatten(full, form), **kwargs)
 
+    for x in operands:
+        x._value()  # a view that the function also sees as it is would be read, and kept, in the function's trace
     device = operands[0].device
     before = _position(device)
-    with _drawing_nothing_where_it_fails(device):
+    batch, start = Batch(size), default_generator(device)._stream.clone()
+    with _drawing_nothing_where_it_fails(device), _together(batch, randomness):
         program = Program(function, avals, device, name="vmap", reads=_READS)
-        drew = _position(device) != before
+        drew = _position(device) != before or bool(batch.drawn)
         if drew and randomness == "error":
             raise RuntimeError(
                 "vmap: called random operation while in randomness error mode. Please either use the 'same' or "
                 "'different' randomness flags on vmap or perform the randomness operation out of vmap"
             )
     axes = [0] * len(operands) + [None] * len(program.leaves)
-    if drew and randomness == "different":
-        others = [program] + [
-            Program(function, avals, device, name="vmap", reads=_READS) for _ in range(size - 1)
-        ]  # fmt: skip
-        for k, several in enumerate(zip(*(p.leaves for p in others), strict=True)):
+    if drew and randomness == "different" and batch.alone:  # a sample after the other
+        default_generator(device)._stream = start
+        program, *others = (Program(function, avals, device, name="vmap", reads=_READS) for _ in range(size))
+        for k, several in enumerate(zip(program.leaves, *(p.leaves for p in others), strict=True)):
             if any(t._value() is not several[0]._value() for t in several):
                 program.leaves[k] = call("stack", tuple(several))
                 axes[len(operands) + k] = 0
+    elif drew and randomness == "different":
+        for k, leaf in enumerate(program.leaves):
+            found = batch.drawn.get(id(leaf._value()))
+            if found is not None:
+                program.leaves[k], axes[len(operands) + k] = wrap(found[1]), 0
     axes = tuple(axes)
 
     def body(*arrays):

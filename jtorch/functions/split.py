@@ -9,6 +9,7 @@ import numpy as np
 from .. import dtypes
 from ..ops.registry import OPS
 from ..ops.shapes import canonical_dim, existing_dim
+from ..tape import modes
 from ..tensor import Tensor
 from ..tensor.dispatch import dispatch
 from ..tensor.export import composite
@@ -26,13 +27,25 @@ def unbind(input, dim=0):
         IndexError: ``dim`` is out of range, or the tensor has none.
     """
     dim = existing_dim(dim, input.dim())
-    return tuple(dispatch(OPS["select"], (input, i), (dim,)) for i in range(input.shape[dim]))
+    return _several("Unbind", input, (dispatch(OPS["select"], (input, i), (dim,)) for i in range(input.shape[dim])))
 
 
-def _pieces(input, dim, bounds):
-    return tuple(
+def _several(name: str | None, input, pieces) -> tuple:
+    """``pieces``, noted to be what one function made of ``input``: such views of what requires grad are not written.
+
+    ``name=None``: they may be.
+    """
+    pieces = tuple(pieces)
+    if name is not None and input.requires_grad and modes.state.grad:
+        for i, piece in enumerate(pieces):
+            piece._made_by = name, i, True
+    return pieces
+
+
+def _pieces(input, dim, bounds, name="Split"):
+    return _several(name, input, (
         dispatch(OPS["slice"], (input, a), (dim, b - a, 1)) for a, b in zip(bounds[:-1], bounds[1:], strict=True)
-    )
+    ))  # fmt: skip
 
 
 @composite("torch", method=True, names=_SIZES)
@@ -64,7 +77,7 @@ def split(tensor, split_size_or_sections, dim=0):
     bounds = [0]
     for s in sizes:
         bounds.append(bounds[-1] + s)
-    return _pieces(tensor, dim, bounds)
+    return _pieces(tensor, dim, bounds, "SplitWithSizes")
 
 
 @composite("torch", method=True, names={"axis": "dim"})
@@ -130,7 +143,7 @@ def tensor_split(input, indices_or_sections, dim=0):
         return tuple(  # as slices: where an index is less than the one before, there is nothing between them
             input.narrow(dim, start, max(end - start, 0)) for start, end in zip([0, *cuts], [*cuts, n], strict=True)
         )
-    return _pieces(input, dim, bounds)
+    return _pieces(input, dim, bounds, None)
 
 
 def _along(name, at, least: int):

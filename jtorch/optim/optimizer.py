@@ -216,7 +216,10 @@ class Optimizer:
             | {"params": [number[p] for p in group["params"]]}
             for group in self.param_groups
         ]
-        state = {number[p] if is_tensor(p) else p: self._saved(p, values) for p, values in self.state.items()}
+        state = {
+            number[p] if is_tensor(p) else p: self._saved(p, values) if is_tensor(p) else values
+            for p, values in self.state.items()
+        }
         result = {"state": state, "param_groups": groups}
         for hook in self._optimizer_state_dict_post_hooks.values():
             replaced = hook(self, result)

@@ -283,6 +283,8 @@ def _view(op: Op, operands, statics, value: Value | None, aval, edge):
         t._made_without_grad = True
         # as of PyTorch's views: a leaf of its own, from which no gradient finds the way to what it shows
         t._requires_grad = aval.is_float and not base._inference and t._root.requires_grad
+    elif base._made_by is not None and base._root is not None:
+        t._made_by = op.grad_name.removesuffix("Backward0"), 0, True
     if base._inference:
         t._inference = True
     return t

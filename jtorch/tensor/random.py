@@ -7,6 +7,7 @@ and a counter, both run-time operands.
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from dataclasses import dataclass
 
@@ -205,6 +206,8 @@ def generator_for(device: devices.device, generator: Generator | None) -> Genera
         RuntimeError: it is another device's.
     """
     capture.refuse("random numbers are drawn that depend on values")
+    for batch in batches.open:
+        batch.alone = True
     return _generator(device, generator)
 
 
@@ -228,8 +231,54 @@ class HostDraw:
     generator: Generator
 
     def __call__(self):
-        data = _HOST[self.kind](self.generator._stream, self.shape, self.parameters, self.dtype.np, self.strides)
-        return put(np.ascontiguousarray(data).reshape(self.shape), devices.CPU)
+        return put(np.ascontiguousarray(self._numbers(self.shape)).reshape(self.shape), devices.CPU)
+
+    def _numbers(self, shape):
+        if self.kind == "randperm" and len(shape) > 1:  # of a batch: one after the other
+            return np.stack([self._numbers(shape[1:]) for _ in range(shape[0])])
+        return _HOST[self.kind](self.generator._stream, shape, self.parameters, self.dtype.np, self.strides)
+
+
+class Batch:
+    """While a function is recorded for ``vmap``: what it draws, for all samples at once.
+
+    Attributes:
+        size: how many samples there are.
+        trace: what the function is recorded into.
+        drawn: ``id`` of the value that the function saw -> that value, and the one that holds every sample's.
+        alone: whether numbers were drawn in another way, which has none of the other samples'.
+    """
+
+    def __init__(self, size: int):
+        self.size, self.trace, self.drawn, self.alone = size, None, {}, False
+
+
+class _Batches(threading.local):
+    """The functions that this thread records like that, innermost last."""
+
+    def __init__(self):
+        self.open: tuple[Batch, ...] = ()
+
+
+batches = _Batches()
+
+
+def _drawn(host: HostDraw, around: tuple[Batch, ...]):
+    """The value of a draw: one sample's of what is drawn for the innermost batch, if there is one."""
+    if not around:
+        value = host()
+        log = capture.state.log
+        if log is not None and log.refusal is None:
+            log.events.append(capture.Draw(host, value))
+        return value
+    batch = around[-1]
+    if host.strides is not None:
+        batch.alone = True
+        return _drawn(host, around[:-1])
+    whole = _drawn(dataclasses.replace(host, shape=(batch.size, *host.shape)), around[:-1])
+    value = batch.trace.placeholder(aval(host.shape, host.dtype))
+    batch.drawn[id(value)] = value, whole
+    return value
 
 
 def draw(kind: str, shape, parameters, dtype: dtypes.dtype, device, generator=None, strides=None):
@@ -244,13 +293,10 @@ def draw(kind: str, shape, parameters, dtype: dtypes.dtype, device, generator=No
 
         return filled(shape, 0, dtype, device)
     g = _generator(device, generator)
-    log = capture.state.log
     if device is devices.CPU:
-        host = HostDraw(kind, shape, parameters, dtype, strides, g)
-        value = host()
-        if log is not None and log.refusal is None:
-            log.events.append(capture.Draw(host, value))
-        return _dispatch.wrap(value)
+        return _dispatch.wrap(_drawn(HostDraw(kind, shape, parameters, dtype, strides, g), batches.open))
+    for batch in batches.open:
+        batch.alone = True
     if kind == "random":
         kind, parameters = "randint", (0, 2**63 - 1 if dtype is dtypes.int64 else 2**24)
     if kind not in _DEVICE_KINDS:
@@ -265,6 +311,7 @@ def draw(kind: str, shape, parameters, dtype: dtypes.dtype, device, generator=No
     statics = {"kind": kind, "size": shape, "dtype": dtype, "parameters": tuple(parameters)}
     call = intern(entry, tuple(statics[n] for n in entry.static_names), (HyperKey,) * 3, device.platform)
     value = record(call, numbers(), device)[0]
+    log = capture.state.log
     if log is not None and log.refusal is None and value.trace is not None:
         log.events.append(capture.Draw(numbers, None, len(value.trace.hypers) - 3))
     return _dispatch.wrap(value)

@@ -64,7 +64,7 @@ _EXPANDING = frozenset(("expand", "broadcast_to"))
 
 
 def _of_function(name: str, i: int, several: bool) -> str:
-    """Why output ``i`` of a custom Function, a view of an input, is not written in place."""
+    """Why output ``i`` of a custom Function, a view of an input, or one of several views is not written in place."""
     if several:
         return (
             f"Output {i} of {name} is a view and is being modified inplace. This view is the output of a function that "
@@ -123,7 +123,9 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
     _strides: tuple[int, ...] | None = None
     _geometry: tuple | None = None  # strides and offset, once asked for
     _made_without_grad = False
-    _made_by: tuple | None = None  # a Function that returned (a view of) an input: its name, which output, one of more
+    # A Function that returned (a view of) an input, or what returned this view and others: its name, which output it
+    # is, and whether one of more.
+    _made_by: tuple | None = None
     _uncounted = False  # made by ``.data``: writes through it are not held against saved values
     _inference = False
     _hooks = None
@@ -237,8 +239,9 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
                 "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Create the "
                 "view inside the same mode, or modify it under no_grad."
             )
-        if self._root._made_by is not None:
-            raise RuntimeError(_of_function(*self._root._made_by))
+        made_by = self._root._made_by or self._made_by
+        if made_by is not None and (made_by is not self._made_by or self._root.requires_grad):
+            raise RuntimeError(_of_function(*made_by))
         if self._root._edge is None and (self._root._requires_grad or self.requires_grad):
             raise RuntimeError(
                 "a view of a leaf Variable that requires grad is being used in an in-place operation. Use "

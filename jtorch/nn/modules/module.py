@@ -250,11 +250,12 @@ class Module(HooksMixin, StateDictMixin):
                     "expected)"
                 )
             if isinstance(value, Buffer):
-                self._forget(name, own, parameters, own["_modules"])
+                self._forget(name, parameters, own["_modules"])  # and no other attribute, which refuses the name
                 persistent = value.persistent
             else:
                 persistent = name not in own["_non_persistent_buffers_set"]
-            self.register_buffer(name, value, persistent)
+            # Subclasses' register_buffer may know no such argument.
+            self.register_buffer(name, value, *(() if persistent else (False,)))
         else:
             object.__setattr__(self, name, value)
 

@@ -1,5 +1,6 @@
 """Data sets, samplers and the loader, drawing the same random orders as PyTorch for the same seed."""
 
+from jtorch.utils.data import _utils  # noqa: F401 (programs write torch.utils.data._utils.collate)
 from jtorch.utils.data.bucket import BucketBatchSampler, pad_collate
 from jtorch.utils.data.collate import default_collate, default_convert
 from jtorch.utils.data.dataloader import DataLoader
