@@ -397,9 +397,9 @@ def inplace(op: Op, operands: tuple, statics: tuple):
     """
     target = operands[0]
     target._check_inplace()
-    storage = target._storage
+    storage = None if target._lens == () else target._storage  # sparse and nested tensors have none of their own
     for x in operands[1:]:
-        if isinstance(x, TENSOR) and x._storage is storage:
+        if isinstance(x, TENSOR) and x._lens != () and x._storage is storage:
             if "index" in op.operand_names:
                 outputs.apart(None, target, _tensors(operands[1:]))
             elif op.elementwise:
