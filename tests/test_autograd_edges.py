@@ -216,6 +216,17 @@ def gradients_where_operands_are_equal_infinite_or_nan(torch):
     equal = torch.where(numbers == 2, 3.0, numbers)
     found.append(both(lambda x, y: functional.l1_loss(x, y, reduction="none"), numbers, equal))
     found.append(both(lambda x, y: functional.pairwise_distance(x, y - 1, -inf)[None], numbers, equal))
+    for p in (1, inf):
+        found.append(both(lambda x, y, p=p: torch.cdist(x.view(2, 3), y.view(2, 3), p).view(-1), numbers, -numbers))
+    low, high = torch.tensor([0.0, 3.0]).double().unbind()
+    for f in (
+        torch.abs, lambda x: x.clamp(0.5, 3), lambda x: x.clamp(min=1), lambda x: x.clamp(low, high),
+        lambda x: x.clamp(3, 1), functional.elu, functional.selu, lambda x: x.norm(1), lambda x: (x[:2] ** 3).cos(),
+    ):  # fmt: skip
+        x = a.clone().requires_grad_()
+        found.append(torch.autograd.grad(f(x).sum(), x))
+    found.append(both(lambda x, y: a.clamp(x[:1], y[:1]), numbers[3:], numbers[1:]))
+    found.append(both(lambda x, y: a.clamp(x[0], max=y[0]), numbers[3:], numbers[1:]))
     for f in (torch.logit, torch.special.entr, torch.special.ndtri):
         x = numbers.clone().requires_grad_()
         found.append(torch.autograd.grad(f(x).sum(), x))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .elementwise import in_float32, is_bool, is_complex, is_integral, magnitude, refuse
+from .elementwise import by_input, in_float32, is_bool, is_complex, is_integral, magnitude, refuse
 from .outputs import unconverted
 from .registry import Array, op
 
@@ -104,7 +104,7 @@ def exp2(input: Array):
 @op(promote="float", namespaces=("torch", "special"))
 def expm1(input: Array):
     """``e ** x - 1``, accurate near 0."""
-    return jnp.expm1(input)
+    return _expm1(input)
 
 
 @op(promote="float")
@@ -143,7 +143,7 @@ def log10(input: Array):
 @op(promote="float", namespaces=("torch", "special"), grad_name="Log1PBackward0")
 def log1p(input: Array):
     """``log(1 + x)``, accurate near 0."""
-    return jnp.log1p(input)
+    return _log1p(input)
 
 
 def _by_result(function, slope):
@@ -157,6 +157,13 @@ def _by_result(function, slope):
     return f
 
 
+_sin = by_input(jnp.sin, lambda x, g: g * jnp.cos(x))
+_cos = by_input(jnp.cos, lambda x, g: -g * jnp.sin(x))
+_sinh = by_input(jnp.sinh, lambda x, g: g * jnp.cosh(x))
+_cosh = by_input(jnp.cosh, lambda x, g: g * jnp.sinh(x))
+_atan = by_input(jnp.arctan, lambda x, g: g / (x * x + 1))
+_log1p = by_input(jnp.log1p, lambda x, g: g / (x + 1))
+_expm1 = _by_result(jnp.expm1, lambda dx, result: dx * result + dx)
 _sqrt = _by_result(jnp.sqrt, lambda dx, result: 0.5 * dx / result)
 _rsqrt = _by_result(lax.rsqrt, lambda dx, result: -0.5 * dx * result * result * result)
 _reciprocal = _by_result(lambda x: 1 / x, lambda dx, result: -dx * result * result)
@@ -196,13 +203,13 @@ def reciprocal(input: Array):
 @op(promote="float")
 def sin(input: Array):
     """The sine of an angle in radians."""
-    return jnp.sin(input)
+    return _sin(input)
 
 
 @op(promote="float")
 def cos(input: Array):
     """The cosine of an angle in radians."""
-    return jnp.cos(input)
+    return _cos(input)
 
 
 @op(promote="float")
@@ -229,21 +236,21 @@ def acos(input: Array):
 @in_float32
 def atan(input: Array):
     """The inverse tangent, in (-pi/2, pi/2)."""
-    return jnp.arctan(input)
+    return _atan(input)
 
 
 @op(promote="float")
 @in_float32
 def sinh(input: Array):
     """The hyperbolic sine."""
-    return jnp.sinh(input)
+    return _sinh(input)
 
 
 @op(promote="float")
 @in_float32
 def cosh(input: Array):
     """The hyperbolic cosine."""
-    return jnp.cosh(input)
+    return _cosh(input)
 
 
 @op(promote="float")

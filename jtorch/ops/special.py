@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jax.scipy import special as jsp
 
-from .elementwise import in_float32, same_shape
+from .elementwise import by_input, in_float32, same_shape
 from .loops import staged, while_loop
 from .registry import Array, Number, op
 
@@ -24,7 +24,10 @@ ONLY = ("special",)
 @op(promote="float", namespaces=BOTH)
 def erf(input: Array):
     """``2 / sqrt(pi) * integral of exp(-t^2) from 0 to x``."""
-    return lax.erf(input)
+    return _erf(input)
+
+
+_erf = by_input(lax.erf, lambda x, g: (2 / math.sqrt(math.pi)) * jnp.exp(-x * x) * g)
 
 
 @op(promote="float", namespaces=BOTH)
