@@ -163,6 +163,15 @@ def numpy_scalars_as_operands(torch):
 
 
 @programs
+def numpy_arrays_as_operands(torch):
+    found = []
+    for x in (torch.tensor([1, 2], dtype=torch.int32), torch.tensor([1.0, 2.0]), torch.tensor([True, False])):
+        for a in (np.array([3, 4]), np.array([3.0, 4.0], np.float32), np.array([3, 4], np.int8), np.array(2.5)):
+            found += [x + a, x * a, x / a, x**a, x == a, a == x]
+    return found
+
+
+@programs
 def numpy_functions_of_tensors(torch):
     x = torch.tensor([1.0, 4.0])
     return [
