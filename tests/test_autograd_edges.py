@@ -235,6 +235,18 @@ def gradients_where_operands_are_equal_infinite_or_nan(torch):
 
 
 @programs
+def near_zero_and_at_a_rounded_bound(torch):
+    z = torch.tensor([1e-10 + 1e-10j, 0.1 + 0.2j, -0.5 + 1e-9j, 1e30 + 1j])
+    x = torch.tensor([0.0, 1e-200, 1e-30, 0.01, 0.2, 1.0], dtype=torch.float64, requires_grad=True)
+    shrunk = [
+        torch.nn.functional.hardshrink(torch.tensor([0.3, -0.3, 0.31], dtype=t), 0.3)
+        for t in (torch.bfloat16, torch.float16)
+    ]
+    steps = torch.trapezoid(torch.tensor([[1, 2], [3, 4]]), dx=2.5)
+    return torch.log1p(z), torch.autograd.grad(torch.sinc(x).sum(), x), shrunk, steps
+
+
+@programs
 def names_of_modules_and_nodes(torch):
     mine = function(torch, lambda ctx, x: x * 2, lambda ctx, g: g * 2)
     x = torch.ones(2, requires_grad=True)
@@ -257,6 +269,10 @@ def backward_of(returned):
 
 
 ERRORS = {
+    "out of a predicate": (
+        lambda t: t.isposinf(t.ones(1), out=t.empty(1)), RuntimeError, "does not support non-boolean outputs"
+    ),
+    "complex steps": (lambda t: t.trapezoid(t.ones(3), dx=1j), RuntimeError, "only support dx as a real number"),
     "shape": (backward_of(lambda t: t.ones(4)), RuntimeError, "[4]", "[3]", "Mine"),
     "fewer dimensions": (backward_of(lambda t: t.ones(())), RuntimeError, "[]", "[3]"),
     "a number": (backward_of(lambda t: 5), RuntimeError, "int"),

@@ -11,6 +11,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from ..dtypes import get_default_dtype
@@ -329,6 +330,7 @@ def _shrinking(forward, bound: float):
 def hardshrink(input: Array, lambd: float = 0.5):
     """``x`` where ``|x| > lambd``, 0 elsewhere."""
     _require_float("hardshrink_cpu", input)
+    lambd = float(np.asarray(lambd, input.dtype))  # the bound itself is 0, also where the dtype rounds it
     return _shrinking(lambda x: jnp.where((x >= -lambd) & (x <= lambd), 0, x), lambd)(input)
 
 
