@@ -247,6 +247,13 @@ def near_zero_and_at_a_rounded_bound(torch):
 
 
 @programs
+def segments_with_ties_and_nan(torch):
+    x = torch.tensor([1.0, torch.nan, 3.0, 4.0, 5.0, 5.0], requires_grad=True)
+    found = [torch.segment_reduce(x, r, lengths=torch.tensor([1, 2, 3, 0]), initial=2) for r in ("max", "min")]
+    return found, [torch.autograd.grad(f.sum(), x) for f in found]
+
+
+@programs
 def names_of_modules_and_nodes(torch):
     mine = function(torch, lambda ctx, x: x * 2, lambda ctx, g: g * 2)
     x = torch.ones(2, requires_grad=True)
