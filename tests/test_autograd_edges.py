@@ -216,11 +216,41 @@ def gradients_where_operands_are_equal_infinite_or_nan(torch):
     equal = torch.where(numbers == 2, 3.0, numbers)
     found.append(both(lambda x, y: functional.l1_loss(x, y, reduction="none"), numbers, equal))
     found.append(both(lambda x, y: functional.pairwise_distance(x, y - 1, -inf)[None], numbers, equal))
+    for p in (1, inf):
+        found.append(both(lambda x, y, p=p: torch.cdist(x.view(2, 3), y.view(2, 3), p).view(-1), numbers, -numbers))
+    low, high = torch.tensor([0.0, 3.0]).double().unbind()
+    for f in (
+        torch.abs, lambda x: x.clamp(0.5, 3), lambda x: x.clamp(min=1), lambda x: x.clamp(low, high),
+        lambda x: x.clamp(3, 1), functional.elu, functional.selu, lambda x: x.norm(1), lambda x: (x[:2] ** 3).cos(),
+    ):  # fmt: skip
+        x = a.clone().requires_grad_()
+        found.append(torch.autograd.grad(f(x).sum(), x))
+    found.append(both(lambda x, y: a.clamp(x[:1], y[:1]), numbers[3:], numbers[1:]))
+    found.append(both(lambda x, y: a.clamp(x[0], max=y[0]), numbers[3:], numbers[1:]))
     for f in (torch.logit, torch.special.entr, torch.special.ndtri):
         x = numbers.clone().requires_grad_()
         found.append(torch.autograd.grad(f(x).sum(), x))
     x = a.clone().requires_grad_()
     return found, torch.autograd.grad(torch.quantile(x, 0.5), x), torch.polygamma(1, a[5:6])
+
+
+@programs
+def near_zero_and_at_a_rounded_bound(torch):
+    z = torch.tensor([1e-10 + 1e-10j, 0.1 + 0.2j, -0.5 + 1e-9j, 1e30 + 1j])
+    x = torch.tensor([0.0, 1e-200, 1e-30, 0.01, 0.2, 1.0], dtype=torch.float64, requires_grad=True)
+    shrunk = [
+        torch.nn.functional.hardshrink(torch.tensor([0.3, -0.3, 0.31], dtype=t), 0.3)
+        for t in (torch.bfloat16, torch.float16)
+    ]
+    steps = torch.trapezoid(torch.tensor([[1, 2], [3, 4]]), dx=2.5)
+    return torch.log1p(z), torch.autograd.grad(torch.sinc(x).sum(), x), shrunk, steps
+
+
+@programs
+def segments_with_ties_and_nan(torch):
+    x = torch.tensor([1.0, torch.nan, 3.0, 4.0, 5.0, 5.0], requires_grad=True)
+    found = [torch.segment_reduce(x, r, lengths=torch.tensor([1, 2, 3, 0]), initial=2) for r in ("max", "min")]
+    return found, [torch.autograd.grad(f.sum(), x) for f in found]
 
 
 @programs
@@ -246,6 +276,10 @@ def backward_of(returned):
 
 
 ERRORS = {
+    "out of a predicate": (
+        lambda t: t.isposinf(t.ones(1), out=t.empty(1)), RuntimeError, "does not support non-boolean outputs"
+    ),
+    "complex steps": (lambda t: t.trapezoid(t.ones(3), dx=1j), RuntimeError, "only support dx as a real number"),
     "shape": (backward_of(lambda t: t.ones(4)), RuntimeError, "[4]", "[3]", "Mine"),
     "fewer dimensions": (backward_of(lambda t: t.ones(())), RuntimeError, "[]", "[3]"),
     "a number": (backward_of(lambda t: 5), RuntimeError, "int"),

@@ -407,6 +407,18 @@ ERRORS = {
     "saved sigmoid": (modified(lambda a, t: a.sigmoid(), lambda a, out: out.zero_()), RuntimeError, MODIFIED),
     "saved reciprocal": (modified(lambda a, t: a.reciprocal(), lambda a, out: out.zero_()), RuntimeError, MODIFIED),
     "saved mul": (modified(lambda a, t: a * a, lambda a, out: a.add_(1)), RuntimeError, MODIFIED),
+    **{
+        f"saved operand of {name}": (modified(f, lambda a, out: a.add_(1)), RuntimeError, MODIFIED)
+        for name, f in {
+            "sin": lambda a, t: a.sin(),
+            "cos": lambda a, t: a.cos(),
+            "pow": lambda a, t: a**3,
+            "abs": lambda a, t: a.abs(),
+            "clamp": lambda a, t: a.clamp(0, 1),
+            "log1p": lambda a, t: a.log1p(),
+            "erf": lambda a, t: a.erf(),
+        }.items()
+    },
     "saved matmul": (modified(lambda a, t: a @ a, lambda a, out: a.zero_()), RuntimeError, MODIFIED),
     "saved through a view": (modified(lambda a, t: a * a, lambda a, out: a[:1].zero_()), RuntimeError, MODIFIED),
     "saved by an in-place write": (modified(lambda a, t: a.exp_(), lambda a, out: a.mul_(2)), RuntimeError, MODIFIED),

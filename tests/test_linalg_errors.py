@@ -28,6 +28,22 @@ def test_the_error_is_called_as_pytorchs(torch):
     assert jtorch.linalg.LinAlgError.__name__ == torch.linalg.LinAlgError.__name__
 
 
+def test_factors_that_would_be_rounded(torch):
+    for t in (jtorch, torch):
+        ones = t.ones(2, dtype=t.int32)
+        for name in ("alpha", "beta"):
+            for factor, message in ((2.0, "must not be a floating point number"), (True, "only supported for Boolean")):
+                with pytest.raises(RuntimeError, match=message):
+                    t.addr(ones, ones, ones, **{name: factor})
+        with pytest.raises(ValueError, match="at least one operand"):
+            t.einsum("", [])
+        with pytest.raises(RuntimeError, match="Expected one or more matrices"):
+            t.chain_matmul()
+        with t.backends.opt_einsum.flags(enabled=False):
+            assert not t.backends.opt_einsum.enabled
+        assert t.backends.opt_einsum.enabled
+
+
 def test_one_bad_matrix_of_a_batch():
     batch = jtorch.stack([jtorch.eye(2), jtorch.tensor(BAD)])
     with pytest.raises(jtorch.linalg.LinAlgError):

@@ -210,7 +210,10 @@ def in_place(torch):
     s.mul_(2)
     s += example(torch)
     z = example(torch).zero_()
-    return [x, s.to_dense(), z._nnz(), z.to_dense()]
+    n = example(torch).neg_()
+    with pytest.raises(RuntimeError, match="result type Float"):
+        example(torch).to(torch.int32).add_(example(torch))
+    return [x, s.to_dense(), z._nnz(), z.to_dense(), n.to_dense()]
 
 
 @table

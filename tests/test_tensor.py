@@ -163,6 +163,30 @@ def numpy_scalars_as_operands(torch):
 
 
 @programs
+def memory_that_is_not_written_in_deterministic_mode(torch):
+    torch.use_deterministic_algorithms(True)
+    try:
+        return [
+            (
+                torch.empty(2, dtype=d), torch.empty_like(torch.ones(2, dtype=d)), torch.ones(2).new_empty(2, dtype=d),
+                torch.empty_strided((2,), (1,), dtype=d), torch.ones(2, dtype=d).resize_(4),
+            )
+            for d in (torch.float32, torch.bfloat16, torch.complex64, torch.int8, torch.int64, torch.bool)
+        ]  # fmt: skip
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@programs
+def numpy_arrays_as_operands(torch):
+    found = []
+    for x in (torch.tensor([1, 2], dtype=torch.int32), torch.tensor([1.0, 2.0]), torch.tensor([True, False])):
+        for a in (np.array([3, 4]), np.array([3.0, 4.0], np.float32), np.array([3, 4], np.int8), np.array(2.5)):
+            found += [x + a, x * a, x / a, x**a, x == a, a == x]
+    return found
+
+
+@programs
 def numpy_functions_of_tensors(torch):
     x = torch.tensor([1.0, 4.0])
     return [
@@ -490,6 +514,15 @@ def test_numpy_array_with_a_tensor_is_a_tensor():
         assert isinstance(made, jtorch.Tensor)
     assert (np.arange(2.0) - x).tolist() == [-1.0, 0.0]
     assert (np.ones(2, np.float32) == x).all()
+
+
+def test_deterministic_mode_need_not_fill(monkeypatch):
+    monkeypatch.setattr(jtorch.utils.deterministic, "fill_uninitialized_memory", False)
+    jtorch.use_deterministic_algorithms(True)
+    try:
+        assert not jtorch.empty(2).isnan().any()
+    finally:
+        jtorch.use_deterministic_algorithms(False)
 
 
 def test_ufuncs_give_arrays_or_tensors():

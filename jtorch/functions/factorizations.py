@@ -74,8 +74,8 @@ def frobenius_norm(input, dim=(), keepdim=False):
 def _removed(name: str, instead: str, method: bool) -> None:
     def gone(*args, **kwargs):
         raise RuntimeError(
-            f"torch.{name} was deprecated since version 1.9 and is now removed. Use {instead}, whose arguments or "
-            "results differ."
+            f"This function was deprecated since version 1.9 and is now removed. `torch.{name}` became `{instead}`, "
+            "whose arguments or results differ."
         )
 
     doc = f"Removed: use ``{instead}``.\n\nRaises:\n    RuntimeError: always."

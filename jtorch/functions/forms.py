@@ -14,7 +14,7 @@ from ..ops.shapes import canonical_dim, infer_size
 from ..ops.view import check_narrow, check_select
 from ..tape import modes
 from ..tensor import Tensor, layout
-from ..tensor.creation import filled
+from ..tensor.creation import filled, unwritten
 from ..tensor.dispatch import call, dispatch, wrap
 from ..tensor.export import composite, function, sizes_given
 from ..tensor.layout import dense_strides
@@ -390,7 +390,9 @@ def resize_(self, *sizes, size=None, memory_format=None):
         return self.as_strided_(new, strides)
     flat = self.permute(_memory_order(self.stride())).reshape(-1)
     if total > self.numel():
-        flat = call("cat", (flat, filled((total - self.numel(),), 0, self.dtype, self.device)), dim=0)
+        flat = call(
+            "cat", (flat, filled((total - self.numel(),), unwritten(self.dtype), self.dtype, self.device)), dim=0
+        )
     order = _memory_order(strides)
     laid = flat[:total].reshape([new[d] for d in order]).permute([order.index(d) for d in range(len(new))])
     self._storage.write(laid.clone()._value())

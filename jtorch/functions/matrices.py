@@ -15,7 +15,13 @@ _Svd = named("svd", ("U", "S", "V"))
 
 @composite("torch", out=True)
 def chain_matmul(*matrices):
-    """The product of matrices in the cheapest order."""
+    """The product of matrices in the cheapest order.
+
+    Raises:
+        RuntimeError: there are none.
+    """
+    if not matrices:
+        raise RuntimeError("chain_matmul(): Expected one or more matrices")
     matrices = tuple(matrices[0]) if len(matrices) == 1 and isinstance(matrices[0], (list, tuple)) else matrices
     return matrices[0] if len(matrices) == 1 else function(OPS["multi_dot"])(matrices)
 

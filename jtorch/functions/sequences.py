@@ -201,7 +201,10 @@ def einsum(equation, *operands):
         )
     if not isinstance(equation, str):  # einsum(a, [0, 1], b, [1, 2], [0, 2])
         return _einsum_sublists((equation, *operands))
-    return call("_einsum", _tensors(operands), equation=equation)
+    tensors = _tensors(operands)
+    if not tensors:
+        raise ValueError("einsum(): must provide at least one operand")
+    return call("_einsum", tensors, equation=equation)
 
 
 def _einsum_sublists(args):

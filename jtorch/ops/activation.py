@@ -11,10 +11,11 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from ..dtypes import get_default_dtype
-from .elementwise import is_complex, refuse, type_name
+from .elementwise import by_input, is_complex, refuse, type_name
 from .outputs import unconverted
 from .registry import Array, op
 from .shapes import canonical_dim
@@ -28,19 +29,10 @@ def saving_input(forward, slope):
 
     The derived gradients would keep several intermediates alive and, at kinks, follow ``jnp.where`` and not PyTorch.
     """
-
-    @jax.custom_vjp
-    def f(x):
-        return forward(widened(x)).astype(x.dtype)
-
-    def fwd(x):
-        return f(x), x
-
-    def bwd(x, g):
-        return (slope(widened(x), widened(g)).astype(g.dtype),)
-
-    f.defvjp(fwd, bwd)
-    return f
+    return by_input(
+        lambda x: forward(widened(x)).astype(x.dtype),
+        lambda x, g: slope(widened(x), widened(g)).astype(g.dtype),
+    )
 
 
 def _require_float(name: str, x, kinds=jnp.inexact) -> None:
@@ -184,7 +176,7 @@ def _elu(alpha: float, scale: float, input_scale: float):
     return saving_input(
         lambda x: jnp.where(x > 0, x * positive, jnp.expm1(jnp.minimum(x, 0) * input_scale) * negative),
         lambda x, g: jnp.where(
-            x > 0, g * positive, g * (input_scale * negative) * jnp.exp(jnp.minimum(x, 0) * input_scale)
+            x <= 0, g * (input_scale * negative) * jnp.exp(jnp.minimum(x, 0) * input_scale), g * positive
         ),
     )
 
@@ -338,6 +330,7 @@ def _shrinking(forward, bound: float):
 def hardshrink(input: Array, lambd: float = 0.5):
     """``x`` where ``|x| > lambd``, 0 elsewhere."""
     _require_float("hardshrink_cpu", input)
+    lambd = float(np.asarray(lambd, input.dtype))  # the bound itself is 0, also where the dtype rounds it
     return _shrinking(lambda x: jnp.where((x >= -lambd) & (x <= lambd), 0, x), lambd)(input)
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import dtypes
 from .shapes import broadcast_shapes
 
 #: NumPy type name -> (the name PyTorch's messages use, the C++ name its matrix products use)
@@ -34,6 +35,23 @@ def require_type(x, *others) -> None:
     for other in others:
         if other is not None and other.dtype != x.dtype:
             raise RuntimeError(f"expected scalar type {type_name(x)} but found {type_name(other)}")
+
+
+def require_scale(target, **scales) -> None:
+    """Refuse factors that would be rounded to the result's dtype, given as a ``types`` rule gets them.
+
+    Raises:
+        RuntimeError: a float for integers, a complex number for real ones, a bool for numbers.
+    """
+    for name, kind in scales.items():
+        if not isinstance(kind, type):
+            continue
+        if kind is bool and target is not dtypes.bool_:
+            raise RuntimeError(f"Boolean {name} only supported for Boolean results.")
+        if kind is not bool and kind is not int and target.category < dtypes.FLOAT:
+            raise RuntimeError(f"For integral input tensors, argument {name} must not be a floating point number.")
+        if kind is complex and not target.is_complex:
+            raise RuntimeError(f"For non-complex input tensors, argument {name} must not be a complex number.")
 
 
 def c_type_name(x) -> str:
@@ -75,15 +93,29 @@ def _over(x, r):
 hypotenuse.defjvps(lambda dx, r, x, y: _over(x, r) * dx, lambda dy, r, x, y: _over(y, r) * dy)
 
 
+def by_input(function, slope):
+    """``function`` with the gradient ``slope(x, g)``.
+
+    JAX's own keeps what the slope is made of in arrays of its own. The input is there anyway, and it is what backward
+    refuses to go on with where it has been written to.
+    """
+    f = jax.custom_vjp(function)
+    f.defvjp(lambda x: (f(x), x), lambda x, g: (slope(x, g),))
+    return f
+
+
+_abs = by_input(jnp.abs, lambda x, g: jnp.where(x > 0, g, jnp.where(x < 0, -g, 0)))
+
+
 def magnitude(x):
-    """``|x|`` with gradient 0 at 0, where JAX's own is 1.
+    """``|x|`` with gradient 0 at 0 and at NaN, where JAX's own is 1 and -1.
 
     That of complex numbers is written out: XLA's own has other last bits in one loop than in the next, so that the
     largest of them may be equal to none.
     """
     if is_complex(x):
         return hypotenuse(jnp.real(x), jnp.imag(x))
-    return jnp.abs(x) if is_integral(x) else jnp.where(x == 0, 0, jnp.abs(x))
+    return jnp.abs(x) if is_integral(x) else _abs(x)
 
 
 def refuse(kernel: str, x, *, when: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -263,7 +264,19 @@ def _distance(difference, p: float):
     """The norm over the last dim. As distances count, NaN differs from everything by NaN."""
     if p == 0:
         return jnp.sum(jnp.minimum(jnp.ceil(jnp.abs(difference)), 1), -1)
-    return p_norm(difference, p)
+    return _largest(difference) if p == math.inf else p_norm(difference, p)
+
+
+@jax.custom_vjp
+def _largest(difference):
+    return jnp.max(jnp.abs(difference), -1, initial=0)
+
+
+# Unlike a norm's, the gradient is not divided among equal elements.
+_largest.defvjp(
+    lambda d: (lambda out: (out, (d, out)))(_largest(d)),
+    lambda kept, g: (jnp.where(jnp.abs(kept[0]) == kept[1][..., None], g[..., None] * jnp.sign(kept[0]), 0),),
+)
 
 
 def _distance_types(common, x1, x2) -> None:

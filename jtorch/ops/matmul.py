@@ -15,7 +15,17 @@ from jax import lax
 
 from . import nodes
 from .dot import dot2d, dot3d, takes_bfloat16, widened
-from .elementwise import c_type_name, in_float32, is_bool, is_integral, refuse, require_type, same_shape, type_name
+from .elementwise import (
+    c_type_name,
+    in_float32,
+    is_bool,
+    is_integral,
+    refuse,
+    require_scale,
+    require_type,
+    same_shape,
+    type_name,
+)
 from .lowering_table import CPU
 from .outputs import picked, same_dtype
 from .reduction import accumulated
@@ -298,7 +308,11 @@ def baddbmm(input: Array, batch1: Array, batch2: Array, *, beta: Scalar = 1, alp
     return _combine(input, _bmm(batch1, batch2), beta, alpha)
 
 
-@op(promote="default", elementwise=False, inplace=True)
+def _scaled(target, input, vec1, vec2, beta, alpha) -> None:
+    require_scale(target, beta=beta, alpha=alpha)
+
+
+@op(promote="default", elementwise=False, inplace=True, types=_scaled)
 def addr(input: Array, vec1: Array, vec2: Array, *, beta: Scalar = 1, alpha: Scalar = 1):
     """``beta * input + alpha * outer(vec1, vec2)``."""
     for x, name in ((vec1, "vec1"), (vec2, "vec2")):

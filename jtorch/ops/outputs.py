@@ -25,6 +25,16 @@ def same_dtype(result, out, inputs) -> None:
         )
 
 
+def a_bool(name: str):
+    """The rule of predicates that write truth values and nothing else."""
+
+    def rule(result, out, inputs) -> None:
+        if out.dtype is not dtypes.bool_:
+            raise RuntimeError(f"{name} does not support non-boolean outputs.")
+
+    return rule
+
+
 def unconverted(result, out, inputs) -> None:
     """Raises:
     RuntimeError: ``out`` has another dtype than operand and result have.

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .elementwise import in_float32, is_bool, is_complex, is_integral, magnitude, refuse
-from .outputs import unconverted
+from .elementwise import by_input, hypotenuse, in_float32, is_bool, is_complex, is_integral, magnitude, refuse
+from .outputs import a_bool, unconverted
 from .registry import Array, op
 
 # --- sign and magnitude ----------------------------------------------------------------------------------------------
@@ -59,7 +59,7 @@ def sgn(input: Array):
     return jnp.where(zero, 0, input / jnp.abs(jnp.where(zero, 1, input)).astype(input.dtype))
 
 
-@op(promote="default", inplace=False, differentiable=False)
+@op(promote="default", inplace=False, differentiable=False, out=a_bool("signbit"))
 def signbit(input: Array):
     """Whether x is negative; ``-0.0`` counts as negative."""
     if is_complex(input):
@@ -104,7 +104,7 @@ def exp2(input: Array):
 @op(promote="float", namespaces=("torch", "special"))
 def expm1(input: Array):
     """``e ** x - 1``, accurate near 0."""
-    return jnp.expm1(input)
+    return _expm1(input)
 
 
 @op(promote="float")
@@ -143,7 +143,7 @@ def log10(input: Array):
 @op(promote="float", namespaces=("torch", "special"), grad_name="Log1PBackward0")
 def log1p(input: Array):
     """``log(1 + x)``, accurate near 0."""
-    return jnp.log1p(input)
+    return _log1p(input)
 
 
 def _by_result(function, slope):
@@ -157,6 +157,25 @@ def _by_result(function, slope):
     return f
 
 
+def _complex_log1p(z):
+    """Written out: XLA's and NumPy's own lose a small real part beside the 1."""
+    x, y = jnp.real(z), jnp.imag(z)
+    near = (jnp.abs(x) < 0.5) & (jnp.abs(y) < 0.5)
+    a, b = jnp.where(near, x, 0), jnp.where(near, y, 0)
+    modulus = jnp.where(near, jnp.log1p(a * (2 + a) + b * b) / 2, jnp.log(hypotenuse(1 + x, y)))
+    return lax.complex(modulus, jnp.arctan2(y, 1 + x))
+
+
+_sin = by_input(jnp.sin, lambda x, g: g * jnp.cos(x))
+_cos = by_input(jnp.cos, lambda x, g: -g * jnp.sin(x))
+_sinh = by_input(jnp.sinh, lambda x, g: g * jnp.cosh(x))
+_cosh = by_input(jnp.cosh, lambda x, g: g * jnp.sinh(x))
+_atan = by_input(jnp.arctan, lambda x, g: g / (x * x + 1))
+_log1p = by_input(
+    lambda x: _complex_log1p(x) if is_complex(x) else jnp.log1p(x),
+    lambda x, g: g / (x + 1),
+)
+_expm1 = _by_result(jnp.expm1, lambda dx, result: dx * result + dx)
 _sqrt = _by_result(jnp.sqrt, lambda dx, result: 0.5 * dx / result)
 _rsqrt = _by_result(lax.rsqrt, lambda dx, result: -0.5 * dx * result * result * result)
 _reciprocal = _by_result(lambda x: 1 / x, lambda dx, result: -dx * result * result)
@@ -196,13 +215,13 @@ def reciprocal(input: Array):
 @op(promote="float")
 def sin(input: Array):
     """The sine of an angle in radians."""
-    return jnp.sin(input)
+    return _sin(input)
 
 
 @op(promote="float")
 def cos(input: Array):
     """The cosine of an angle in radians."""
-    return jnp.cos(input)
+    return _cos(input)
 
 
 @op(promote="float")
@@ -229,21 +248,21 @@ def acos(input: Array):
 @in_float32
 def atan(input: Array):
     """The inverse tangent, in (-pi/2, pi/2)."""
-    return jnp.arctan(input)
+    return _atan(input)
 
 
 @op(promote="float")
 @in_float32
 def sinh(input: Array):
     """The hyperbolic sine."""
-    return jnp.sinh(input)
+    return _sinh(input)
 
 
 @op(promote="float")
 @in_float32
 def cosh(input: Array):
     """The hyperbolic cosine."""
-    return jnp.cosh(input)
+    return _cosh(input)
 
 
 @op(promote="float")
@@ -373,7 +392,7 @@ def isfinite(input: Array):
     return jnp.isfinite(input) if _is_inexact(input) else jnp.ones(input.shape, bool)
 
 
-@op(promote="bool", differentiable=False)
+@op(promote="bool", differentiable=False, out=a_bool("isposinf"))
 def isposinf(input: Array):
     """Whether x is positive infinity."""
     if is_complex(input):
@@ -381,7 +400,7 @@ def isposinf(input: Array):
     return input == jnp.inf if _is_inexact(input) else jnp.zeros(input.shape, bool)
 
 
-@op(promote="bool", differentiable=False)
+@op(promote="bool", differentiable=False, out=a_bool("isneginf"))
 def isneginf(input: Array):
     """Whether x is negative infinity."""
     if is_complex(input):

@@ -6,14 +6,12 @@ results follow different rules: ``true_divide`` and ``div.mode``.
 
 from __future__ import annotations
 
-import functools
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.custom_derivatives import SymbolicZero
 
 from .. import dtypes
 from . import nodes
@@ -26,6 +24,7 @@ from .elementwise import (
     is_integral,
     magnitude,
     refuse,
+    require_scale,
     same_shape,
 )
 from .registry import Array, Number, Scalar, op
@@ -39,19 +38,7 @@ def _is_bool(key) -> bool:
 
 
 def _added(target, input, other, alpha) -> None:
-    """Refuse an ``alpha`` that would be rounded to the result's dtype.
-
-    Raises:
-        RuntimeError: a float for integers, a complex number for real ones, a bool for numbers.
-    """
-    if not isinstance(alpha, type):
-        return
-    if alpha is bool and target is not dtypes.bool_:
-        raise RuntimeError("Boolean alpha only supported for Boolean results.")
-    if alpha is float and target.category < dtypes.FLOAT:
-        raise RuntimeError("For integral input tensors, argument alpha must not be a floating point number.")
-    if alpha is complex and not target.is_complex:
-        raise RuntimeError("For non-complex input tensors, argument alpha must not be a complex number.")
+    require_scale(target, alpha=alpha)
 
 
 def _subtracted(target, input, other, alpha) -> None:
@@ -293,9 +280,9 @@ def pow(input: Array | Number, exponent: Array | Number):
         RuntimeError: integers, and the exponent is a negative number.
     """
     refuse("pow", input, when=is_bool(input))
+    if not is_integral(input):
+        return _pow(*_paired(input, exponent))
     x, y = same_shape(input, exponent)
-    if not is_integral(x):
-        return _pow(x, y)
     result = jnp.power(x, jnp.maximum(y, 0))
     if jnp.issubdtype(x.dtype, jnp.unsignedinteger):
         return result
@@ -303,31 +290,39 @@ def pow(input: Array | Number, exponent: Array | Number):
     return jnp.where(y < 0, unit, result)
 
 
-@jax.custom_jvp
+def _paired(x, *others):
+    """The arrays broadcast, but for those of no dimension: backward would keep them in full."""
+    wide = same_shape(x, *others)
+    return tuple(w if a.ndim else a for a, w in zip((x, *others), wide, strict=True))
+
+
+@jax.custom_vjp
 def _pow(x, y):
-    return lax.pow(x, y)
+    return lax.pow(*same_shape(x, y))
 
 
-@functools.partial(_pow.defjvp, symbolic_zeros=True)
-def _(primals, tangents):
+def _pow_forward(x, y):
+    out = _pow(x.value, y.value)
+    return out, (x.value, y.value, out if y.perturbed else None)
+
+
+def _pow_backward(kept, g):
     # PyTorch's conventions at base 0, where the plain rule has 0 * inf: no gradient in x where y is 0, none in y
-    (x, y), (dx, dy) = primals, tangents
-    out = _pow(x, y)
-    tangent = jnp.zeros_like(out)
-    if not isinstance(dx, SymbolicZero):
-        flat = y == 0
-        slope = jnp.where(flat, 0, y * _pow(x, jnp.where(flat, 1, y - 1)))
-        tangent = slope * dx
-    if not isinstance(dy, SymbolicZero):
-        tangent = tangent + out * jnp.log(jnp.where((x == 0) & (jnp.real(y) >= 0), 1, x)) * dy
-    return out, tangent
+    x, y, out = kept
+    flat = y == 0
+    dx = g * jnp.where(flat, 0, y * _pow(x, jnp.where(flat, 1, y - 1)))
+    dy = None if out is None else g * out * jnp.log(jnp.where((x == 0) & (jnp.real(y) >= 0), 1, x))
+    return tuple(d if d is None or a.ndim else jnp.sum(d) for d, a in zip((dx, dy), (x, y), strict=True))
+
+
+_pow.defvjp(_pow_forward, _pow_backward, symbolic_zeros=True)
 
 
 @op(promote="keep", inplace=True)
 def float_power(input: Array | Number, exponent: Array | Number):
     """``input ** exponent`` in double precision, whatever the operands' dtypes."""
     wide = np.complex128 if is_complex(input) or is_complex(exponent) else np.float64
-    return _pow(*same_shape(input.astype(wide), exponent.astype(wide)))
+    return _pow(*_paired(input.astype(wide), exponent.astype(wide)))
 
 
 @op(promote="float")
@@ -407,14 +402,34 @@ def clamp(input: Array, min: Array | Number | None = None, max: Array | Number |
         raise RuntimeError("torch.clamp: At least one of 'min' or 'max' must not be None")
     if is_complex(input):
         raise NotImplementedError("clamp is not supported for complex types")
-    out = input
-    if min is not None:
-        out, low = same_shape(out, min)
-        out = jnp.where((out < low) | (low != low), low, out)
-    if max is not None:
-        out, high = same_shape(out, max)
-        out = jnp.where((out > high) | (high != high), high, out)
-    return out
+    if min is None or max is None:
+        x, bound = _paired(input, max if min is None else min)
+        return _clamp(x, None, bound) if min is None else _clamp(x, bound, None)
+    return _clamp(*_paired(input, min, max))
+
+
+@jax.custom_vjp
+def _clamp(x, low, high):
+    if low is not None:
+        x = jnp.where((x < low) | (low != low), low, x)
+    if high is not None:
+        x = jnp.where((x > high) | (high != high), high, x)
+    return x
+
+
+def _clamp_backward(kept, g):
+    # PyTorch's: nothing at NaN, and nothing for a lower bound that is not below the upper one
+    x, low, high = kept
+    inside = (low is None or x >= low) & (high is None or x <= high)
+    found = [jnp.where(inside, g, 0), None, None]
+    if low is not None:
+        found[1] = jnp.where(x < low if high is None else (x < low) & (low < high), g, 0)
+    if high is not None:
+        found[2] = jnp.where(x > high if low is None else (x > high) | (high < low), g, 0)
+    return tuple(f if f is None or b.ndim else jnp.sum(f) for f, b in zip(found, kept, strict=True))
+
+
+_clamp.defvjp(lambda *args: (_clamp(*args), args), _clamp_backward)
 
 
 @op(promote="default")

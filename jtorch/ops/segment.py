@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +17,27 @@ from .scatter import reduction
 # --- segments --------------------------------------------------------------------------------------------------------
 
 _EMPTY = {"sum": 0.0, "mean": np.nan, "amax": -np.inf, "amin": np.inf, "prod": 1.0}
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _extreme(table, start, reduce: str):
+    extremum, meet = (jnp.max, jnp.maximum) if reduce == "amax" else (jnp.min, jnp.minimum)
+    return meet(extremum(table, 1, initial=_EMPTY[reduce]), start)
+
+
+def _extreme_forward(table, start, reduce: str):
+    out = _extreme(table, start, reduce)
+    return out, (table, start, out)
+
+
+def _extreme_backward(reduce: str, kept, g):
+    # equal elements share the gradient; so do those that are NaN
+    table, start, out = kept
+    hit = (table == out[:, None]) | (table != table)
+    return jnp.where(hit, (g / jnp.maximum(jnp.sum(hit, 1), 1).astype(g.dtype))[:, None], 0), jnp.zeros_like(start)
+
+
+_extreme.defvjp(_extreme_forward, _extreme_backward)
 
 
 @op(method=False, grad_name="SegmentReduceBackward0")
@@ -46,8 +69,7 @@ def _segment_reduce(data: Array, offsets: Array, reduce: str, initial: float | N
         table = jnp.where(inside, x[None], jnp.asarray(_EMPTY[reduce], x.dtype))
         if reduce == "prod":
             return jnp.prod(table, 1) * start
-        extremum, meet = (jnp.max, jnp.maximum) if reduce == "amax" else (jnp.min, jnp.minimum)
-        return meet(extremum(table, 1, initial=_EMPTY[reduce]), start)
+        return _extreme(table, start, reduce)
 
     run = one
     for _ in range(axis):

@@ -11,7 +11,7 @@ from jax import lax
 from ..dtypes import BOOL, COMPLEX, float8_e4m3fn, get_default_dtype
 from .concatenation import concatenated
 from .outputs import joined, same_dtype
-from .registry import Array, Arrays, Scalar, Size, op
+from .registry import Array, Arrays, Number, Size, op
 from .shapes import canonical_dim, canonical_dims, existing_dim
 from .view import atleast, diagonal
 
@@ -450,15 +450,26 @@ def _sum_dtype(x):
     return x.dtype if jnp.issubdtype(x.dtype, jnp.inexact) else np.int64
 
 
-@op(promote="default", elementwise=False, inplace=False, method=False, out=False)
-def trapezoid(y: Array, x: Array | None = None, *, dx: Scalar = 1, dim: int = -1):
+def _real_steps(name: str):
+    def rule(target, y, x, dx) -> None:
+        if dx is complex:
+            raise RuntimeError(f"{name}: Currently, we only support dx as a real number.")
+
+    return rule
+
+
+@op(promote="default", elementwise=False, inplace=False, method=False, out=False, types=_real_steps("trapezoid"))
+def trapezoid(y: Array, x: Array | None = None, *, dx: Array | Number = 1, dim: int = -1):
     """The integral along ``dim`` by the trapezoidal rule, of samples at ``x`` or ``dx`` apart."""
     areas, dim = _trapezoids(y, x, dx, dim)
     return _half(jnp.sum(areas, dim, dtype=_sum_dtype(areas)))
 
 
-@op(promote="default", elementwise=False, inplace=False, method=False, out=False)
-def cumulative_trapezoid(y: Array, x: Array | None = None, *, dx: Scalar = 1, dim: int = -1):
+@op(
+    promote="default", elementwise=False, inplace=False, method=False, out=False,
+    types=_real_steps("cumulative_trapezoid"),
+)  # fmt: skip
+def cumulative_trapezoid(y: Array, x: Array | None = None, *, dx: Array | Number = 1, dim: int = -1):
     """The running integral along ``dim`` by the trapezoidal rule; one element shorter than ``y``."""
     areas, dim = _trapezoids(y, x, dx, dim)
     return _half(jnp.cumsum(areas, dim, dtype=_sum_dtype(areas)))

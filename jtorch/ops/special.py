@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jax.scipy import special as jsp
 
-from .elementwise import in_float32, same_shape
+from .elementwise import by_input, in_float32, same_shape
 from .loops import staged, while_loop
 from .registry import Array, Number, op
 
@@ -24,7 +24,10 @@ ONLY = ("special",)
 @op(promote="float", namespaces=BOTH)
 def erf(input: Array):
     """``2 / sqrt(pi) * integral of exp(-t^2) from 0 to x``."""
-    return lax.erf(input)
+    return _erf(input)
+
+
+_erf = by_input(lax.erf, lambda x, g: (2 / math.sqrt(math.pi)) * jnp.exp(-x * x) * g)
 
 
 @op(promote="float", namespaces=BOTH)
@@ -274,7 +277,19 @@ _logit.defjvps(lambda dx, _, x: jnp.where((x < 0) | (x > 1), jnp.nan, 1 / (x * (
 @in_float32
 def sinc(input: Array):
     """``sin(pi x) / (pi x)``, and 1 at 0."""
-    return jnp.sinc(input)
+    return _sinc(input)
+
+
+def _sinc_slope(x, g):
+    # (t cos t - sin t) / t^2 cancels near 0: its series there, 2k t^(2k-1) / (2k+1)! with alternating signs
+    t = jnp.pi * x
+    near = jnp.abs(t) < 0.5
+    small, large = jnp.where(near, t, 0), jnp.where(near, 1, t)
+    series = sum((-1) ** k * 2 * k / math.factorial(2 * k + 1) * small ** (2 * k - 1) for k in range(1, 8))
+    return g * jnp.pi * jnp.where(near, series, (large * jnp.cos(large) - jnp.sin(large)) / (large * large))
+
+
+_sinc = by_input(jnp.sinc, _sinc_slope)
 
 
 @op(promote="float", namespaces=BOTH)

@@ -223,7 +223,7 @@ class SparseTensor(StoredMixin, Tensor):
             raise RuntimeError(
                 f"output with shape {list(self.shape)} doesn't match the broadcast shape {list(result.shape)}"
             )
-        return self._take(result if result.dtype is self.dtype else result.to(self.dtype))
+        return self._take(self._fitted(result, what))
 
     def _write_out(self, result) -> None:
         self._take(result)

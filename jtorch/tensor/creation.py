@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import warnings
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .. import devices, dtypes
+from .. import config, devices, dtypes
 from ..ops.registry import OPS, Array, op
 from ..trace.aval import aval
 from ..trace.call import intern
@@ -114,6 +115,19 @@ def filled(size, value, dtype: dtypes.dtype, device=None):
         with np.errstate(all="ignore"):
             return _dispatch.wrap(put(np.full(tuple(size), value).astype(dtype.np), target))
     return on_device("full", target, value, size=tuple(size), dtype=dtype)
+
+
+#: Stands for what nobody has written yet.
+UNWRITTEN = object()
+
+
+def unwritten(dtype: dtypes.dtype):
+    """What a tensor of unspecified content holds: zeros, or in deterministic mode what shows that it is read."""
+    if not config.deterministic or not config.fills_unwritten():
+        return 0
+    if dtype.category >= dtypes.FLOAT:
+        return math.nan
+    return True if dtype.category == dtypes.BOOL else int(np.iinfo(dtype.np).max)
 
 
 # --- from data -----------------------------------------------------------------------------------------------------
@@ -445,7 +459,8 @@ def _shape_factory(name, value, doc):
     @factory(out=True)
     def make(*size_, size=None, dtype=None, device=None, memory_format=None):
         shape = sizes_given(name, "size", size_, size)
-        made = filled(shape, value, dtype_of(dtype), device)
+        dtype = dtype_of(dtype)
+        made = filled(shape, unwritten(dtype) if value is UNWRITTEN else value, dtype, device)
         if memory_format not in (None, layouts.contiguous_format):
             made._strides = layouts.format_strides(shape, memory_format)
         return made
@@ -455,7 +470,7 @@ def _shape_factory(name, value, doc):
 
 zeros = _shape_factory("zeros", 0, "A tensor of zeros: ``zeros(2, 3)`` or ``zeros((2, 3))``.")
 ones = _shape_factory("ones", 1, "A tensor of ones: ``ones(2, 3)`` or ``ones((2, 3))``.")
-empty = _shape_factory("empty", 0, "A tensor of unspecified content (zeros here).")
+empty = _shape_factory("empty", UNWRITTEN, "A tensor of unspecified content (zeros, or NaN in deterministic mode).")
 
 
 @composite("torch")
@@ -476,7 +491,8 @@ def full(size, fill_value, *, dtype=None, device=None):
 @factory()
 def empty_strided(size, stride, *, dtype=None, device=None):
     """An uninitialised tensor that reports the given strides."""
-    t = filled(_sizes((size,)), 0, dtype_of(dtype), device)
+    dtype = dtype_of(dtype)
+    t = filled(_sizes((size,)), unwritten(dtype), dtype, device)
     t._strides = tuple(stride)
     return t
 
@@ -494,7 +510,9 @@ def _like(name, value, doc):
             raise TypeError(f"{name}() got an unexpected keyword argument '{next(iter(kwargs))}'")
         if isinstance(fill, _dispatch.TENSOR):
             fill = fill.item()
-        t = filled(input.shape, fill, dtype_of(dtype, input.dtype), input.device if device is None else device)
+        dtype = dtype_of(dtype, input.dtype)
+        fill = unwritten(dtype) if fill is UNWRITTEN else fill
+        t = filled(input.shape, fill, dtype, input.device if device is None else device)
         if input._handler is not None:
             return finish(t, requires_grad, input.layout if layout is None else layout)
         if not input.is_contiguous() and memory_format in (None, layouts.preserve_format):
@@ -506,7 +524,7 @@ def _like(name, value, doc):
 
 zeros_like = _like("zeros_like", 0, "Zeros in the shape, dtype and device of ``input`` (or those given).")
 ones_like = _like("ones_like", 1, "Ones in the shape, dtype and device of ``input`` (or those given).")
-empty_like = _like("empty_like", 0, "A tensor of unspecified content (zeros here), like ``input``.")
+empty_like = _like("empty_like", UNWRITTEN, "A tensor of unspecified content, like ``input``; see ``empty``.")
 full_like = _like("full_like", None, "``fill_value`` in the shape, dtype and device of ``input`` (or those given).")
 
 
@@ -515,12 +533,14 @@ def _new(name, like):
     @factory()
     def make(self, *size_, size=None, dtype=None, device=None):
         shape = sizes_given(name, "size", size_, size)
-        return filled(shape, like, dtype_of(dtype, self.dtype), self.device if device is None else device)
+        dtype = dtype_of(dtype, self.dtype)
+        value = unwritten(dtype) if like is UNWRITTEN else like
+        return filled(shape, value, dtype, self.device if device is None else device)
 
     return make
 
 
-new_zeros, new_ones, new_empty = _new("new_zeros", 0), _new("new_ones", 1), _new("new_empty", 0)
+new_zeros, new_ones, new_empty = _new("new_zeros", 0), _new("new_ones", 1), _new("new_empty", UNWRITTEN)
 
 
 @composite(method=True)
@@ -572,7 +592,7 @@ def legacy(cls, args, dtype: dtypes.dtype, device=None):
         else:
             t = _dispatch.wrap(put(np.array(to_numpy(data, dtype), order="C"), devices.resolve(device)))
     else:
-        t = filled(_sizes(args), 0, dtype, device)
+        t = filled(_sizes(args), unwritten(dtype), dtype, device)
     return t if cls is _dispatch.TENSOR else t._as_subclass(cls)
 
 

@@ -20,6 +20,17 @@ _UNARY = {"neg": "neg", "abs": "abs"}
 _OPERANDS = (int, float, bool, complex, np.ndarray, np.generic)
 
 
+def _as_numpy_promotes(x, array: np.ndarray, quotient: bool):
+    """A Tensor and an array in the dtype of NumPy's result: in PyTorch an operator between them is NumPy's."""
+    own, given = x.dtype.np, array.dtype
+    if own.kind == "V" or given.kind not in "biufc":  # bfloat16 and the like, which NumPy lacks
+        return x, array
+    common = np.result_type(own, given)
+    if quotient and common.kind in "biu":
+        common = np.dtype(np.float64)
+    return x.to(dtypes.of_numpy(common)), array.astype(common)
+
+
 def attach_operators(cls: type) -> None:
     """Define the arithmetic, comparison and unary operators on the Tensor class."""
     dispatch = _dispatch.dispatch
@@ -27,11 +38,14 @@ def attach_operators(cls: type) -> None:
 
     def binary(op, reflected):
         rest = (None,) * (len(op.operand_names) - 2)
+        quotient = op.name == "true_divide"
         statics = tuple(next(p.default for p in op.parameters if p.name == n) for n in op.static_names)
 
         def forward(self, other):
             if not isinstance(other, Tensor) and not isinstance(other, _OPERANDS):
                 return NotImplemented
+            if isinstance(other, np.ndarray):
+                self, other = _as_numpy_promotes(self, other, quotient)
             return dispatch(op, (self, other, *rest), statics)
 
         def backward(self, other):
@@ -39,6 +53,8 @@ def attach_operators(cls: type) -> None:
                 raise TypeError(f"a reflected operator of Tensor was called on a {type(self).__name__}, not a Tensor")
             if not isinstance(other, Tensor) and not isinstance(other, _OPERANDS):
                 return NotImplemented
+            if isinstance(other, np.ndarray):
+                self, other = _as_numpy_promotes(self, other, quotient)
             return dispatch(op, (other, self, *rest), statics)
 
         def inplace(self, other):

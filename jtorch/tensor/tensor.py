@@ -254,15 +254,23 @@ class Tensor(MetadataMixin, ConversionMixin, IndexingMixin, AutogradMixin):
             raise RuntimeError(
                 f"output with shape {list(self.shape)} doesn't match the broadcast shape {list(result.shape)}"
             )
-        if result.dtype is not self.dtype:
-            if not dtypes.can_cast(result.dtype, self.dtype) and not result.dtype.category == dtypes.BOOL:
-                raise RuntimeError(
-                    f"result type {result.dtype.legacy_name} can't be cast to the desired output type "
-                    f"{self.dtype.legacy_name} ({what})"
-                )
-            result = _dispatch.dispatch(OPS["to_dtype"], (result,), (self.dtype,))
-        self._assign(result)
+        self._assign(self._fitted(result, what))
         return self
+
+    def _fitted(self, result: Tensor, what: str) -> Tensor:
+        """A result as this tensor's dtype.
+
+        Raises:
+            RuntimeError: that dtype is of a lower kind.
+        """
+        if result.dtype is self.dtype:
+            return result
+        if not dtypes.can_cast(result.dtype, self.dtype) and not result.dtype.category == dtypes.BOOL:
+            raise RuntimeError(
+                f"result type {result.dtype.legacy_name} can't be cast to the desired output type "
+                f"{self.dtype.legacy_name} ({what})"
+            )
+        return _dispatch.dispatch(OPS["to_dtype"], (result,), (self.dtype,))
 
     def _assign(self, new: Tensor) -> None:
         """Make ``new`` (same shape and dtype) the content of this tensor: every alias sees it, and so does autograd."""

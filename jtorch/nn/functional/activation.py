@@ -13,7 +13,7 @@ from ... import devices
 from ...ops.registry import OPS
 from ...streams import samplers
 from ...tensor.creation import dtype_of
-from ...tensor.dispatch import dispatch, wrap
+from ...tensor.dispatch import dispatch, hashable, wrap
 from ...tensor.dispatch import inplace as _run_inplace
 from ...tensor.random import generator_for
 from ...trace.value import put
@@ -22,13 +22,14 @@ from ...trace.value import put
 def _activation(name: str, *parameters: str):
     """``f(input, *parameters, inplace=False)`` of a pointwise op; ``parameters`` are its own, with their defaults."""
     op = OPS[name]
+    given = "".join(f"hashable({p.split('=')[0]}), " for p in parameters)
     source = f"""
 def {name}(input, {"".join(f"{p}, " for p in parameters)}inplace=False):
     if inplace:
-        return run_inplace(OP, (input,), ({"".join(p.split("=")[0] + ", " for p in parameters)}))
-    return dispatch(OP, (input,), ({"".join(p.split("=")[0] + ", " for p in parameters)}))
+        return run_inplace(OP, (input,), ({given}))
+    return dispatch(OP, (input,), ({given}))
 """
-    space = {"OP": op, "dispatch": dispatch, "run_inplace": _run_inplace}
+    space = {"OP": op, "dispatch": dispatch, "run_inplace": _run_inplace, "hashable": hashable}
     exec(compile(source, f"<jtorch {name}>", "exec"), space)
     f = space[name]
     f.__doc__ = f"{op.doc}\n\n``inplace`` writes the result into ``input``."
