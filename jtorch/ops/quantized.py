@@ -308,15 +308,18 @@ def _quantized_conv_dynamic(
     transposed: bool = False,
     output_padding: tuple[int, ...] = (),
 ):
-    """:func:`_quantized_conv` from floats to floats; the input is quantized by its own range."""
+    """:func:`_quantized_conv` from floats to floats; the input is quantized by its own range.
+
+    So is the result, by the *input's* range, as by PyTorch's kernel (which warns of its poor accuracy).
+    """
     what = f"quantized::conv{'_transpose' if transposed else ''}{len(kernel)}d_dynamic"
     q, scale, zero_point = _by_own_range(input, what, reduce_range)
     a, shift = as_operand(q, zero_point)
     sums = _conv_sums(
         what, a, shift, rows, row_sum, kernel, stride, padding, dilation, groups, transposed, output_padding
     )
-    y = sums.astype(jnp.float32) * (scale * weight_scale)
-    return channels_first(y if bias is None else y + bias)
+    y = requantize(sums, scale * weight_scale, bias, scale, zero_point, False, jnp.uint8)
+    return (channels_first(y).astype(jnp.float32) - zero_point.astype(jnp.float32)) * scale
 
 
 # --- rounding that lets gradients through ----------------------------------------------------------------------------
@@ -343,9 +346,10 @@ def _fake_quantize(x, scale, zero_point, low: int, high: int, axis: int | None):
     if not low <= high:
         raise RuntimeError("`quant_min` should be less than or equal to `quant_max`.")
     scale = lax.stop_gradient(_along(scale.astype(jnp.float32), x, axis))
+    whole = not jnp.issubdtype(zero_point.dtype, jnp.floating)
     zero_point = lax.stop_gradient(_along(zero_point.astype(jnp.float32), x, axis))
-    fixed = lax.stop_gradient(x.astype(jnp.float32))
-    q = jnp.round(fixed * (1 / scale)) + zero_point
+    q = lax.stop_gradient(x.astype(jnp.float32)) * (1 / scale)
+    q = jnp.round(q) + zero_point if whole else jnp.round(q + zero_point)
     rounded = (jnp.clip(q, low, high) - zero_point) * scale
     return _straight_through(x, rounded.astype(x.dtype), (low <= q) & (q <= high))
 

@@ -166,7 +166,7 @@ def fuse_fx(model: nn.Module, fuse_custom_config=None, backend_config=None):
 
 #: Operations with a known range; on quantized tensors they give that grid.
 _FIXED = {kind for kinds in _RANGES.values() for kind in kinds}
-_LAYERS = _WEIGHTED | _OWN_GRID.keys() | {nn.Softmax}
+_LAYERS = (_WEIGHTED | _OWN_GRID.keys() | {nn.Softmax}) - {nn.GroupNorm}  # which PyTorch leaves alone here
 
 
 def _float_tensors(node) -> list:

@@ -45,7 +45,7 @@ class Embedding(nn.Module):
         self.set_weight(_weight)
 
     def set_weight(self, w: QuantizedTensor) -> None:
-        """Take a table of the layer's dtype whose zero points are floats. Grids of 4 bits are kept in half precision.
+        """Take a table of the layer's dtype whose zero points are floats.
 
         Raises:
             RuntimeError: it is of another scheme.
@@ -56,9 +56,6 @@ class Embedding(nn.Module):
             )
         self.dtype = w.dtype
         scale, zero_point = w.q_per_channel_scales(), w.q_per_channel_zero_points()
-        if w.dtype.bits == 4:
-            scale, offset = scale.half().float(), (-zero_point * scale).half().float()
-            zero_point = -offset / scale
         self.register_buffer("int_weight", pack(w._ints) if w.dtype.bits == 4 else w.int_repr())
         self.register_buffer("weight_scale", scale)
         self.register_buffer("weight_zero_point", zero_point)
@@ -70,9 +67,9 @@ class Embedding(nn.Module):
 
     def forward(self, indices):
         ints, scale = self.int_weight[indices], self.weight_scale[indices]
-        if self.dtype.bits == 4:
-            ints = unpack(ints, self.embedding_dim)
         offset = -self.weight_zero_point[indices] * scale
+        if self.dtype.bits == 4:  # PyTorch's kernel has its grids in half precision
+            ints, scale, offset = unpack(ints, self.embedding_dim), scale.half().float(), offset.half().float()
         return ints.to(jtorch.float32) * scale.unsqueeze(-1) + offset.unsqueeze(-1)
 
     @classmethod

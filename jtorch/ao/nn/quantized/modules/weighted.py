@@ -20,8 +20,7 @@ def float_parts(mod: nn.Module):
     """Of a float layer, fused or not: the layer, its quantized weight, and its bias."""
     if isinstance(mod, qat._Rounded):  # its observer has seen the weights that the activations were trained with
         weight, bias = mod._folded()
-        if not mod.weight_fake_quant.calibrated:  # never trained: a grid for the weight as it is
-            mod.weight_fake_quant(weight)
+        mod.weight_fake_quant(weight)  # which sees the folded weight as well, unless its observer is switched off
         return mod, quantize_weight(weight, mod.weight_fake_quant.activation_post_process, observe=False), bias
     layer = mod[0] if isinstance(mod, _FusedModule) else mod
     return layer, quantize_weight(layer.weight, mod.qconfig.weight()), layer.bias
