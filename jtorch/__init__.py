@@ -109,12 +109,14 @@ from .ao.qtensor import (
 )
 from .ao.qtypes import (
     per_channel_affine,
+    per_channel_affine_float_qparams,
     per_channel_symmetric,
     per_tensor_affine,
     per_tensor_symmetric,
     qint8,
     qint32,
     qscheme,
+    quint4x2,
     quint8,
 )
 from .dispatch_keys import DispatchKey, DispatchKeySet

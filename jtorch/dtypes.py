@@ -106,7 +106,6 @@ _NAMED = (
     ("complex32", 4, COMPLEX),
     ("float4_e2m1fn_x2", 1, FLOAT),
     ("float8_e8m0fnu", 1, FLOAT),
-    ("quint4x2", 1, INT),
     ("quint2x4", 1, INT),
     *((f"{u}int{bits}", 1, INT) for u in ("", "u") for bits in range(1, 8)),
     *((f"bits{bits}", size, INT) for bits, size in (("8", 1), ("16", 2), ("1x8", 1), ("2x4", 1), ("4x2", 1))),

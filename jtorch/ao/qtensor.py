@@ -60,12 +60,15 @@ class QuantizedTensor:
     # --- the grid
 
     def int_repr(self):
-        """The integers, as a copy of type int8, uint8 or int32."""
-        return self._ints.clone()
+        """The integers, as a copy of type int8, uint8 or int32; two of four bits are one byte, the first the lower."""
+        return pack(self._ints.flatten()) if self.dtype.bits == 4 else self._ints.clone()
 
     def qscheme(self) -> qtypes.qscheme:
-        """``per_tensor_affine`` or ``per_channel_affine``."""
-        return qtypes.per_tensor_affine if self._axis is None else qtypes.per_channel_affine
+        """``per_tensor_affine``, ``per_channel_affine``, or the latter with zero points that are floats."""
+        if self._axis is None:
+            return qtypes.per_tensor_affine
+        floats = self._zero_point.is_floating_point()
+        return qtypes.per_channel_affine_float_qparams if floats else qtypes.per_channel_affine
 
     def _per_tensor(self, what: str) -> None:
         if self._axis is not None:
@@ -94,12 +97,12 @@ class QuantizedTensor:
         return int(self._zero_point)
 
     def q_per_channel_scales(self):
-        """The scales, float64. RuntimeError where there is only one."""
+        """The scales, float64 (float32 where zero points are floats). RuntimeError where there is only one."""
         self._per_channel("q_per_channel_scales()")
         return self._scale
 
     def q_per_channel_zero_points(self):
-        """The zero points, int64. RuntimeError where there is only one."""
+        """The zero points, int64 or float32. RuntimeError where there is only one."""
         self._per_channel("q_per_channel_zero_points()")
         return self._zero_point
 
@@ -254,6 +257,18 @@ for _name in _MOVES:
     setattr(QuantizedTensor, _name, _moving(_name))
 
 
+def pack(ints):
+    """Pairs of 4-bit integers along the last dimension as bytes, the first of a pair in the lower bits."""
+    odd = ints.size(-1) % 2
+    ints = jtorch.nn.functional.pad(ints, (0, odd)) if odd else ints
+    return ints[..., ::2] | ints[..., 1::2] << 4
+
+
+def unpack(bytes, size: int):
+    """The ``size`` 4-bit integers along the last dimension that :func:`pack` made ``bytes`` of."""
+    return jtorch.stack([bytes & 15, bytes >> 4], -1).flatten(-2)[..., :size]
+
+
 # --- making them -----------------------------------------------------------------------------------------------------
 
 
@@ -296,7 +311,10 @@ def quantize_per_channel(input, scales, zero_points, axis: int, dtype) -> Quanti
         raise RuntimeError(
             f"length of scales must equal to channel dim: expected {input.size(axis)}, got {list(scales.shape)}"
         )
-    scales, zero_points = scales.to(jtorch.float64), zero_points.to(jtorch.int64)
+    if zero_points.is_floating_point():
+        scales, zero_points = scales.to(jtorch.float32), zero_points.to(jtorch.float32)
+    else:
+        scales, zero_points = scales.to(jtorch.float64), zero_points.to(jtorch.int64)
     ints = call("_quantize", input, scales, zero_points, low=dtype.low, high=dtype.high, dtype=dtype.storage, axis=axis)
     return QuantizedTensor(ints, scales, zero_points, dtype, axis)
 

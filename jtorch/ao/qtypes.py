@@ -10,11 +10,11 @@ from .. import dtypes
 class qdtype(dtypes.dtype):
     """An element type of quantized tensors, e.g. ``qint8``; ``storage`` is the type of the integers held."""
 
-    __slots__ = ("storage",)
+    __slots__ = ("storage", "bits")
 
-    def __init__(self, name: str, storage: dtypes.dtype, abbr: str):
+    def __init__(self, name: str, storage: dtypes.dtype, abbr: str, bits: int | None = None):
         super().__init__(name, storage.np, dtypes.INT, storage.is_signed, abbr)
-        self.storage = storage
+        self.storage, self.bits = storage, bits or 8 * storage.itemsize
 
     @property
     def low(self) -> int:
@@ -24,7 +24,7 @@ class qdtype(dtypes.dtype):
     @property
     def high(self) -> int:
         """The largest integer."""
-        return int(np.iinfo(self.np).max)
+        return int(np.iinfo(self.np).max) >> 8 * self.storage.itemsize - self.bits
 
     def __reduce__(self) -> str:
         return self.name  # a global of this module
@@ -33,6 +33,8 @@ class qdtype(dtypes.dtype):
 qint8 = qdtype("qint8", dtypes.int8, "qi8")
 quint8 = qdtype("quint8", dtypes.uint8, "qu8")
 qint32 = qdtype("qint32", dtypes.int32, "qi32")
+#: Four bits each; a tensor of it holds a byte for each, two of which ``int_repr()`` packs into one.
+quint4x2 = qdtype("quint4x2", dtypes.uint8, "qu4", bits=4)
 ALL = (qint8, quint8, qint32)
 
 
@@ -51,10 +53,12 @@ class qscheme:
         return self.name  # a global of this module
 
 
+#: A scale and a zero point for each channel that are floats: grids that begin at the least value, not through zero.
+per_channel_affine_float_qparams = qscheme("per_channel_affine_float_qparams")
 per_tensor_affine = qscheme("per_tensor_affine")
 per_tensor_symmetric = qscheme("per_tensor_symmetric")
 per_channel_affine = qscheme("per_channel_affine")
 per_channel_symmetric = qscheme("per_channel_symmetric")
 PER_TENSOR = (per_tensor_affine, per_tensor_symmetric)
-PER_CHANNEL = (per_channel_affine, per_channel_symmetric)
+PER_CHANNEL = (per_channel_affine, per_channel_symmetric, per_channel_affine_float_qparams)
 SYMMETRIC = (per_tensor_symmetric, per_channel_symmetric)

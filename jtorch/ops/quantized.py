@@ -11,13 +11,15 @@ The sums ``Σ_k w`` do not depend on the input, so callers keep them.
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from .. import dtypes
-from .conv import _pads, per_dim
+from .conv import _pads, _times, per_dim
 from .conv_lowering import Geometry, channels_first, channels_last, taps
 from .elementwise import c_type_name
 from .int_dot import as_operand, int_dot
@@ -69,7 +71,12 @@ def _quantize(input: Array, scale: Scalar, zero_point: Scalar, low: int, high: i
 
 @op(namespaces=(), differentiable=False)
 def _dequantize(input: Array, scale: Scalar, zero_point: Scalar, axis: int | None = None):
-    """``scale (q - zero_point)`` in float32; scales of channels are used in float64, the only one in float32."""
+    """``scale (q - zero_point)`` in float32; scales of channels are used in float64, the only one in float32.
+
+    Zero points that are floats go with scales in float32.
+    """
+    if jnp.issubdtype(zero_point.dtype, jnp.floating):
+        return (input.astype(jnp.float32) - _along(zero_point, input, axis)) * _along(scale, input, axis)
     kind = jnp.float32 if axis is None else jnp.float64
     scale, zero_point = _along(scale.astype(kind), input, axis), _along(zero_point, input, axis)
     return ((input.astype(jnp.int32) - zero_point.astype(jnp.int32)).astype(kind) * scale).astype(jnp.float32)
@@ -181,6 +188,21 @@ def _quantized_linear_dynamic(
     return linear_dynamic(input, weight, weight_sum, weight_scale, bias, relu, reduce_range)
 
 
+def _by_own_range(x, what: str, reduce_range: bool):
+    """``x`` as uint8 on the grid of its range, with float32 scale and int32 zero point.
+
+    Raises:
+        RuntimeError: ``x`` is not float32, or empty.
+    """
+    _need_float(x, what)
+    if not x.size:
+        raise RuntimeError(f"{what}: the input has no elements to take a range from")
+    scale, zero_point = choose_qparams(x.min(), x.max(), 0, 127 if reduce_range else 255)
+    scale = scale.astype(jnp.float32)
+    q = clip_round(x * (1 / scale) + zero_point.astype(jnp.float32), 0, 255).astype(jnp.uint8)
+    return q, scale, zero_point
+
+
 def linear_dynamic(input, weight, weight_sum, weight_scale, bias, relu: bool, reduce_range: bool):
     """See :func:`_quantized_linear_dynamic`.
 
@@ -189,12 +211,7 @@ def linear_dynamic(input, weight, weight_sum, weight_scale, bias, relu: bool, re
     """
     _need_float(input, "quantized::linear_dynamic")
     _need_features(input, weight, "quantized::linear_dynamic")
-    if not input.size:
-        raise RuntimeError("quantized::linear_dynamic: the input has no elements to take a range from")
-    x = flatten_rows(input)
-    scale, zero_point = choose_qparams(x.min(), x.max(), 0, 127 if reduce_range else 255)
-    scale = scale.astype(jnp.float32)
-    q = clip_round(x * (1 / scale) + zero_point.astype(jnp.float32), 0, 255).astype(jnp.uint8)
+    q, scale, zero_point = _by_own_range(flatten_rows(input), "quantized::linear_dynamic", reduce_range)
     a, shift = as_operand(q, zero_point)
     acc = int_dot(a, weight) - shift * weight_sum
     y = acc.astype(jnp.float32) * (scale * weight_scale)
@@ -203,8 +220,47 @@ def linear_dynamic(input, weight, weight_sum, weight_scale, bias, relu: bool, re
     return y.reshape(*input.shape[:-1], weight.shape[0])
 
 
+def _conv_sums(what: str, a, shift, rows, row_sum, kernel, stride, padding, dilation, groups: int, transposed, extra):
+    """int32 sums ``(N, *windows, O)`` of a batch of 8-bit images; ``rows`` is the weight as ``(O, *K C / groups)``.
+
+    That is the order in which :func:`~.conv_lowering.taps` cuts patches. A transposed convolution is one with a turned
+    weight over an image with gaps; what fills gaps and pads is a zero of the real line, which is the zero point.
+    """
+    n = len(kernel)
+    channels = rows.shape[1] // math.prod(kernel) * groups
+    if a.ndim != n + 2 or a.shape[1] != channels:
+        sizes = ", ".join("DHWL"[-n - 1 : -1] if n > 1 else "L")
+        raise RuntimeError(f"{what}: expected an input of shape ([N,] {channels}, {sizes}), but got {list(a.shape)}")
+    stride, dilation = per_dim(stride, n, "stride"), per_dim(dilation, n, "dilation")
+    pads, gaps = _pads(padding, kernel, stride, dilation, n), (0,) * n
+    reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    if transposed:
+        gaps, stride = tuple(s - 1 for s in stride), (1,) * n
+        pads = [(r - 1 - lo, r - 1 - hi + e) for (lo, hi), r, e in zip(pads, reach, extra, strict=True)]
+    padded = [m + (m - 1) * g + lo + hi for m, g, (lo, hi) in zip(a.shape[2:], gaps, pads, strict=True)]
+    if any(r > p for r, p in zip(reach, padded, strict=True)):
+        raise RuntimeError(
+            f"Calculated padded input size per channel: ({_times(padded)}). Kernel size: ({_times(reach)}). Kernel "
+            "size can't be greater than actual input size"
+        )
+    widened = [(lo, hi, g) for (lo, hi), g in zip(pads, gaps, strict=True)]
+    x = lax.pad(channels_last(a), shift.astype(a.dtype), ((0, 0, 0), *widened, (0, 0, 0)))
+    pieces = list(taps(x, kernel, Geometry(stride, ((0, 0),) * n, dilation)))
+    windows, out = pieces[0].shape[:-1], rows.shape[0]
+    m = math.prod(windows)
+    patches = jnp.stack([p.reshape(m, groups, channels // groups) for p in pieces], 2)  # (M, groups, taps, C / groups)
+    if groups == 1:
+        acc = int_dot(patches.reshape(m, -1), rows)
+    else:
+        grouped = int_dot(
+            patches.reshape(m, groups, -1).transpose(1, 0, 2), rows.reshape(groups, out // groups, -1)
+        )  # (groups, M, O / groups)
+        acc = grouped.transpose(1, 0, 2).reshape(m, out)
+    return (acc - shift * row_sum).reshape(*windows, out)
+
+
 @op(namespaces=(), differentiable=False)
-def _quantized_conv2d(
+def _quantized_conv(
     input: Array,
     input_scale: Scalar,
     input_zero_point: Scalar,
@@ -220,44 +276,50 @@ def _quantized_conv2d(
     dilation: tuple[int, ...],
     groups: int,
     relu: bool,
+    transposed: bool = False,
+    output_padding: tuple[int, ...] = (),
 ):
-    """``conv2d`` from integers to integers, as an int8 product with patches.
-
-    ``rows`` is the weight as ``(O, KH KW C / groups)``, the order in which :func:`~.conv_lowering.taps` cuts patches.
-    """
-    _need_grid(input, "quantized::conv2d")
-    channels = rows.shape[1] // (kernel[0] * kernel[1]) * groups
-    if input.ndim not in (3, 4) or input.shape[-3] != channels:
-        raise RuntimeError(
-            f"quantized::conv2d: expected an input of shape ([N,] {channels}, H, W), but got {list(input.shape)}"
-        )
-    a, shift = as_operand(input if input.ndim == 4 else input[None], input_zero_point)
-    stride, dilation = per_dim(stride, 2, "stride"), per_dim(dilation, 2, "dilation")
-    pads = _pads(padding, kernel, stride, dilation, 2)
-    reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
-    padded = [n + lo + hi for n, (lo, hi) in zip(a.shape[2:], pads, strict=True)]
-    if any(r > p for r, p in zip(reach, padded, strict=True)):
-        raise RuntimeError(
-            f"Calculated padded input size per channel: ({padded[0]} x {padded[1]}). Kernel size: ({reach[0]} x "
-            f"{reach[1]}). Kernel size can't be greater than actual input size"
-        )
-    # what is padded is a zero of the real line: the zero point
-    x = lax.pad(channels_last(a), shift.astype(a.dtype), ((0, 0, 0), *((lo, hi, 0) for lo, hi in pads), (0, 0, 0)))
-    pieces = list(taps(x, kernel, Geometry(stride, ((0, 0), (0, 0)), dilation)))
-    n, height, width, _ = pieces[0].shape
-    m, out = n * height * width, rows.shape[0]
-    patches = jnp.stack([p.reshape(m, groups, channels // groups) for p in pieces], 2)  # (M, groups, taps, C / groups)
-    if groups == 1:
-        acc = int_dot(patches.reshape(m, -1), rows)
-    else:
-        grouped = int_dot(
-            patches.reshape(m, groups, -1).transpose(1, 0, 2), rows.reshape(groups, out // groups, -1)
-        )  # (groups, M, O / groups)
-        acc = grouped.transpose(1, 0, 2).reshape(m, out)
+    """A convolution in ``len(kernel)`` dims from integers to integers, as an int8 product with patches."""
+    what = f"quantized::conv{'_transpose' if transposed else ''}{len(kernel)}d"
+    _need_grid(input, what)
+    batched = input.ndim == len(kernel) + 2
+    a, shift = as_operand(input if batched else input[None], input_zero_point)
+    sums = _conv_sums(
+        what, a, shift, rows, row_sum, kernel, stride, padding, dilation, groups, transposed, output_padding
+    )
     product_scale = input_scale.reshape(()).astype(jnp.float32) * weight_scale
-    y = requantize(acc - shift * row_sum, product_scale, bias, scale, zero_point, relu, input.dtype)
-    y = channels_first(y.reshape(n, height, width, out))
-    return y if input.ndim == 4 else y[0]
+    y = channels_first(requantize(sums, product_scale, bias, scale, zero_point, relu, input.dtype))
+    return y if batched else y[0]
+
+
+@op(namespaces=(), differentiable=False)
+def _quantized_conv_dynamic(
+    input: Array,
+    rows: Array,
+    row_sum: Array,
+    weight_scale: Array,
+    bias: Array | None,
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...] | str,
+    dilation: tuple[int, ...],
+    groups: int,
+    reduce_range: bool,
+    transposed: bool = False,
+    output_padding: tuple[int, ...] = (),
+):
+    """:func:`_quantized_conv` from floats to floats; the input is quantized by its own range.
+
+    So is the result, by the *input's* range, as by PyTorch's kernel (which warns of its poor accuracy).
+    """
+    what = f"quantized::conv{'_transpose' if transposed else ''}{len(kernel)}d_dynamic"
+    q, scale, zero_point = _by_own_range(input, what, reduce_range)
+    a, shift = as_operand(q, zero_point)
+    sums = _conv_sums(
+        what, a, shift, rows, row_sum, kernel, stride, padding, dilation, groups, transposed, output_padding
+    )
+    y = requantize(sums, scale * weight_scale, bias, scale, zero_point, False, jnp.uint8)
+    return (channels_first(y).astype(jnp.float32) - zero_point.astype(jnp.float32)) * scale
 
 
 # --- rounding that lets gradients through ----------------------------------------------------------------------------
@@ -284,9 +346,10 @@ def _fake_quantize(x, scale, zero_point, low: int, high: int, axis: int | None):
     if not low <= high:
         raise RuntimeError("`quant_min` should be less than or equal to `quant_max`.")
     scale = lax.stop_gradient(_along(scale.astype(jnp.float32), x, axis))
+    whole = not jnp.issubdtype(zero_point.dtype, jnp.floating)
     zero_point = lax.stop_gradient(_along(zero_point.astype(jnp.float32), x, axis))
-    fixed = lax.stop_gradient(x.astype(jnp.float32))
-    q = jnp.round(fixed * (1 / scale)) + zero_point
+    q = lax.stop_gradient(x.astype(jnp.float32)) * (1 / scale)
+    q = jnp.round(q) + zero_point if whole else jnp.round(q + zero_point)
     rounded = (jnp.clip(q, low, high) - zero_point) * scale
     return _straight_through(x, rounded.astype(x.dtype), (low <= q) & (q <= high))
 

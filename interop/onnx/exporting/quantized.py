@@ -124,24 +124,26 @@ def _quantized_linear(
     return g.QuantizeLinear(y, *_pair(g, scale, zero_point, input.dtype))
 
 
-@translates("_quantized_conv2d")
-def _quantized_conv2d(
+@translates("_quantized_conv")
+def _quantized_conv(
     g, node, input, input_scale, input_zero_point, rows, row_sum, weight_scale, bias, scale, zero_point, kernel, stride,
-    padding, dilation, groups, relu,
+    padding, dilation, groups, relu, transposed=False, output_padding=(),
 ):  # fmt: skip
-    array = _stored(g, node, rows, "a weight")
-    out, (kh, kw) = array.shape[0], per_dim(kernel, 2)
-    array = np.ascontiguousarray(array.reshape(out, kh, kw, -1).transpose(0, 3, 1, 2))
+    if transposed:
+        refuse(node, "a quantized transposed convolution")
+    array, n = _stored(g, node, rows, "a weight"), len(kernel)
+    out = array.shape[0]
+    array = np.ascontiguousarray(np.moveaxis(array.reshape(out, *kernel, -1), -1, 1))
     scales = _spread(_stored(g, node, weight_scale, "a scale"), out)
     if isinstance(padding, str):
         refuse(node, f"padding={padding!r}")
     x = g.DequantizeLinear(input, *_pair(g, input_scale, input_zero_point, input.dtype))
-    batched = input.ndim == 4
+    batched = input.ndim == n + 2
     x = x if batched else g.unsqueeze(x, [0])
     w = _weight(g, node, g.initializer(f"{rows}.weight", array), array, scales)
     y = g.Conv(
-        x, w, _bias(g, node, bias, input_scale, scales), kernel_shape=[kh, kw], strides=per_dim(stride, 2),
-        pads=per_dim(padding, 2) * 2, dilations=per_dim(dilation, 2), group=groups,
+        x, w, _bias(g, node, bias, input_scale, scales), kernel_shape=list(kernel), strides=per_dim(stride, n),
+        pads=per_dim(padding, n) * 2, dilations=per_dim(dilation, n), group=groups,
     )  # fmt: skip
     y = g.Relu(y) if relu else y
     y = g.QuantizeLinear(y, *_pair(g, scale, zero_point, input.dtype))

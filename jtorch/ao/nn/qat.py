@@ -13,6 +13,7 @@ from jtorch import nn
 from jtorch.nn import functional as F
 from jtorch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
+from .. import qtypes
 from . import intrinsic as nni
 
 
@@ -27,7 +28,7 @@ class _Rounded:
     _bn = _relu = False
 
     @classmethod
-    def from_float(cls, mod: nn.Module):
+    def from_float(cls, mod: nn.Module, use_precomputed_fake_quant: bool = False):
         """The layer to train in the place of ``mod``, with its parameters themselves.
 
         Raises:
@@ -127,12 +128,115 @@ Conv2d = _layer("Conv2d", nn.Conv2d, nn.Conv2d)
 Conv3d = _layer("Conv3d", nn.Conv3d, nn.Conv3d)
 LinearReLU = _layer("LinearReLU", nn.Linear, nni.LinearReLU, relu=True)
 LinearBn1d = _layer("LinearBn1d", nn.Linear, nni.LinearBn1d, bn=True)
-ConvReLU2d = _layer("ConvReLU2d", nn.Conv2d, nni.ConvReLU2d, relu=True)
-ConvBn2d = _layer("ConvBn2d", nn.Conv2d, nni.ConvBn2d, bn=True)
-ConvBnReLU2d = _layer("ConvBnReLU2d", nn.Conv2d, nni.ConvBnReLU2d, bn=True, relu=True)
+
+
+def _convolutions(kind: str, **options) -> tuple[type, ...]:
+    """The fused convolutions of a kind, in one to three dimensions."""
+    names = [(f"{kind}{n}d", getattr(nn, f"Conv{n}d")) for n in (1, 2, 3)]
+    return tuple(_layer(name, base, getattr(nni, name), **options) for name, base in names)
+
+
+ConvReLU1d, ConvReLU2d, ConvReLU3d = _convolutions("ConvReLU", relu=True)
+ConvBn1d, ConvBn2d, ConvBn3d = _convolutions("ConvBn", bn=True)
+ConvBnReLU1d, ConvBnReLU2d, ConvBnReLU3d = _convolutions("ConvBnReLU", bn=True, relu=True)
+
+
+class _Looked:
+    """Before an embedding: its table goes through ``weight_fake_quant``, a row with a grid of its own each."""
+
+    def _observe(self, qconfig) -> None:
+        if not qconfig:
+            raise AssertionError("qconfig must be provided for QAT module")
+        if qconfig.weight().qscheme is not qtypes.per_channel_affine_float_qparams:
+            raise AssertionError(
+                "Embedding weights requires a qscheme of torch.per_channel_affine_float_qparams Got "
+                f"{qconfig.weight().qscheme}"
+            )
+        self.qconfig = qconfig
+        self.weight_fake_quant = qconfig.weight()
+
+    @classmethod
+    def from_float(cls, mod: nn.Module, use_precomputed_fake_quant: bool = False):
+        """The embedding to train in the place of ``mod``, with its table itself.
+
+        Raises:
+            AssertionError: ``mod`` is of another type, or has no ``qconfig`` for embeddings.
+        """
+        if type(mod) is not cls.source:
+            raise AssertionError(f" qat.{cls.__name__}.from_float only works for {cls.source.__name__}")
+        if not getattr(mod, "qconfig", None):
+            raise AssertionError("Input float module must have a valid qconfig")
+        new = cls.__new__(cls)
+        nn.Module.__init__(new)
+        kept = ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks")
+        new.__dict__.update({k: v for k, v in mod.__dict__.items() if k not in kept})
+        new._parameters.update(mod._parameters)
+        new._observe(mod.qconfig)
+        return new.train(mod.training)
+
+    def to_float(self) -> nn.Module:
+        """The float embedding with the trained table."""
+        new = self.source.__new__(self.source)
+        nn.Module.__init__(new)
+        kept = ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks", "qconfig")
+        new.__dict__.update({k: v for k, v in self.__dict__.items() if k not in kept})
+        new.weight = nn.Parameter(self.weight.detach())
+        return new
+
+
+class Embedding(_Looked, nn.Embedding):
+    """``nn.Embedding`` whose table is rounded in the forward pass."""
+
+    source = nn.Embedding
+
+    def __init__(
+        self, num_embeddings, embedding_dim, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False,
+        sparse=False, _weight=None, device=None, dtype=None, qconfig=None,
+    ):  # fmt: skip
+        nn.Embedding.__init__(
+            self, num_embeddings, embedding_dim, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse, _weight,
+            device=device, dtype=dtype,
+        )  # fmt: skip
+        self._observe(qconfig)
+
+    def forward(self, input):
+        return F.embedding(
+            input, self.weight_fake_quant(self.weight), self.padding_idx, self.max_norm, self.norm_type,
+            self.scale_grad_by_freq, self.sparse,
+        )  # fmt: skip
+
+
+class EmbeddingBag(_Looked, nn.EmbeddingBag):
+    """``nn.EmbeddingBag`` whose table is rounded in the forward pass."""
+
+    source = nn.EmbeddingBag
+
+    def __init__(
+        self, num_embeddings, embedding_dim, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, mode="mean",
+        sparse=False, _weight=None, include_last_offset=False, padding_idx=None, qconfig=None, device=None, dtype=None,
+    ):  # fmt: skip
+        nn.EmbeddingBag.__init__(
+            self, num_embeddings, embedding_dim, max_norm, norm_type, scale_grad_by_freq, mode, sparse, _weight,
+            include_last_offset, padding_idx, device=device, dtype=dtype,
+        )  # fmt: skip
+        self._observe(qconfig)
+
+    def forward(self, input, offsets=None, per_sample_weights=None):
+        return F.embedding_bag(
+            input, self.weight_fake_quant(self.weight), offsets, self.max_norm, self.norm_type,
+            self.scale_grad_by_freq, self.mode, self.sparse, per_sample_weights, self.include_last_offset,
+            self.padding_idx,
+        )  # fmt: skip
+
 
 #: Float module type to the one to train in its place, for ``prepare_qat``.
-MAPPING = {c.source: c for c in (Linear, Conv2d, LinearReLU, LinearBn1d, ConvReLU2d, ConvBn2d, ConvBnReLU2d)}
+MAPPING = {
+    c.source: c
+    for c in (
+        Linear, Conv1d, Conv2d, Conv3d, LinearReLU, LinearBn1d, ConvReLU1d, ConvReLU2d, ConvReLU3d, ConvBn1d, ConvBn2d,
+        ConvBn3d, ConvBnReLU1d, ConvBnReLU2d, ConvBnReLU3d,
+    )
+}  # fmt: skip
 
 
 def update_bn_stats(mod: nn.Module) -> None:

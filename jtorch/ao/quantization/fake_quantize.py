@@ -8,11 +8,14 @@ import jtorch
 from jtorch import nn
 
 from .. import qtypes
+from .histogram import HistogramObserver
 from .observer import (
     FixedQParamsObserver,
     MovingAverageMinMaxObserver,
     MovingAveragePerChannelMinMaxObserver,
     _Partial,
+    default_fixed_qparams_range_0to1_observer,
+    default_fixed_qparams_range_neg1to1_observer,
 )
 
 
@@ -116,7 +119,9 @@ class FakeQuantize(FakeQuantizeBase):
         if self._on["observer_enabled"] or self.is_dynamic:
             self.activation_post_process(X.detach())
             scale, zero_point = self._grid()
-            self.scale, self.zero_point = scale.to(X.device), zero_point.to(X.device, jtorch.int32)
+            floats = self.qscheme is qtypes.per_channel_affine_float_qparams
+            self.scale = scale.to(X.device)
+            self.zero_point = zero_point.to(X.device, jtorch.float32 if floats else jtorch.int32)
         if not self._on["fake_quant_enabled"]:
             return X
         if self.is_per_channel:
@@ -214,6 +219,30 @@ default_per_channel_weight_fake_quant = FakeQuantize.with_args(
     observer=MovingAveragePerChannelMinMaxObserver, quant_min=-128, quant_max=127, dtype=qtypes.qint8,
     qscheme=qtypes.per_channel_symmetric, reduce_range=False, ch_axis=0,
 )  # fmt: skip
+default_dynamic_fake_quant = FakeQuantize.with_args(
+    observer=MovingAverageMinMaxObserver, quant_min=0, quant_max=255, is_dynamic=True, dtype=qtypes.quint8,
+    averaging_constant=1,
+)  # fmt: skip
+default_histogram_fake_quant = FakeQuantize.with_args(
+    observer=HistogramObserver, quant_min=0, quant_max=255, dtype=qtypes.quint8, qscheme=qtypes.per_tensor_affine,
+    reduce_range=True,
+)  # fmt: skip
+default_embedding_fake_quant = FakeQuantize.with_args(
+    observer=MovingAveragePerChannelMinMaxObserver, qscheme=qtypes.per_channel_affine_float_qparams,
+    dtype=qtypes.quint8, quant_min=0, quant_max=255, ch_axis=0, averaging_constant=1,
+)  # fmt: skip
+default_embedding_fake_quant_4bit = FakeQuantize.with_args(
+    observer=MovingAveragePerChannelMinMaxObserver, qscheme=qtypes.per_channel_affine_float_qparams, ch_axis=0,
+    dtype=qtypes.quint4x2, averaging_constant=1,
+)  # fmt: skip
+default_fixed_qparams_range_neg1to1_fake_quant = FixedQParamsFakeQuantize.with_args(
+    observer=default_fixed_qparams_range_neg1to1_observer
+)
+default_fixed_qparams_range_0to1_fake_quant = FixedQParamsFakeQuantize.with_args(
+    observer=default_fixed_qparams_range_0to1_observer
+)
+default_symmetric_fixed_qparams_fake_quant = default_fixed_qparams_range_neg1to1_fake_quant
+default_affine_fixed_qparams_fake_quant = default_fixed_qparams_range_0to1_fake_quant
 default_fused_act_fake_quant = FusedMovingAvgObsFakeQuantize.with_args(
     observer=MovingAverageMinMaxObserver, quant_min=0, quant_max=255, dtype=qtypes.quint8
 )
@@ -225,6 +254,12 @@ default_fused_per_channel_wt_fake_quant = FusedMovingAvgObsFakeQuantize.with_arg
     observer=MovingAveragePerChannelMinMaxObserver, quant_min=-128, quant_max=127, dtype=qtypes.qint8,
     qscheme=qtypes.per_channel_symmetric,
 )  # fmt: skip
+fused_wt_fake_quant_range_neg_127_to_127 = default_fused_wt_fake_quant.with_args(
+    quant_min=-127, quant_max=127, eps=2**-12
+)
+fused_per_channel_wt_fake_quant_range_neg_127_to_127 = default_fused_per_channel_wt_fake_quant.with_args(
+    quant_min=-127, quant_max=127, eps=2**-12
+)
 
 
 def _on_fake_quantize(method: str, doc: str):

@@ -31,6 +31,12 @@ class _Partial:
         """The same with further arguments."""
         return _Partial(self.make, **{**self.arguments, **arguments})
 
+    def __eq__(self, other) -> bool:
+        return isinstance(other, _Partial) and (self.make, self.arguments) == (other.make, other.arguments)
+
+    def __hash__(self) -> int:
+        return hash((self.make, *self.arguments))
+
     def __repr__(self) -> str:
         return f"{self.make.__name__}.with_args({', '.join(f'{k}={v}' for k, v in self.arguments.items())})"
 
@@ -131,8 +137,13 @@ class UniformQuantizationObserverBase(ObserverBase):
         low, high = np.asarray(low, np.float32), np.asarray(high, np.float32)
         if np.any(low > high):
             raise AssertionError(f"min {low} should be less than max {high}")
+        least, greatest = low, high
         low, high = np.minimum(low, 0), np.maximum(high, 0)
         eps, steps = np.float32(self.eps.numpy()[0]), np.float32(self.quant_max - self.quant_min)
+        if self.qscheme is qtypes.per_channel_affine_float_qparams:  # from the least value to the greatest
+            scale = (greatest - least) / steps
+            scale = np.where(scale > eps, scale, np.float32(1))
+            return tuple(jtorch.tensor(np.atleast_1d(x), device=self.eps.device) for x in (scale, -least / scale))
         if self.qscheme in qtypes.SYMMETRIC:
             scale = np.maximum(np.maximum(-low, high) / np.float32((self.quant_max - self.quant_min) / 2), eps)
             middle = (self.quant_min + self.quant_max) // 2 if self.has_customized_qrange else 128
@@ -297,8 +308,38 @@ class PlaceholderObserver(ObserverBase):
         return f"dtype={self.dtype}, is_dynamic={self.is_dynamic}"
 
 
-class NoopObserver(PlaceholderObserver):
+class NoopObserver(ObserverBase):
     """Looks at nothing."""
+
+    def __init__(self, dtype=jtorch.float16, custom_op_name: str = ""):
+        super().__init__(dtype)
+        self.custom_op = custom_op_name
+
+    def forward(self, x):
+        return x
+
+
+class ReuseInputObserver(NoopObserver):
+    """Looks at nothing: what is computed has the grid of what it is computed from."""
+
+    def __init__(self):
+        super().__init__(qtypes.quint8)
+
+
+class RecordingObserver(ObserverBase):
+    """Keeps a copy of all it sees in ``tensor_val``."""
+
+    def __init__(self, dtype=qtypes.quint8):
+        super().__init__(dtype)
+        self.tensor_val = []
+
+    def forward(self, x):
+        self.tensor_val.append(x.clone())
+        return x
+
+    def get_tensor_value(self) -> list:
+        """What was seen."""
+        return self.tensor_val
 
 
 default_observer = MinMaxObserver.with_args(quant_min=0, quant_max=127)
@@ -314,3 +355,40 @@ default_dynamic_quant_observer = PlaceholderObserver.with_args(
     dtype=qtypes.quint8, quant_min=0, quant_max=255, is_dynamic=True
 )
 default_placeholder_observer = PlaceholderObserver
+default_debug_observer = RecordingObserver
+default_reuse_input_observer = ReuseInputObserver
+default_float_qparams_observer = PerChannelMinMaxObserver.with_args(
+    dtype=qtypes.quint8, qscheme=qtypes.per_channel_affine_float_qparams, ch_axis=0
+)
+default_float_qparams_observer_4bit = default_float_qparams_observer.with_args(dtype=qtypes.quint4x2)
+default_fixed_qparams_range_neg1to1_observer = FixedQParamsObserver.with_args(
+    scale=2 / 256, zero_point=128, dtype=qtypes.quint8, quant_min=0, quant_max=255
+)
+default_fixed_qparams_range_0to1_observer = default_fixed_qparams_range_neg1to1_observer.with_args(
+    scale=1 / 256, zero_point=0
+)
+default_symmetric_fixed_qparams_observer = default_fixed_qparams_range_neg1to1_observer
+default_affine_fixed_qparams_observer = default_fixed_qparams_range_0to1_observer
+
+
+def get_observer_state_dict(mod: nn.Module) -> dict:
+    """What the observers of a model keep, out of its state dict."""
+    states = mod.state_dict()
+    found = type(states)((k, v) for k, v in states.items() if "activation_post_process" in k)
+    found._metadata = states._metadata
+    return found
+
+
+def load_observer_state_dict(mod: nn.Module, obs_dict: dict) -> None:
+    """Give the observers of a model what :func:`get_observer_state_dict` found.
+
+    Raises:
+        RuntimeError: something is missing.
+    """
+    missing: list = []
+    for name, module in mod.named_modules():
+        if isinstance(module, ObserverBase) or hasattr(module, "fake_quant_enabled"):
+            module._load_from_state_dict(dict(obs_dict), f"{name}.", {}, False, missing, [], [])
+    for key in missing:
+        if "activation_post_process" in key:
+            raise RuntimeError(f"Missing keys for observer {key} in state_dict")

@@ -5,7 +5,24 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .qconfig import QConfig, get_default_qat_qconfig, get_default_qconfig
+import jtorch
+from jtorch import nn
+from jtorch.nn import functional as F
+
+from .fake_quantize import FixedQParamsFakeQuantize, default_weight_fake_quant
+from .observer import (
+    PlaceholderObserver,
+    default_fixed_qparams_range_0to1_observer,
+    default_fixed_qparams_range_neg1to1_observer,
+    default_weight_observer,
+)
+from .qconfig import (
+    QConfig,
+    default_quint8_weight_qconfig,
+    default_reuse_input_qconfig,
+    get_default_qat_qconfig,
+    get_default_qconfig,
+)
 
 
 class QConfigMapping:
@@ -69,11 +86,39 @@ class QConfigMapping:
         return self.object_type_qconfigs.get(kind, self.global_qconfig)
 
 
+#: Operations whose results lie in a known range.
+_RANGES = {
+    default_fixed_qparams_range_0to1_observer: (
+        nn.Hardsigmoid, F.hardsigmoid, "hardsigmoid", "hardsigmoid_", nn.Sigmoid, jtorch.sigmoid, "sigmoid", "sigmoid_",
+        nn.Softmax,
+    ),
+    default_fixed_qparams_range_neg1to1_observer: (nn.Tanh, jtorch.tanh, "tanh", "tanh_"),
+}  # fmt: skip
+
+
+def _default(qconfig: QConfig, backend: str, training: bool) -> QConfigMapping:
+    """``qconfig`` for everything but what has a range or a form of weight of its own."""
+    weight = default_weight_fake_quant if training else default_weight_observer
+    transposed = QConfig(qconfig.activation, weight) if backend in ("fbgemm", "x86") else qconfig
+    normalized = QConfig(qconfig.activation, PlaceholderObserver)
+    mapping = QConfigMapping().set_global(qconfig).set_object_type("reshape", default_reuse_input_qconfig)
+    for n in (1, 2, 3):
+        mapping.set_object_type(getattr(nn, f"ConvTranspose{n}d"), transposed)
+        mapping.set_object_type(getattr(F, f"conv_transpose{n}d"), transposed)
+    mapping.set_object_type(F.layer_norm, normalized).set_object_type(nn.LayerNorm, normalized)
+    mapping.set_object_type(nn.PReLU, default_quint8_weight_qconfig)
+    for observer, kinds in _RANGES.items():
+        fixed = FixedQParamsFakeQuantize.with_args(observer=observer) if training else observer
+        for kind in kinds:
+            mapping.set_object_type(kind, QConfig(fixed, weight))
+    return mapping
+
+
 def get_default_qconfig_mapping(backend: str = "x86", version: int = 0) -> QConfigMapping:
-    """:func:`get_default_qconfig` for everything."""
-    return QConfigMapping().set_global(get_default_qconfig(backend, version))
+    """:func:`get_default_qconfig` for everything, but what has a range or a form of weight of its own."""
+    return _default(get_default_qconfig(backend, version), backend, False)
 
 
 def get_default_qat_qconfig_mapping(backend: str = "x86", version: int = 1) -> QConfigMapping:
-    """:func:`get_default_qat_qconfig` for everything."""
-    return QConfigMapping().set_global(get_default_qat_qconfig(backend, version))
+    """:func:`get_default_qat_qconfig` for everything, but what has a range or a form of weight of its own."""
+    return _default(get_default_qat_qconfig(backend, version), backend, True)

@@ -7,24 +7,57 @@ import warnings
 
 import jtorch
 from jtorch import nn
+from jtorch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from .. import qtypes
 from ..nn import intrinsic as nni
 from ..nn import qat
 from ..nn import quantized as nnq
-from .fake_quantize import FakeQuantizeBase
-from .qconfig import QConfig, default_dynamic_qconfig
+from ..nn.quantized.modules.weighted import WeightedQuantizedModule
+from .fake_quantize import (
+    FakeQuantizeBase,
+    default_fixed_qparams_range_0to1_fake_quant,
+    default_fixed_qparams_range_neg1to1_fake_quant,
+)
+from .qconfig import (
+    QConfig,
+    default_dynamic_qconfig,
+    float16_dynamic_qconfig,
+    float_qparams_weight_only_qconfig,
+    float_qparams_weight_only_qconfig_4bit,
+)
 from .stubs import DeQuantStub, QuantStub, QuantWrapper
 
+
+def _same(*names: str, of=nn) -> dict:
+    """The quantized types of the same names."""
+    return {getattr(of, name): getattr(nnq, name) for name in names}
+
+
+#: Layers whose results are rounded to a grid of their own.
+_OWN_GRID = {
+    **_same(
+        "BatchNorm2d", "BatchNorm3d", "ELU", "GroupNorm", "Hardswish", "InstanceNorm1d", "InstanceNorm2d",
+        "InstanceNorm3d", "LayerNorm", "LeakyReLU", "PReLU",
+    ),
+    **_same("BNReLU2d", "BNReLU3d", of=nni),
+}  # fmt: skip
 _STATIC = {
     QuantStub: nnq.Quantize,
     DeQuantStub: nnq.DeQuantize,
     nn.Linear: nnq.Linear,
+    NonDynamicallyQuantizableLinear: nnq.Linear,
     nni.LinearReLU: nnq.LinearReLU,
-    nn.Conv2d: nnq.Conv2d,
-    nni.ConvReLU2d: nnq.ConvReLU2d,
+    nni.LinearLeakyReLU: nnq.LinearLeakyReLU,
+    nni.LinearTanh: nnq.LinearTanh,
+    **_same("Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"),
+    **_same("ConvReLU1d", "ConvReLU2d", "ConvReLU3d", of=nni),
     nnq.FloatFunctional: nnq.QFunctional,
+    **_OWN_GRID,
+    **_same("Embedding", "EmbeddingBag"),
+    **_same("Embedding", "EmbeddingBag", of=qat),
     nn.ReLU: nnq.ReLU,
+    nn.ReLU6: nnq.ReLU6,
     nn.MaxPool2d: nnq.MaxPool2d,
     nn.AvgPool2d: nnq.AvgPool2d,
     nn.AdaptiveAvgPool2d: nnq.AdaptiveAvgPool2d,
@@ -32,28 +65,103 @@ _STATIC = {
     qat.Linear: nnq.Linear,
     qat.LinearReLU: nnq.LinearReLU,
     qat.LinearBn1d: nnq.Linear,
-    qat.Conv2d: nnq.Conv2d,
-    qat.ConvReLU2d: nnq.ConvReLU2d,
-    qat.ConvBn2d: nnq.Conv2d,
-    qat.ConvBnReLU2d: nnq.ConvReLU2d,
+    **{getattr(qat, f"{kind}{n}d"): getattr(nnq, f"Conv{n}d") for n in (1, 2, 3) for kind in ("Conv", "ConvBn")},
+    **{
+        getattr(qat, f"{kind}{n}d"): getattr(nnq, f"ConvReLU{n}d")
+        for n in (1, 2, 3)
+        for kind in ("ConvReLU", "ConvBnReLU")
+    },
 }
-#: Modules whose output gets a grid of its own.
-_WEIGHTED = {nn.Linear, nni.LinearReLU, nn.Conv2d, nni.ConvReLU2d, *qat.MAPPING.values()}
-_OBSERVED = {QuantStub, nnq.FloatFunctional, *_WEIGHTED}
+#: Modules whose output gets a grid of its own; weighted ones first.
+_WEIGHTED = {
+    float_type
+    for float_type, ours in _STATIC.items()
+    if isinstance(ours, type) and issubclass(ours, WeightedQuantizedModule)
+}
+_OBSERVED = {QuantStub, nnq.FloatFunctional, *_WEIGHTED, *_OWN_GRID}
+#: Activations whose results lie in a known range, which they are rounded in while the model is trained.
+_FIXED = {
+    **dict.fromkeys((nn.Hardsigmoid, nn.Sigmoid, nn.Softmax), default_fixed_qparams_range_0to1_fake_quant),
+    nn.Tanh: default_fixed_qparams_range_neg1to1_fake_quant,
+}
+#: For ``prepare_qat``. Convolutions in one dimension are left alone until they are converted, as by PyTorch.
+_QAT = {source: ours for source, ours in qat.MAPPING.items() if source not in (nn.Conv1d, nni.ConvReLU1d)}
 _DYNAMIC = {
     nn.Linear: nnq.dynamic.Linear,
+    NonDynamicallyQuantizableLinear: nnq.dynamic.Linear,
     nni.LinearReLU: nnq.dynamic.Linear,
     nn.LSTM: nnq.dynamic.LSTM,
     nn.GRU: nnq.dynamic.GRU,
     nn.LSTMCell: nnq.dynamic.LSTMCell,
     nn.GRUCell: nnq.dynamic.GRUCell,
     nn.RNNCell: nnq.dynamic.RNNCell,
+    **_same("Embedding", "EmbeddingBag"),
 }
 
 
 def get_default_static_quant_module_mappings() -> dict:
     """Float module type to quantized module type, for ``convert``."""
     return dict(_STATIC)
+
+
+def get_default_qat_module_mappings() -> dict:
+    """Float module type to the type to train in its place, for ``prepare_qat``."""
+    return dict(_QAT)
+
+
+def get_embedding_qat_module_mappings() -> dict:
+    """:func:`get_default_qat_module_mappings`, with embeddings."""
+    return {**_QAT, nn.Embedding: qat.Embedding, nn.EmbeddingBag: qat.EmbeddingBag}
+
+
+def get_embedding_static_quant_module_mappings() -> dict:
+    """:func:`get_default_static_quant_module_mappings`, which has embeddings."""
+    return dict(_STATIC)
+
+
+def _class(float_type: type, mapping: dict) -> type:
+    if float_type not in mapping:
+        raise AssertionError(
+            f"Floating point module class {float_type} does not have a corresponding quantized module class"
+        )
+    return mapping[float_type]
+
+
+def get_static_quant_module_class(float_module_class, additional_static_quant_mapping=None):
+    """What :func:`convert` makes of a float module class.
+
+    Raises:
+        AssertionError: nothing.
+    """
+    return _class(float_module_class, {**_STATIC, **(additional_static_quant_mapping or {})})
+
+
+def get_dynamic_quant_module_class(float_module_class, additional_dynamic_quant_mapping=None):
+    """What :func:`quantize_dynamic` makes of a float module class.
+
+    Raises:
+        AssertionError: nothing.
+    """
+    return _class(float_module_class, {**_DYNAMIC, **(additional_dynamic_quant_mapping or {})})
+
+
+def get_default_qconfig_propagation_list() -> set:
+    """The types of modules that a configuration is for."""
+    return {*_STATIC, *_QAT, *_DYNAMIC, nn.Sequential}
+
+
+def swap_module(mod: nn.Module, mapping: dict, custom_module_class_mapping=None) -> nn.Module:
+    """The quantized form of one observed module by ``mapping``, or ``mod`` itself where it has none."""
+    custom = custom_module_class_mapping or {}
+    if type(mod) in custom and getattr(mod, "qconfig", None) is not None:
+        return custom[type(mod)].from_observed(mod)
+    return _swap(mod, mapping, type(mod).__name__, dynamic=True)
+
+
+def default_eval_fn(model: nn.Module, calib_data) -> None:
+    """Run a model on ``(data, target)`` pairs."""
+    for data, _ in calib_data:
+        model(data)
 
 
 def get_default_dynamic_quant_module_mappings() -> dict:
@@ -110,13 +218,19 @@ def _refuse_unsupported(module: nn.Module, path: str) -> None:
         )
 
 
-def _add_observers(module: nn.Module, path: str, allowed) -> None:
-    for name, child in module.named_children():
+def _add_observers(module: nn.Module, path: str, allowed, custom: dict) -> None:
+    for name, child in list(module.named_children()):
         inner = f"{path}.{name}" if path else name
-        if type(child) in _OBSERVED and type(child) not in allowed:
+        if type(child) in custom:
+            if child.qconfig is not None:
+                module._modules[name] = custom[type(child)].from_float(child)
+        elif type(child) in _OBSERVED and type(child) not in allowed:
             child.qconfig = None
+        elif type(child) in _FIXED and child.training and child.qconfig is not None:
+            child.activation_post_process = _FIXED[type(child)]().to(_device_of(child))
+            child.register_forward_hook(_observe_output, prepend=True)
         elif type(child) not in allowed:
-            _add_observers(child, inner, allowed)
+            _add_observers(child, inner, allowed, custom)
             if not child._modules and child.qconfig is not None and type(child) not in _STATIC:
                 _refuse_unsupported(child, inner)
         elif child.qconfig is not None:
@@ -129,7 +243,10 @@ def _device_of(module: nn.Module):
     return next((t.device for t in (*module.parameters(), *module.buffers())), jtorch.get_default_device())
 
 
-def prepare(model: nn.Module, inplace: bool = False, allow_list=None) -> nn.Module:
+def prepare(
+    model: nn.Module, inplace: bool = False, allow_list=None, observer_non_leaf_module_list=None,
+    prepare_custom_config_dict: dict | None = None,
+) -> nn.Module:  # fmt: skip
     """A copy of ``model`` that observes its activations, to be run on sample data and then converted.
 
     Set ``model.qconfig`` first (and that of submodules, where it should differ; None keeps one in floating point), put
@@ -138,6 +255,8 @@ def prepare(model: nn.Module, inplace: bool = False, allow_list=None) -> nn.Modu
     Args:
         inplace: change ``model`` rather than a copy.
         allow_list: the types of modules to quantize (default: all that can be); the others stay in floating point.
+        observer_non_leaf_module_list: further types of modules whose output is observed.
+        prepare_custom_config_dict: ``{"float_to_observed_custom_module_class": {type: type with from_float}}``.
 
     Raises:
         NotImplementedError: a layer with weights has a ``qconfig`` but no integer form.
@@ -156,7 +275,11 @@ def prepare(model: nn.Module, inplace: bool = False, allow_list=None) -> nn.Modu
             "`.qconfig` attribute on the model or its submodules",
             stacklevel=2,
         )
-    _add_observers(model, "", _OBSERVED if allow_list is None else _OBSERVED & set(allow_list))
+    custom = (prepare_custom_config_dict or {}).get("float_to_observed_custom_module_class", {})
+    allowed = (_OBSERVED if allow_list is None else _OBSERVED & set(allow_list)) | set(
+        observer_non_leaf_module_list or ()
+    )
+    _add_observers(model, "", allowed, custom)
     return model
 
 
@@ -182,12 +305,12 @@ def _check_calibrated(module: nn.Module, path: str) -> None:
         )
 
 
-def _swap(module: nn.Module, mapping: dict, path: str) -> nn.Module:
+def _swap(module: nn.Module, mapping: dict, path: str, dynamic: bool = False) -> nn.Module:
     """The quantized form of a module, with the hooks it had."""
     target = mapping.get(type(module))
     if target is None or getattr(module, "qconfig", None) is None:
         return module
-    if mapping not in (_DYNAMIC, qat.MAPPING) and type(module) in _OBSERVED and type(module) is not DeQuantStub:
+    if not dynamic and type(module) in _OBSERVED and type(module) is not DeQuantStub:
         _check_calibrated(module, path)
     new = target.from_float(module)
     for hook in module._forward_pre_hooks.values():
@@ -199,28 +322,44 @@ def _swap(module: nn.Module, mapping: dict, path: str) -> nn.Module:
     return new.to(_device_of(module))
 
 
-def _convert(module: nn.Module, mapping: dict, path: str = "") -> None:
+def _convert(
+    module: nn.Module, mapping: dict, path: str = "", dynamic: bool = False, custom: dict | None = None
+) -> None:
+    """Replace what ``mapping`` has another type for; without asking for calibration if ``dynamic``."""
+    custom = custom or {}
     for name, child in list(module.named_children()):
         inner = f"{path}.{name}" if path else name
+        if type(child) in custom:
+            if getattr(child, "qconfig", None) is not None:
+                module._modules[name] = custom[type(child)].from_observed(child)
+            continue
         if not isinstance(child, (nni._FusedModule, qat._Rounded)):
-            _convert(child, mapping, inner)
-        module._modules[name] = _swap(child, mapping, inner)
+            _convert(child, mapping, inner, dynamic, custom)
+        module._modules[name] = _swap(child, mapping, inner, dynamic)
 
 
-def convert(module: nn.Module, mapping: dict | None = None, inplace: bool = False, remove_qconfig: bool = True):
+def convert(
+    module: nn.Module, mapping: dict | None = None, inplace: bool = False, remove_qconfig: bool = True,
+    is_reference: bool = False, convert_custom_config_dict: dict | None = None,
+    use_precomputed_fake_quant: bool = False,
+):  # fmt: skip
     """A copy of a prepared and calibrated model whose layers compute in integers.
 
     Args:
         mapping: float module type to a type with a ``from_float`` classmethod (default: the layers of this package).
         inplace: change ``module`` rather than a copy.
         remove_qconfig: forget the configuration and the observers that are left.
+        convert_custom_config_dict: ``{"observed_to_quantized_custom_module_class": {type: type with from_observed}}``.
 
     Raises:
         RuntimeError: the model was not prepared, or not calibrated.
         NotImplementedError: the observers ask for a dtype or scheme that there is no arithmetic for.
     """
+    if is_reference:
+        raise NotImplementedError("convert(is_reference=True) is not implemented")
     module = module if inplace else copy.deepcopy(module)
-    _convert(module, _STATIC if mapping is None else mapping)
+    custom = (convert_custom_config_dict or {}).get("observed_to_quantized_custom_module_class", {})
+    _convert(module, _STATIC if mapping is None else mapping, custom=custom)
     if remove_qconfig:
         _remove_qconfig(module)
     return module
@@ -239,7 +378,7 @@ def prepare_qat(model: nn.Module, mapping: dict | None = None, inplace: bool = F
         raise AssertionError("prepare_qat only works on models in training mode")
     model = model if inplace else copy.deepcopy(model)
     propagate_qconfig_(model)
-    _convert(model, qat.MAPPING if mapping is None else mapping)
+    _convert(model, _QAT if mapping is None else mapping, dynamic=True)
     return prepare(model, inplace=True)
 
 
@@ -261,22 +400,29 @@ def quantize(model: nn.Module, run_fn, run_args, mapping: dict | None = None, in
     return convert(model, mapping, inplace=True)
 
 
-def _dynamic_spec(model: nn.Module, spec, dtype) -> dict:
-    if dtype is not qtypes.qint8 and not isinstance(spec, dict):
-        if dtype in (jtorch.float16, qtypes.quint8):
-            raise NotImplementedError(f"quantize_dynamic to {dtype} is not implemented; use dtype=torch.qint8")
-        if spec is None:
-            raise ValueError(f"Don't know how to quantize with default settings for {dtype}; use torch.qint8")
-        raise RuntimeError(f"Unknown dtype specified for quantize_dynamic: {dtype}")
-    if spec is None:
-        spec = set(_DYNAMIC) - {nni.LinearReLU}
+#: For each dtype of weights: what is quantized by default, and how.
+_EMBEDDINGS = {nn.EmbeddingBag, nn.Embedding}
+_DYNAMIC_DEFAULTS = {
+    qtypes.qint8: (set(_DYNAMIC) - {nni.LinearReLU, *_EMBEDDINGS}, default_dynamic_qconfig),
+    jtorch.float16: (set(_DYNAMIC) - {nni.LinearReLU, *_EMBEDDINGS}, float16_dynamic_qconfig),
+    qtypes.quint8: (_EMBEDDINGS, float_qparams_weight_only_qconfig),
+    qtypes.quint4x2: ({nn.EmbeddingBag}, float_qparams_weight_only_qconfig_4bit),
+}
+
+
+def _dynamic_spec(spec, dtype, mapping: dict) -> dict:
     if not isinstance(spec, dict):
-        spec = dict.fromkeys(spec, default_dynamic_qconfig)
+        if dtype not in _DYNAMIC_DEFAULTS:
+            if spec is None:
+                raise ValueError(f"Don't know how to quantize with default settings for {dtype}; use torch.qint8")
+            raise RuntimeError(f"Unknown dtype specified for quantize_dynamic: {dtype}")
+        kinds, qconfig = _DYNAMIC_DEFAULTS[dtype]
+        spec = dict.fromkeys(kinds if spec is None else spec, qconfig)
     for key in spec:
-        if isinstance(key, type) and key not in _DYNAMIC:
+        if isinstance(key, type) and key not in mapping and key.__module__.startswith("jtorch.nn.modules.conv"):
             raise NotImplementedError(
-                f"dynamic quantization of {key.__name__} is not implemented; it is there for "
-                f"{', '.join(t.__name__ for t in _DYNAMIC)}"
+                f"dynamic quantization of {key.__name__} is not implemented by default, for want of accuracy; give a "
+                "mapping from it to the type of jtorch.ao.nn.quantized.dynamic to have it nevertheless"
             )
     return spec
 
@@ -297,11 +443,12 @@ def quantize_dynamic(
         NotImplementedError: a type or dtype that cannot be quantized dynamically here.
         RuntimeError, ValueError: ``dtype`` is none to quantize to.
     """
-    spec = _dynamic_spec(model, qconfig_spec, dtype)
+    mapping = _DYNAMIC if mapping is None else mapping
+    spec = _dynamic_spec(qconfig_spec, dtype, mapping)
     model = model if inplace else copy.deepcopy(model)
     model.eval()
     propagate_qconfig_(model, spec)
-    _convert(model, _DYNAMIC if mapping is None else mapping)
+    _convert(model, mapping, dynamic=True)
     _remove_qconfig(model)
     return model
 

@@ -13,16 +13,17 @@ import jtorch
 from jtorch import nn
 from jtorch.nn import functional as F
 
+from .. import qtypes
 from ..nn import intrinsic as nni
 from ..nn import qat
 from ..nn import quantized as nnq
 from ..nn.quantized import functional as qF
 from ..qtensor import dequantize, quantize_per_tensor
-from .fake_quantize import FakeQuantizeBase
+from .fake_quantize import FakeQuantizeBase, FixedQParamsFakeQuantize
 from .fuse_modules import _FUSERS, _QAT_FUSERS, fuse_known_modules
-from .observer import ObserverBase
-from .qconfig_mapping import QConfigMapping
-from .quantize import _DYNAMIC, _STATIC, _WEIGHTED, _check_calibrated
+from .observer import FixedQParamsObserver, ObserverBase
+from .qconfig_mapping import _RANGES, QConfigMapping
+from .quantize import _DYNAMIC, _OWN_GRID, _STATIC, _WEIGHTED, _check_calibrated
 
 _RELUS = (jtorch.relu, F.relu, nn.functional.relu_, "relu", "relu_")
 #: Functions whose result needs a grid of its own, as methods of ``QFunctional``.
@@ -163,6 +164,11 @@ def fuse_fx(model: nn.Module, fuse_custom_config=None, backend_config=None):
 # --- observing -------------------------------------------------------------------------------------------------------
 
 
+#: Operations with a known range; on quantized tensors they give that grid.
+_FIXED = {kind for kinds in _RANGES.values() for kind in kinds}
+_LAYERS = (_WEIGHTED | _OWN_GRID.keys() | {nn.Softmax}) - {nn.GroupNorm}  # which PyTorch leaves alone here
+
+
 def _float_tensors(node) -> list:
     """The tensors a weighted layer, sum, product or concatenation takes; None stands for a number."""
     first = node.args[0] if node.args else next(iter(node.kwargs.values()), None)
@@ -180,15 +186,29 @@ def _prepare(gm, mapping: QConfigMapping, training: bool):
         if module is not None and calls[node.target] == 1:
             kind = type(module[0]) if isinstance(module, nni._FusedModule) else type(module)
             qconfig = mapping.find(node.target, kind)
-            if qconfig is None or not (type(module) in _WEIGHTED or type(module) in qat.MAPPING or kind in _DYNAMIC):
+            weight_only = kind in (nn.Embedding, nn.EmbeddingBag)
+            static = type(module) in _LAYERS or type(module) in qat.MAPPING
+            if kind in _FIXED:
+                if _has_fixed_grid(qconfig):
+                    chosen[node] = module.qconfig = qconfig
+                continue
+            if qconfig is None or not (static or kind in _DYNAMIC):
+                continue
+            if weight_only:  # by a configuration for embeddings only
+                if qconfig.weight().qscheme is qtypes.per_channel_affine_float_qparams:
+                    module.qconfig = qconfig
                 continue
             dynamic = bool(getattr(qconfig.activation(), "is_dynamic", False))
-            if not dynamic and type(module) not in _WEIGHTED and type(module) not in qat.MAPPING:
+            if not dynamic and not static:
                 continue
             module.qconfig = qconfig
             if training and type(module) in qat.MAPPING and not dynamic:
                 _put(gm, node.target, qat.MAPPING[type(module)].from_float(module))
             if not dynamic:
+                chosen[node] = qconfig
+        elif node.op in ("call_function", "call_method") and node.target in _FIXED:
+            qconfig = mapping.find("", node.target)
+            if _has_fixed_grid(qconfig):
                 chosen[node] = qconfig
         elif node.op in ("call_function", "call_method") and node.target in _BINARY:
             qconfig = mapping.find("", node.target)
@@ -229,6 +249,11 @@ def _prepare(gm, mapping: QConfigMapping, training: bool):
     gm.graph.lint()
     gm.recompile()
     return gm
+
+
+def _has_fixed_grid(qconfig) -> bool:
+    observer = None if qconfig is None else qconfig.activation()
+    return isinstance(observer, (FixedQParamsObserver, FixedQParamsFakeQuantize))
 
 
 def _on_grid(gm, node, observed, chosen) -> bool:
@@ -309,7 +334,12 @@ class _Converter:
             module = _module(self.gm, node)
             if isinstance(module, (ObserverBase, FakeQuantizeBase)):
                 self.convert_observer(node, module)
-            elif not (self.convert_layer(node, module) or self.convert_binary(node) or self.keep_grid(node, module)):
+            elif not (
+                self.convert_layer(node, module)
+                or self.convert_fixed(node, module)
+                or self.convert_binary(node)
+                or self.keep_grid(node, module)
+            ):
                 self.need_floats(node)
         self.gm.delete_all_unused_submodules()
         self.graph.lint()
@@ -332,7 +362,7 @@ class _Converter:
         self.graph.erase_node(node)
 
     def convert_layer(self, node, module) -> bool:
-        if module is None or getattr(module, "qconfig", None) is None:
+        if module is None or getattr(module, "qconfig", None) is None or type(module) not in _STATIC | _DYNAMIC:
             return False
         after, observer = self.observer_after(node)
         if after is None:
@@ -344,6 +374,18 @@ class _Converter:
         module.activation_post_process = observer
         _check_calibrated(module, node.target)
         _put(self.gm, node.target, _STATIC[type(module)].from_float(module))
+        self.quantized.add(node)
+        return True
+
+    def convert_fixed(self, node, module) -> bool:
+        """An operation whose result has a grid of its own, whatever its input's."""
+        if (node.target if module is None else type(module)) not in _FIXED:
+            return False
+        after, observer = self.observer_after(node)
+        if after is None or node.all_input_nodes[0] not in self.quantized:
+            return False
+        if type(module) is nn.Softmax:
+            _put(self.gm, node.target, nnq.Softmax.from_reference(module, *observer.calculate_qparams()))
         self.quantized.add(node)
         return True
 

@@ -20,31 +20,42 @@ class _FusedModule(nn.Sequential):
         super().__init__(*modules)
 
 
-class ConvReLU2d(_FusedModule):
-    """``Conv2d`` and ``ReLU``."""
-
-    _types = (nn.Conv2d, nn.ReLU)
-
-
-class ConvBn2d(_FusedModule):
-    """``Conv2d`` and ``BatchNorm2d``, to be trained together."""
-
-    _types = (nn.Conv2d, nn.BatchNorm2d)
+def _fused(name: str, *types: type) -> type:
+    """The class of a sequence of ``types``."""
+    parts = " and ".join(f"``{t.__name__}``" for t in types)
+    doc = f"{parts}, to be quantized as one layer."
+    return type(name, (_FusedModule,), {"_types": types, "__doc__": doc, "__module__": __name__})
 
 
-class ConvBnReLU2d(_FusedModule):
-    """``Conv2d``, ``BatchNorm2d`` and ``ReLU``, to be trained together."""
+_CONVS, _NORMS = (nn.Conv1d, nn.Conv2d, nn.Conv3d), (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_DIMS = tuple(zip((1, 2, 3), _CONVS, _NORMS, strict=True))
+ConvReLU1d, ConvReLU2d, ConvReLU3d = (_fused(f"ConvReLU{n}d", conv, nn.ReLU) for n, conv, _ in _DIMS)
+ConvBn1d, ConvBn2d, ConvBn3d = (_fused(f"ConvBn{n}d", conv, bn) for n, conv, bn in _DIMS)
+ConvBnReLU1d, ConvBnReLU2d, ConvBnReLU3d = (_fused(f"ConvBnReLU{n}d", conv, bn, nn.ReLU) for n, conv, bn in _DIMS)
+BNReLU2d, BNReLU3d = (_fused(f"BNReLU{n}d", bn, nn.ReLU) for n, _, bn in _DIMS[1:])
+LinearBn1d = _fused("LinearBn1d", nn.Linear, nn.BatchNorm1d)
+LinearReLU = _fused("LinearReLU", nn.Linear, nn.ReLU)
+LinearLeakyReLU = _fused("LinearLeakyReLU", nn.Linear, nn.LeakyReLU)
+LinearTanh = _fused("LinearTanh", nn.Linear, nn.Tanh)
 
-    _types = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU)
+
+class ConvAdd2d(nn.Sequential):
+    """``add(conv(x1), x2)``."""
+
+    def __init__(self, conv, add):
+        super().__init__(conv)
+        self.add = add
+
+    def forward(self, x1, x2):
+        return self.add(self[0](x1), x2)
 
 
-class LinearBn1d(_FusedModule):
-    """``Linear`` and ``BatchNorm1d``, to be trained together."""
+class ConvAddReLU2d(nn.Sequential):
+    """``relu(add(conv(x1), x2))``."""
 
-    _types = (nn.Linear, nn.BatchNorm1d)
+    def __init__(self, conv, add, relu):
+        super().__init__(conv)
+        self.add, self.relu = add, relu
 
-
-class LinearReLU(_FusedModule):
-    """``Linear`` and ``ReLU``."""
-
-    _types = (nn.Linear, nn.ReLU)
+    def forward(self, x1, x2):
+        return self.relu(self.add(self[0](x1), x2))

@@ -1,5 +1,16 @@
 """PyTorch's name for the fused layers of :mod:`jtorch.ao.nn.quantized`."""
 
-from ..quantized import ConvReLU2d, LinearReLU
+from ..quantized import (
+    BNReLU2d,
+    BNReLU3d,
+    ConvReLU1d,
+    ConvReLU2d,
+    ConvReLU3d,
+    LinearLeakyReLU,
+    LinearReLU,
+    LinearTanh,
+)
 
-__all__ = ["ConvReLU2d", "LinearReLU"]
+__all__ = [
+    "BNReLU2d", "BNReLU3d", "ConvReLU1d", "ConvReLU2d", "ConvReLU3d", "LinearLeakyReLU", "LinearReLU", "LinearTanh",
+]  # fmt: skip

@@ -16,7 +16,7 @@ class _DynamicRecurrent:
     """Before a recurrent class of ``nn``: weights as integers and scales, and what runs them."""
 
     @classmethod
-    def from_float(cls, mod: nn.Module):
+    def from_float(cls, mod: nn.Module, use_precomputed_fake_quant: bool = False):
         """What a float layer with a dynamic ``qconfig`` becomes.
 
         Raises:

@@ -54,6 +54,18 @@ class FloatFunctional(nn.Module):
         return self.activation_post_process(jtorch.cat(x, dim))
 
 
+class FXFloatFunctional(FloatFunctional):
+    """:class:`FloatFunctional` that observes nothing: in graph mode each operation has an observer of its own."""
+
+    def __init__(self):
+        super().__init__()
+        del self.activation_post_process
+
+    @staticmethod
+    def activation_post_process(x):
+        return x
+
+
 def _bounds(dtype) -> tuple[int, int]:
     """The least and the greatest integer of a quantized dtype."""
     return (0, 255) if dtype is jtorch.quint8 else (-128, 127)
@@ -110,7 +122,7 @@ class QFunctional(WithOutputGrid):
         return self._on_grid(lambda *parts: jtorch.cat(parts, dim), *x)
 
     @classmethod
-    def from_float(cls, mod: FloatFunctional) -> QFunctional:
+    def from_float(cls, mod: FloatFunctional, use_precomputed_fake_quant: bool = False) -> QFunctional:
         """What a calibrated ``FloatFunctional`` becomes."""
         new = cls()
         new._observed_grid(mod.activation_post_process)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import jtorch
 from jtorch import nn
 
 from .....tensor.dispatch import call
-from ....qtensor import QuantizedTensor
+from .... import qtypes
+from ....qtensor import QuantizedTensor, quantize_per_tensor
 from .boundary import need_quantized
 from .weighted import WeightedQuantizedModule, float_parts
 
@@ -21,7 +23,9 @@ class Linear(WeightedQuantizedModule):
 
     _relu = False
 
-    def __init__(self, in_features: int, out_features: int, bias_: bool = True, per_channel: bool = True):
+    def __init__(
+        self, in_features: int, out_features: int, bias_: bool = True, dtype=qtypes.qint8, per_channel: bool = True
+    ):
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
         self._allocate((out_features, in_features), bias_, per_channel)
@@ -36,16 +40,29 @@ class Linear(WeightedQuantizedModule):
         return QuantizedTensor(ints, self.scale, self.zero_point, x.dtype)
 
     @classmethod
-    def from_float(cls, mod: nn.Module):
+    def from_float(cls, mod: nn.Module, use_precomputed_fake_quant: bool = False):
         """What a calibrated ``nn.Linear`` (or fused ``LinearReLU``) becomes."""
         linear, weight, bias = float_parts(mod)
-        new = cls(linear.in_features, linear.out_features, bias is not None)
+        new = cls._like(mod, linear, bias is not None)
         new.set_weight_bias(weight, bias)
         new._observed_grid(mod.activation_post_process)
         return new
 
+    @classmethod
+    def _like(cls, mod: nn.Module, linear, has_bias: bool):
+        return cls(linear.in_features, linear.out_features, has_bias)
+
+    @classmethod
+    def from_reference(cls, ref_qlinear, output_scale, output_zero_point):
+        """What a reference layer becomes whose output has this grid."""
+        linear = ref_qlinear[0] if isinstance(ref_qlinear, nn.Sequential) else ref_qlinear
+        new = cls._like(ref_qlinear, linear, linear.bias is not None)
+        new.set_weight_bias(linear.get_quantized_weight(), linear.bias)
+        new._set_grid(float(output_scale), int(output_zero_point))
+        return new
+
     def _get_name(self) -> str:
-        return "QuantizedLinear"
+        return f"Quantized{type(self).__name__}"
 
     def extra_repr(self) -> str:
         return (
@@ -59,5 +76,38 @@ class LinearReLU(Linear):
 
     _relu = True
 
-    def _get_name(self) -> str:
-        return "QuantizedLinearReLU"
+
+class _Activated(Linear):
+    """A linear layer and an activation of its float results, rounded once."""
+
+    def forward(self, x) -> QuantizedTensor:
+        x = need_quantized(x, self)
+        a, scale = x.int_repr().to(jtorch.int32) - x.q_zero_point(), x.q_scale() * self.weight_scale
+        real = jtorch.nn.functional.linear(a.to(jtorch.float64), self.int_weight.to(jtorch.float64)) * scale
+        real = real if self.float_bias is None else real + self.float_bias
+        return quantize_per_tensor(self._activation(real.to(jtorch.float32)), self.scale, self.zero_point, x.dtype)
+
+
+class LinearLeakyReLU(_Activated):
+    """``x Aᵀ + b``, times ``negative_slope`` below 0."""
+
+    def __init__(self, in_features: int, out_features: int, negative_slope, bias: bool = True, dtype=qtypes.qint8):
+        super().__init__(in_features, out_features, bias, dtype)
+        self.negative_slope = negative_slope
+
+    def _activation(self, x):
+        return jtorch.nn.functional.leaky_relu(x, self.negative_slope)
+
+    @classmethod
+    def _like(cls, mod, linear, has_bias: bool):
+        return cls(linear.in_features, linear.out_features, mod[1].negative_slope, has_bias)
+
+
+class LinearTanh(_Activated):
+    """``tanh(x Aᵀ + b)``."""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype=qtypes.qint8):
+        super().__init__(in_features, out_features, bias, dtype)
+
+    def _activation(self, x):
+        return jtorch.tanh(x)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 
 from jtorch import nn
+from jtorch.nn import functional as F
 
 from ....qtensor import QuantizedTensor
 from .. import functional as qF
 
 
-def _from_float(cls, mod):
+def _from_float(cls, mod, use_precomputed_fake_quant=False):
     """``mod`` as this class: same attributes, and a ``forward`` that takes quantized tensors too."""
     new = copy.copy(mod)
     new.__dict__ = {
@@ -29,6 +30,21 @@ class ReLU(nn.ReLU):
 
     def forward(self, input):
         return qF.relu(input) if isinstance(input, QuantizedTensor) else super().forward(input)
+
+
+class ReLU6(nn.ReLU):
+    """``min(max(x, 0), 6)``."""
+
+    def forward(self, input):
+        return F.relu6(input)
+
+    @classmethod
+    def from_float(cls, mod, use_precomputed_fake_quant: bool = False):
+        """What an ``nn.ReLU6`` becomes."""
+        return cls(mod.inplace)
+
+    def _get_name(self) -> str:
+        return "QuantizedReLU6"
 
 
 class MaxPool2d(nn.MaxPool2d):

@@ -20,6 +20,7 @@ def float_parts(mod: nn.Module):
     """Of a float layer, fused or not: the layer, its quantized weight, and its bias."""
     if isinstance(mod, qat._Rounded):  # its observer has seen the weights that the activations were trained with
         weight, bias = mod._folded()
+        mod.weight_fake_quant(weight)  # which sees the folded weight as well, unless its observer is switched off
         return mod, quantize_weight(weight, mod.weight_fake_quant.activation_post_process, observe=False), bias
     layer = mod[0] if isinstance(mod, _FusedModule) else mod
     return layer, quantize_weight(layer.weight, mod.qconfig.weight()), layer.bias
@@ -71,8 +72,8 @@ class WithOutputGrid(nn.Module):
 class WeightedQuantizedModule(WithOutputGrid):
     """Base of the quantized layers with a weight."""
 
-    def _allocate(self, shape: tuple[int, ...], bias: bool, per_channel: bool) -> None:
-        channels = shape[0]
+    def _allocate(self, shape: tuple[int, ...], bias: bool, per_channel: bool, outputs: int | None = None) -> None:
+        channels = shape[0] if outputs is None else outputs
         self.register_buffer("int_weight", jtorch.zeros(shape, dtype=jtorch.int8))
         self.register_buffer("weight_scale", jtorch.ones((channels,) if per_channel else ()))
         self.register_buffer("float_bias", jtorch.zeros(channels) if bias else None)
@@ -135,6 +136,8 @@ class WeightedQuantizedModule(WithOutputGrid):
                 value = getattr(self, name)
                 if value is not None:
                     state_dict[prefix + name] = value
+        elif prefix + "weight_scale" in state_dict:  # one, or one for each output
+            self.weight_scale = jtorch.zeros_like(state_dict[prefix + "weight_scale"], device=self.weight_scale.device)
         if "zero_point" not in self._buffers:  # of dynamic layers, which PyTorch writes 1 and 0
             for name in ("scale", "zero_point"):
                 state_dict.pop(prefix + name, None)
