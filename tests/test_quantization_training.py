@@ -250,3 +250,9 @@ def test_graph_mode_leaves_parts_in_floating_point():
     assert jtorch.equal(small(x), aq.quantize_dynamic(model, {nn.Linear})(x))
     with pytest.raises(AssertionError, match="eval mode"):
         fx.prepare_fx(model.train(), mapping, (x,))
+
+
+def test_graph_mode_refuses_other_backends():
+    fx, net = fx_of(jtorch), jtorch.nn.Sequential(jtorch.nn.Linear(2, 2)).eval()
+    with pytest.raises(NotImplementedError, match="backend_config"):
+        fx.prepare_fx(net, {"": None}, backend_config=object())

@@ -147,12 +147,26 @@ def _put(gm, path: str, module: nn.Module) -> None:
     gm.get_submodule(parent)._modules[name] = module
 
 
+def _refuse_given(**options) -> None:
+    """Raises:
+    NotImplementedError: one of the options is given.
+    """
+    for name, value in options.items():
+        if value is not None:
+            raise NotImplementedError(
+                f"{name}={type(value).__name__}(...) is not supported: leave it out, and layers are quantized as for "
+                "PyTorch's default engine"
+            )
+
+
 def fuse_fx(model: nn.Module, fuse_custom_config=None, backend_config=None):
     """A copy of a model in evaluation mode, traced, with layers, batch norms and ReLUs joined.
 
     Raises:
         AssertionError: the model is in training mode.
+        NotImplementedError: a ``backend_config`` is given.
     """
+    _refuse_given(backend_config=backend_config)
     if model.training:
         raise AssertionError("fuse_fx only works on models in eval mode")
     gm = _traced(model, fuse_custom_config)
@@ -284,7 +298,9 @@ def prepare_fx(
 
     Raises:
         AssertionError: the model is in training mode.
+        NotImplementedError: a ``backend_config`` or ``_equalization_config`` is given.
     """
+    _refuse_given(backend_config=backend_config, _equalization_config=_equalization_config)
     if model.training:
         raise AssertionError("prepare_fx only works for models in eval mode; call model.eval() first")
     return _prepared(model, qconfig_mapping, prepare_custom_config, False)
@@ -297,7 +313,9 @@ def prepare_qat_fx(
 
     Raises:
         AssertionError: the model is in evaluation mode.
+        NotImplementedError: a ``backend_config`` is given.
     """
+    _refuse_given(backend_config=backend_config)
     if not model.training:
         raise AssertionError("prepare_qat_fx only works for models in train mode; call model.train() first")
     return _prepared(model, qconfig_mapping, prepare_custom_config, True)
@@ -456,7 +474,9 @@ def convert_fx(
 
     Raises:
         RuntimeError: the model was not run on sample data.
+        NotImplementedError: a ``backend_config`` is given.
     """
+    _refuse_given(backend_config=backend_config)
     gm = _Converter(copy.deepcopy(graph_module)).run()
     if _remove_qconfig:
         for m in gm.modules():
